@@ -1,0 +1,165 @@
+"""The commands: parse, call, print. Every option comes from one pydantic model per command.
+
+Model libraries are loaded inside the command that needs them, so that ``--help`` answers at once.
+"""
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import tyro
+from pydantic import BaseModel
+from rich.console import Console
+
+from response_tuning.chat import ChatConfig, chat
+from response_tuning.configuration import read_values
+from response_tuning.errors import UserError
+from response_tuning.evaluation.config import ProbeConfig
+from response_tuning.progress import say
+from response_tuning.study.config import QuickstartConfig
+from response_tuning.training.config import TrainingConfig
+
+__all__ = ["main"]
+
+_DESCRIPTION = """Response tuning: fine-tune a base language model on responses alone, beside instruction tuning,
+and measure what the instructions were worth.
+
+Every command takes --config FILE.yaml, with options by their names; options on the command line come first."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    try:
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        say(f"error: {error}")
+        return 2
+    except OSError as error:
+        if error.errno not in _FULL_OR_READ_ONLY:
+            raise
+        say(f"error: cannot write {error.filename or 'the output'}: {(error.strerror or str(error)).lower()}.")
+        return 2
+    except KeyboardInterrupt:
+        say("Interrupted. The same command goes on with what is missing.")
+        return 130
+    return 0
+
+
+_FULL_OR_READ_ONLY = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
+
+def _quickstart(config: QuickstartConfig) -> None:
+    from response_tuning.evaluation.table import metrics_table
+    from response_tuning.study.quickstart import quickstart
+
+    results = quickstart(config)
+    _print(metrics_table({name: result.metrics for name, result in results.items()}))
+    say(f"The report: {config.output / 'report.html'}\nTalk with it: rt chat {config.output / 'rt'}")
+
+
+def _train(config: TrainingConfig) -> None:
+    from response_tuning.training.trainer import train
+
+    run = train(config)
+    say(f"Trained: {run.path}\nMeasure it: rt probe {run.path}\nTalk with it: rt chat {run.path}")
+
+
+def _probe(config: ProbeConfig) -> None:
+    from response_tuning.evaluation.probe import compare_formats, probe
+    from response_tuning.evaluation.table import metrics_table
+
+    if config.formats:
+        comparison = compare_formats(config)
+        _print(metrics_table(comparison.metrics))
+        _print(f"{config.model} answers best under --format {comparison.best}")
+    else:
+        _print(metrics_table({config.model: probe(config).metrics}))
+
+
+def _print(result: object) -> None:
+    Console(highlight=False).print(result)
+
+
+@dataclass(frozen=True)
+class _Command:
+    name: str
+    config: type[BaseModel]
+    run: Callable[[Any], None]
+
+
+_COMMANDS = (
+    _Command("quickstart", QuickstartConfig, _quickstart),
+    _Command("train", TrainingConfig, _train),
+    _Command("probe", ProbeConfig, _probe),
+    _Command("chat", ChatConfig, chat),
+)
+
+
+def _run(arguments: list[str]) -> None:
+    config = _parse(arguments)
+    next(command.run for command in _COMMANDS if command.config is type(config))(config)
+
+
+def _parse(arguments: list[str]) -> BaseModel:
+    """The configuration of the command that was asked for. tyro exits with code 2 where options are wrong."""
+    arguments, config_path = _take_config_option(arguments)
+    variants = []
+    for command in _COMMANDS:
+        chosen = arguments[:1] == [command.name]
+        default = _default(command.config, config_path) if chosen and config_path else None
+        marker = tyro.conf.subcommand(command.name, default=default) if default else tyro.conf.subcommand(command.name)
+        variants.append(Annotated[command.config, marker])
+    union = variants[0]
+    for variant in variants[1:]:
+        union = union | variant  # type: ignore[assignment]
+    parsed = tyro.cli(
+        cast(Any, union),
+        prog="rt",
+        description=_DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    return cast(BaseModel, parsed)
+
+
+def _take_config_option(arguments: list[str]) -> tuple[list[str], Path | None]:
+    rest: list[str] = []
+    path = None
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--config":
+            path = next(remaining, None)
+            if path is None:
+                raise UserError("--config needs the name of a YAML file.")
+        elif argument.startswith("--config="):
+            path = argument.removeprefix("--config=")
+        else:
+            rest.append(argument)
+    return rest, Path(path) if path is not None else None
+
+
+def _default(config_type: type[BaseModel], path: Path) -> BaseModel:
+    """What the file sets; a required option that it does not set has to come from the command line."""
+    values = read_values(path, config_type)
+    missing = {
+        name: tyro.MISSING
+        for name, field in config_type.model_fields.items()
+        if field.is_required() and name not in values
+    }
+    return config_type.model_construct(**values, **missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""The chat format: the one place that turns an example into token ids and supervised positions.
+
+Training, probing, chat and serving all get their ids from a ``Conversation``, so the prefix that a response is
+trained after is, token for token, the prompt that the saved chat template gives at inference:
+
+    instruction tuning                [BOS] user turn  + assistant header + response + stop
+    response tuning, `none`           [BOS]            + assistant header + response + stop   (An & Kim 2024)
+    response tuning, `empty_user`     [BOS] empty turn + assistant header + response + stop   (Hewitt et al. 2024)
+                                      '------------- prompt -------------'   '-- supervised --'
+
+Parts are tokenized one by one and joined; nothing is ever searched for in the joined ids.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from response_tuning.data.example import Example
+from response_tuning.errors import UserError
+from response_tuning.options import EMBEDDED, FormatName, Method, Overlong, Prefix
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = [
+    "FORMATS",
+    "ChatFormat",
+    "Conversation",
+    "EncodedExample",
+    "EncodingReport",
+    "default_format",
+    "encode_examples",
+]
+
+_PROBE_INSTRUCTION = "Which colour is the sky?"
+_PROBE_RESPONSE = "Blue, on a clear day."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatFormat:
+    """The fixed text around an instruction and a response.
+
+    A header never ends in a space: ``lead`` carries the space into the response's first token, as in running text.
+    """
+
+    before_instruction: str
+    after_instruction: str
+    assistant_header: str
+    lead: str = ""
+    stop: str | None = None
+    """The token that ends a response, where the tokenizer has it as one token; otherwise its end-of-sequence token."""
+    after_stop: str = "\n"
+    """What stands between a finished response and the next turn."""
+
+
+FORMATS: dict[str, ChatFormat] = {
+    # Tulu's tags, which the RT paper trains with (An & Kim 2024, appendix A; Wang et al. 2023).
+    "tulu": ChatFormat(before_instruction="<|user|>\n", after_instruction="\n", assistant_header="<|assistant|>\n"),
+    "chatml": ChatFormat(
+        before_instruction="<|im_start|>user\n",
+        after_instruction="<|im_end|>\n",
+        assistant_header="<|im_start|>assistant\n",
+        stop="<|im_end|>",
+    ),
+    # Plain text that pre-training has seen often, for base models too small to take to new tags.
+    "question-answer": ChatFormat(
+        before_instruction="Question: ",
+        after_instruction="\n\n",
+        assistant_header="Answer:",
+        lead=" ",
+        after_stop="\n\n",
+    ),
+    # The headings of Taori et al. 2023, without their preamble.
+    "alpaca": ChatFormat(
+        before_instruction="### Instruction:\n",
+        after_instruction="\n\n",
+        assistant_header="### Response:\n",
+        after_stop="\n\n",
+    ),
+}
+
+
+def default_format(model_spec: str) -> FormatName:
+    """The paper's format, except for the embedded model, where measurement chose another (docs/log.md)."""
+    return "question-answer" if model_spec == EMBEDDED else "tulu"
+
+
+@dataclass(frozen=True)
+class EncodedExample:
+    """Token ids of one example: ``prompt_length`` ids of prompt, then only supervised ones."""
+
+    input_ids: list[int]
+    prompt_length: int
+    truncated: bool = False
+
+    @property
+    def supervised_count(self) -> int:
+        """The number of tokens that the loss is computed on: the response and its stop token."""
+        return len(self.input_ids) - self.prompt_length
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How one tokenizer writes one format: text functions, and the ids that end a response."""
+
+    prompt_text: Callable[[str], str]
+    header_text: str
+    lead: str
+    stop_token_id: int
+    chat_template: str
+
+
+class Conversation:
+    """Encodes examples and prompts in one chat format for one tokenizer.
+
+    Raises:
+        UserError: the tokenizer has no end-of-sequence token, or its own template trains after another prefix
+            than it generates from.
+    """
+
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", format_name: FormatName, *, rt_prefix: Prefix = "none"
+    ) -> None:
+        if tokenizer.eos_token_id is None:
+            raise UserError("The tokenizer has no end-of-sequence token, so a response could never end.")
+        self.tokenizer = tokenizer
+        self.format_name = format_name
+        self.rt_prefix = rt_prefix
+        self._layout = _own_layout(tokenizer) if format_name == "own" else _named_layout(tokenizer, format_name)
+        self._rt_prompt_ids = self._text_ids(self._rt_prompt_text())
+
+    @property
+    def chat_template(self) -> str:
+        """The Jinja template to save with the tokenizer, so that any server renders the same prompts."""
+        return self._layout.chat_template
+
+    @property
+    def stop_token_ids(self) -> list[int]:
+        """The ids that end a generation: the trained stop token, and the end-of-sequence token."""
+        return list(dict.fromkeys([self._layout.stop_token_id, self.tokenizer.eos_token_id]))
+
+    def prompt_ids(self, instruction: str) -> list[int]:
+        """The ids that a model generates a response after: [BOS], user turn and assistant header."""
+        return self._text_ids(self._layout.prompt_text(instruction.strip()))
+
+    def response_ids(self, completion: str) -> list[int]:
+        """The supervised ids of a response: its text and the stop token."""
+        return [*self._continuation_ids(self._layout.lead + completion.strip()), self._layout.stop_token_id]
+
+    def encode(self, example: Example, method: Method) -> EncodedExample:
+        """Encode one example for training or scoring.
+
+        Raises:
+            UserError: instruction tuning of an example without a prompt.
+        """
+        if method == "rt":
+            prompt = self._rt_prompt_ids
+        elif example.prompt is None:
+            raise UserError("Instruction tuning needs a prompt in every example.")
+        else:
+            prompt = self.prompt_ids(example.prompt)
+        return EncodedExample([*prompt, *self.response_ids(example.completion)], len(prompt))
+
+    def decode(self, response_ids: list[int]) -> str:
+        """The text of generated ids, without special tokens and outer white space."""
+        text = self.tokenizer.decode(response_ids, skip_special_tokens=True)
+        assert isinstance(text, str)
+        return text.strip()
+
+    def _rt_prompt_text(self) -> str:
+        if self.rt_prefix == "empty_user":
+            return self._layout.prompt_text("")
+        return _leading_bos(self.tokenizer, self._layout.prompt_text("")) + self._layout.header_text
+
+    def _text_ids(self, text: str) -> list[int]:
+        """Tokenize rendered text the way ``apply_chat_template`` does: what special tokens there are, are in it."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def _continuation_ids(self, text: str) -> list[int]:
+        """Tokenize text that follows other text, in which nothing is read as a special token.
+
+        Some SentencePiece tokenizers put a space before whatever they are given; behind a newline they cannot.
+        """
+        anchor, anchored = (
+            self.tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids
+            for part in ("\n", "\n" + text)
+        )
+        if anchored[: len(anchor)] == anchor:
+            return list(anchored[len(anchor) :])
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+
+
+def _leading_bos(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
+    bos = tokenizer.bos_token
+    return bos if isinstance(bos, str) and text.startswith(bos) else ""
+
+
+def _named_layout(tokenizer: "PreTrainedTokenizerBase", name: str) -> _Layout:
+    chat_format = FORMATS[name]
+    stop_id = tokenizer.eos_token_id
+    stop_text = tokenizer.eos_token
+    if chat_format.stop is not None and chat_format.stop in tokenizer.get_vocab():
+        stop_text = chat_format.stop
+        stop_id = tokenizer.convert_tokens_to_ids(stop_text)
+    bos = tokenizer.bos_token or ""
+
+    def prompt_text(instruction: str) -> str:
+        turn = chat_format.before_instruction + instruction + chat_format.after_instruction
+        return bos + turn + chat_format.assistant_header
+
+    return _Layout(
+        prompt_text=prompt_text,
+        header_text=chat_format.assistant_header,
+        lead=chat_format.lead,
+        stop_token_id=stop_id,
+        chat_template=_jinja_template(chat_format, bos=bos, stop=stop_text),
+    )
+
+
+def _jinja_template(chat_format: ChatFormat, *, bos: str, stop: str) -> str:
+    quote = json.dumps  # a JSON string is a Jinja string
+    user = f"{quote(chat_format.before_instruction)} + content + {quote(chat_format.after_instruction)}"
+    header = quote(chat_format.assistant_header)
+    answer = f"{header} + {quote(chat_format.lead)} + content + {quote(stop + chat_format.after_stop)}"
+    return (
+        f"{{{{ {quote(bos)} }}}}"
+        "{% for message in messages %}"
+        "{% set content = message['content'] | trim %}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}"
+        f"{{% elif message['role'] == 'assistant' %}}{{{{ {answer} }}}}"
+        "{% else %}{{ raise_exception('This chat format knows the roles user and assistant alone.') }}{% endif %}"
+        "{% endfor %}"
+        f"{{% if add_generation_prompt %}}{{{{ {header} }}}}{{% endif %}}"
+    )
+
+
+def _own_layout(tokenizer: "PreTrainedTokenizerBase") -> _Layout:
+    """Derive the parts of a model's own template by rendering, and check that it trains what it generates from."""
+    template = tokenizer.chat_template
+    if not isinstance(template, str):
+        raise UserError("The model brings no chat template of its own. Choose a format by name, such as tulu.")
+
+    def render(messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+        assert isinstance(text, str)
+        return text
+
+    def prompt_text(instruction: str) -> str:
+        return render([{"role": "user", "content": instruction}], add_generation_prompt=True)
+
+    question = {"role": "user", "content": _PROBE_INSTRUCTION}
+    answer = {"role": "assistant", "content": _PROBE_RESPONSE}
+    prompt, turn = prompt_text(_PROBE_INSTRUCTION), render([question], add_generation_prompt=False)
+    finished = render([question, answer], add_generation_prompt=False)
+    if not (prompt.startswith(turn) and len(prompt) > len(turn)):
+        raise UserError("The model's own chat template adds no generation prompt, so there is no response header.")
+    if not finished.startswith(prompt + _PROBE_RESPONSE):
+        raise UserError(
+            "The model's own chat template would train responses after another prefix than it generates from "
+            f"({finished[len(turn) :]!r} does not begin with {prompt[len(turn) :]!r} and the response). "
+            "Choose a format by name, such as chatml or tulu."
+        )
+    ending = tokenizer(finished[len(prompt + _PROBE_RESPONSE) :], add_special_tokens=False).input_ids
+    if not ending or ending[0] not in tokenizer.all_special_ids:
+        raise UserError("The model's own chat template ends a response with no stop token. Choose a format by name.")
+    return _Layout(
+        prompt_text=prompt_text,
+        header_text=prompt[len(turn) :],
+        lead="",
+        stop_token_id=ending[0],
+        chat_template=template,
+    )
+
+
+@dataclass
+class EncodingReport:
+    """What became of the rows of a data set: counts of rows and tokens. Goes into a run's ``data.json``."""
+
+    method: Method
+    max_length: int
+    rows_read: int = 0
+    rows_kept: int = 0
+    rows_dropped_overlong: list[int] = field(default_factory=list)
+    """Row numbers, from 1."""
+    rows_truncated: list[int] = field(default_factory=list)
+    """Row numbers, from 1; their responses have no stop token."""
+    prompt_tokens: int = 0
+    supervised_tokens: int = 0
+    longest_example_tokens: int = 0
+
+
+def encode_examples(
+    examples: Iterable[Example], conversation: Conversation, method: Method, *, max_length: int, overlong: Overlong
+) -> tuple[list[EncodedExample], EncodingReport]:
+    """Encode a data set, with nothing cut or left out in silence.
+
+    Raises:
+        UserError: a prompt leaves no room for a response; an example is too long and ``overlong`` is "error";
+            nothing is left to train on. The message names the row.
+    """
+    report = EncodingReport(method, max_length)
+    kept: list[EncodedExample] = []
+    for row, example in enumerate(examples, start=1):
+        report.rows_read = row
+        encoded = conversation.encode(example, method)
+        if encoded.prompt_length >= max_length:
+            raise UserError(
+                f"Row {row}: the prompt alone takes {encoded.prompt_length} tokens, which leaves no room for a "
+                f"response in --max-length {max_length}. Raise it or shorten the prompt."
+            )
+        if len(encoded.input_ids) > max_length:
+            if overlong == "error":
+                raise UserError(
+                    f"Row {row} takes {len(encoded.input_ids)} tokens, more than --max-length {max_length}. "
+                    "Raise it, or choose --overlong drop or --overlong truncate."
+                )
+            if overlong == "drop":
+                report.rows_dropped_overlong.append(row)
+                continue
+            # What is cut away includes the stop token: the model is not taught to end in mid-sentence.
+            encoded = EncodedExample(encoded.input_ids[:max_length], encoded.prompt_length, truncated=True)
+            report.rows_truncated.append(row)
+        kept.append(encoded)
+        report.prompt_tokens += encoded.prompt_length
+        report.supervised_tokens += encoded.supervised_count
+        report.longest_example_tokens = max(report.longest_example_tokens, len(encoded.input_ids))
+    report.rows_kept = len(kept)
+    if not kept:
+        raise UserError(f"No example fits into --max-length {max_length}: there is nothing to train on.")
+    return kept, report

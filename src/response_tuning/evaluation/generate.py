@@ -1,0 +1,68 @@
+"""Greedy responses to many instructions, in length-sorted batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from response_tuning.conversation import Conversation
+from response_tuning.models import LoadedModel, set_stop_tokens
+
+__all__ = ["Response", "generate_responses"]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model answered."""
+
+    text: str
+    token_count: int
+    """Generated tokens, the stop token among them."""
+    stopped: bool
+    """Whether the model ended the response by itself, within the limit."""
+
+
+def generate_responses(
+    loaded: LoadedModel,
+    conversation: Conversation,
+    instructions: Sequence[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+) -> Iterator[dict[int, Response]]:
+    """Answer all instructions; yields each batch as it is done, as responses by the instruction's index.
+
+    Batches hold prompts of like length, the longest first, so that memory runs out at once or not at all.
+    """
+    set_stop_tokens(loaded.model, conversation.stop_token_ids)
+    prompts = [conversation.prompt_ids(instruction) for instruction in instructions]
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        generated = _generate_batch(loaded, [prompts[index] for index in indices], max_new_tokens)
+        yield {index: _to_response(ids, conversation) for index, ids in zip(indices, generated, strict=True)}
+
+
+@torch.inference_mode()
+def _generate_batch(loaded: LoadedModel, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    """The new ids for each prompt, padding at the end included. Prompts are padded on the left."""
+    length = max(len(prompt) for prompt in prompts)
+    input_ids = torch.zeros((len(prompts), length), dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, prompt in enumerate(prompts):
+        input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
+        attention_mask[row, length - len(prompt) :] = 1
+    device = loaded.model.device
+    output = loaded.model.generate(  # type: ignore[operator]
+        input_ids=input_ids.to(device), attention_mask=attention_mask.to(device), max_new_tokens=max_new_tokens
+    )
+    new_ids: list[list[int]] = output[:, length:].tolist()
+    return new_ids
+
+
+def _to_response(ids: list[int], conversation: Conversation) -> Response:
+    stops = set(conversation.stop_token_ids)
+    end = next((position for position, token in enumerate(ids) if token in stops), None)
+    if end is None:
+        return Response(conversation.decode(ids), len(ids), stopped=False)
+    return Response(conversation.decode(ids[:end]), end + 1, stopped=True)

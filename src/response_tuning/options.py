@@ -1,0 +1,21 @@
+"""The words that options take, where the command line can have them without loading a model library."""
+
+from typing import Literal
+
+__all__ = ["EMBEDDED", "STARTER", "Device", "Dtype", "FormatName", "Method", "Overlong", "Prefix"]
+
+EMBEDDED = "embedded"
+"""The model spec of the base model that comes as a Python package."""
+STARTER = "starter"
+"""The data spec of the training pairs that come with this program."""
+
+Method = Literal["rt", "it"]
+"""Response tuning (no instruction before the response) or instruction tuning."""
+Prefix = Literal["none", "empty_user"]
+"""What stands before the assistant header in response tuning."""
+FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "own"]
+"""A chat format by name, or ``own``: the chat template that the model brings."""
+Overlong = Literal["error", "drop", "truncate"]
+"""What to do with an example longer than the maximum length."""
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["bfloat16", "float32"]

@@ -1,0 +1,94 @@
+"""A run directory: one training and all that was measured on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel
+
+from response_tuning.configuration import differences, read_values, write_config
+from response_tuning.errors import UserError
+from response_tuning.options import Device, Dtype, FormatName
+from response_tuning.progress import say
+from response_tuning.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from response_tuning.conversation import Conversation
+    from response_tuning.models import LoadedModel
+
+__all__ = ["RunDirectory", "claim_folder", "load_with_conversation"]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The names of the files in a run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, enough to repeat the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def data_report(self) -> Path:
+        """What became of the rows of the data."""
+        return self.path / "data.json"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter with tokenizer and chat template, in PEFT's format. There only when training is done."""
+        return self.path / "adapter"
+
+    @property
+    def training_log(self) -> Path:
+        """One row per optimizer step."""
+        return self.path / "training.jsonl"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether training has finished."""
+        return self.adapter.is_dir()
+
+    def evaluation(self, task: str) -> Path:
+        """The folder of one evaluation's results."""
+        return self.path / "evaluations" / task
+
+
+def claim_folder(folder: Path, config: BaseModel) -> None:
+    """Make ``folder`` and write ``config`` into it, or find that it holds the same one already.
+
+    Raises:
+        UserError: the folder holds another configuration, or files of something else.
+    """
+    path = folder / "config.yaml"
+    if path.exists():
+        different = differences(path, config, ignore=frozenset({"output"}))
+        if different:
+            raise UserError(
+                f"{folder} was made with another configuration:\n  " + "\n  ".join(different) + "\n"
+                "Choose another --output, or delete the folder."
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and holds something else. Choose another --output.")
+    write_config(path, config)
+
+
+def load_with_conversation(
+    spec: str, format_name: FormatName | Literal["auto"], *, dtype: Dtype, device: Device
+) -> tuple["LoadedModel", "Conversation"]:
+    """Load any model spec for inference, with the chat format it was trained in if it is a run.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    from response_tuning.conversation import Conversation, default_format
+    from response_tuning.models import load_model
+
+    config_path = RunDirectory(Path(spec)).config
+    loaded = load_model(spec, dtype=dtype, device=device, report=say)
+    trained = read_values(config_path, TrainingConfig) if config_path.exists() else {}
+    if format_name == "auto":
+        format_name = trained.get("format", default_format(spec))
+    return loaded, Conversation(loaded.tokenizer, format_name, rt_prefix=trained.get("rt_prefix", "none"))

@@ -1,0 +1,119 @@
+"""The whole claim on a laptop: base, RT and IT of one model, probed alike, in one table and one page."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from response_tuning.evaluation.config import ProbeConfig
+from response_tuning.evaluation.probe import ProbeResult, probe
+from response_tuning.files import read_json, write_json
+from response_tuning.models import resolve_model
+from response_tuning.options import Method
+from response_tuning.progress import say
+from response_tuning.runs import claim_folder
+from response_tuning.study.config import QuickstartConfig
+from response_tuning.study.report import write_report
+from response_tuning.training.config import TrainingConfig
+from response_tuning.training.trainer import train
+
+__all__ = ["quickstart"]
+
+Result = TypeVar("Result")
+
+
+def quickstart(config: QuickstartConfig) -> dict[str, ProbeResult]:
+    """Import the model, probe it, tune it both ways, probe both, and write ``summary.json`` and ``report.html``.
+
+    Finished stages are not done again.
+
+    Returns:
+        The probe results of "base", "rt" and "it".
+
+    Raises:
+        UserError: the folder holds a quickstart with another configuration, or a stage's input is bad.
+    """
+    folder = config.output
+    claim_folder(folder, config)
+    stages = _Stages(folder / "stages.json")
+    stages.run("import", lambda: resolve_model(config.model, say))
+    results = {"base": stages.run("base probe", lambda: probe(_probe_config(config, config.model, folder / "base")))}
+    methods: tuple[Method, ...] = ("rt", "it")
+    for method in methods:
+        run = folder / method
+        stages.run(f"{method} training", lambda run=run, method=method: train(_training_config(config, method, run)))
+        results[method] = stages.run(f"{method} probe", lambda run=run: probe(_probe_config(config, str(run), run)))
+    write_json(
+        folder / "summary.json",
+        {
+            **{name: _as_json(result) for name, result in results.items()},
+            "seconds": stages.seconds,
+            "peak_memory_bytes": stages.peak_memory_bytes,
+        },
+    )
+    write_report(folder)
+    return results
+
+
+class _Stages:
+    """Runs stages, and remembers over restarts how long each took when its work was really done."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._record: dict[str, Any] = read_json(path) if path.exists() else {"seconds": {}, "peak_memory_bytes": 0}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return dict(self._record["seconds"])
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        return int(self._record["peak_memory_bytes"])
+
+    def run(self, name: str, work: Callable[[], Result]) -> Result:
+        """Do a stage. The work itself knows whether it is done already."""
+        say(f"\n[{name}]")
+        started = time.perf_counter()
+        result = work()
+        # A stage that was done before takes no time now: its first time stands.
+        self._record["seconds"].setdefault(name, round(time.perf_counter() - started, 1))
+        self._record["peak_memory_bytes"] = max(self.peak_memory_bytes, _peak_memory_bytes())
+        write_json(self._path, self._record)
+        return result
+
+
+def _as_json(result: ProbeResult) -> dict[str, Any]:
+    return {metric: asdict(estimate) for metric, estimate in result.metrics.items()}
+
+
+def _training_config(config: QuickstartConfig, method: Method, output: Path) -> TrainingConfig:
+    return TrainingConfig(
+        output=output,
+        method=method,
+        model=config.model,
+        data=config.data,
+        epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        lora_rank=config.lora_rank,
+        lora_alpha=2 * config.lora_rank,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+
+
+def _probe_config(config: QuickstartConfig, model: str, folder: Path) -> ProbeConfig:
+    return ProbeConfig(
+        model=model,
+        data=config.held_out,
+        output=folder / "evaluations" / "probe",
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+    )
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

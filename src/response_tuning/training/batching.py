@@ -1,0 +1,88 @@
+"""Which examples make an optimizer step, how they are laid out in memory, and which of their tokens are supervised."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from response_tuning.conversation import EncodedExample
+
+__all__ = ["Batch", "collate", "epoch_batches", "length_sorted_groups", "micro_batches"]
+
+_SORTING_WINDOW_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded rows, and where in them a supervised token is predicted.
+
+    Rows need no attention mask: attention is causal and the padding stands behind, so no real token sees it. What
+    the padding holds is of no account either, since masking is by position and not by token id.
+    """
+
+    input_ids: Tensor
+    """[rows, length]"""
+    predicting_positions: Tensor
+    """[supervised tokens] indices into the flattened rows: the position before each supervised token."""
+    targets: Tensor
+    """[supervised tokens] the ids that are predicted there."""
+    rows: Tensor
+    """[supervised tokens] the row that each belongs to."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on ``device``."""
+        tensors = (self.input_ids, self.predicting_positions, self.targets, self.rows)
+        return Batch(*(tensor.to(device) for tensor in tensors))
+
+
+def collate(examples: Sequence[EncodedExample]) -> Batch:
+    """Lay examples out as one batch."""
+    length = max(len(example.input_ids) for example in examples)
+    input_ids = torch.zeros((len(examples), length), dtype=torch.long)
+    positions, rows = [], []
+    for row, example in enumerate(examples):
+        input_ids[row, : len(example.input_ids)] = torch.tensor(example.input_ids)
+        positions.append(row * length + torch.arange(example.prompt_length - 1, len(example.input_ids) - 1))
+        rows.append(torch.full((example.supervised_count,), row))
+    predicting = torch.cat(positions)
+    return Batch(input_ids, predicting, input_ids.flatten()[predicting + 1], torch.cat(rows))
+
+
+def epoch_batches(examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[EncodedExample]]:
+    """One epoch of optimizer steps, each of ``batch_size`` examples of like length (the last may hold fewer).
+
+    Examples are shuffled, sorted by length within windows of a few batches, cut into batches, and the batches
+    shuffled: little is padded, and every epoch is another one. The same seed gives the same batches.
+    """
+    generator = random.Random(seed)
+    shuffled = generator.sample(list(examples), len(examples))
+    window = batch_size * _SORTING_WINDOW_BATCHES
+    batches: list[list[EncodedExample]] = []
+    for start in range(0, len(shuffled), window):
+        by_length = sorted(shuffled[start : start + window], key=lambda example: len(example.input_ids))
+        batches += [by_length[first : first + batch_size] for first in range(0, len(by_length), batch_size)]
+    generator.shuffle(batches)
+    return batches
+
+
+def micro_batches(examples: Sequence[EncodedExample], *, tokens: int) -> Iterator[list[EncodedExample]]:
+    """Cut a batch into parts of at most ``tokens`` padded tokens each (or one example, if that alone is longer)."""
+    by_length = sorted(examples, key=lambda example: len(example.input_ids))
+    part: list[EncodedExample] = []
+    for example in by_length:
+        if part and (len(part) + 1) * len(example.input_ids) > tokens:
+            yield part
+            part = []
+        part.append(example)
+    if part:
+        yield part
+
+
+def length_sorted_groups(examples: Sequence[EncodedExample], *, tokens: int) -> list[list[int]]:
+    """Indices of all examples, grouped like ``micro_batches``: for scoring, where order is of no account."""
+    order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
+    sizes = [len(part) for part in micro_batches(examples, tokens=tokens)]
+    indices = iter(order)
+    return [[next(indices) for _ in range(size)] for size in sizes]

@@ -1,0 +1,71 @@
+"""Every option of a training run, in one place: the command line, the YAML file and the validation are made from it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from response_tuning.options import EMBEDDED, STARTER, Device, Dtype, FormatName, Method, Overlong, Prefix
+
+__all__ = ["TrainingConfig"]
+
+
+class TrainingConfig(BaseModel):
+    """Tune a base model on responses alone (rt), or on instruction-response pairs (it).
+
+    For example:
+        rt train --method rt --data answers.jsonl --output runs/mine
+        rt train --method it --data starter --output runs/twin --learning-rate 2e-4
+        rt train --config runs/mine/config.yaml --output runs/again --seed 1
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: Path
+    """The run folder to make, such as runs/mine."""
+    method: Method = "rt"
+    """rt: responses alone. it: instruction-response pairs."""
+    model: str = EMBEDDED
+    """The base model: 'embedded', a folder, a .gguf file or a hub id."""
+    data: str = STARTER
+    """A JSONL file with 'completion' and, for it, 'prompt' in every row; or 'starter'."""
+
+    format: FormatName | Literal["auto"] = "auto"
+    """The chat format. auto: tulu, or question-answer for the embedded model. own: the model's own chat template."""
+    rt_prefix: Prefix = "none"
+    """What stands before the header in rt: none (An & Kim 2024), or an empty user turn (Hewitt et al. 2024)."""
+    max_length: int = Field(default=2048, ge=8)
+    """The most tokens an example may have."""
+    overlong: Overlong = "error"
+    """What to do with longer ones: stop with an error, drop them, or truncate their responses."""
+
+    epochs: int = Field(default=3, ge=1)
+    """Passes over the data."""
+    batch_size: int = Field(default=16, ge=1)
+    """Examples per optimizer step."""
+    micro_batch_tokens: int = Field(default=2048, ge=1)
+    """The most tokens, padding counted, to compute at once. Memory and speed depend on it, the result does not."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """The highest learning rate, reached after warm-up."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """How the learning rate falls after warm-up."""
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    """The share of all steps in which the learning rate rises."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay."""
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    """Longer gradients are scaled down to this length."""
+
+    lora_rank: int = Field(default=16, ge=1)
+    """The rank of the adapter matrices, on all linear layers but the head."""
+    lora_alpha: float = Field(default=32, gt=0)
+    """The adapter's output is scaled by alpha / rank."""
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before the adapter."""
+
+    dtype: Dtype = "bfloat16"
+    """The frozen weights' type. Adapter weights are always float32."""
+    device: Device = "auto"
+    """Where to compute."""
+    seed: int = 0
+    """Decides the adapter's first weights and the order of examples."""

@@ -1,0 +1,203 @@
+"""The training loop: LoRA on a frozen base model, with the loss weighted by tokens.
+
+Read from the top: ``train`` prepares everything, ``_run_steps`` is the loop, ``_step`` is one optimizer step.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
+from response_tuning.data.example import require_prompts
+from response_tuning.data.sources import load_examples
+from response_tuning.errors import UserError
+from response_tuning.files import staged_folder, write_json
+from response_tuning.models import LoadedModel, load_model, write_chat_files
+from response_tuning.progress import progress_bar, say
+from response_tuning.runs import RunDirectory, claim_folder
+from response_tuning.training.batching import collate, epoch_batches, micro_batches
+from response_tuning.training.config import TrainingConfig
+from response_tuning.training.loss import ResponseLoss
+
+__all__ = ["add_adapter", "learning_rate_factor", "resolve", "train"]
+
+
+def train(config: TrainingConfig) -> RunDirectory:
+    """Train an adapter as ``config`` says and save the run. A run that is already there is left as it is.
+
+    Raises:
+        UserError: bad data, a model that cannot be loaded, or an output folder that holds something else.
+    """
+    config = resolve(config)
+    run = RunDirectory(config.output)
+    examples = load_examples(config.data)
+    if config.method == "it":
+        require_prompts(examples, source=config.data, purpose="instruction tuning (--method it)")
+    claim_folder(run.path, config)
+    if run.is_trained:
+        say(f"{run.path} is trained already.")
+        return run
+
+    set_seed(config.seed)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.dtype == "bfloat16" else "no", cpu=config.device == "cpu"
+    )
+    loaded = load_model(config.model, dtype=config.dtype, device=config.device, report=say)
+    assert config.format != "auto"
+    conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
+    encoded, report = encode_examples(
+        examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
+    )
+    write_json(run.data_report, asdict(report))
+    say(
+        f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
+        f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
+    )
+    ResponseLoss(loaded.model).check(collate([encoded[0]]).to(loaded.model.device))
+    model = add_adapter(loaded.model, config)
+    with run.training_log.open("w", encoding="utf-8") as log:
+        for row in _run_steps(model, encoded, config, accelerator):
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+    if accelerator.is_main_process:
+        _save(run.adapter, model, loaded, conversation)
+    return run
+
+
+def resolve(config: TrainingConfig) -> TrainingConfig:
+    """Put what "auto" stands for in its place, so that the saved configuration can be repeated anywhere."""
+    if config.format != "auto":
+        return config
+    return config.model_copy(update={"format": default_format(config.model)})
+
+
+def add_adapter(model: nn.Module, config: TrainingConfig) -> PeftModel:
+    """LoRA (Hu et al. 2021) on every linear layer but the head; its weights are fp32, the base stays as it is."""
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules="all-linear",
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
+        lora_dropout=config.lora_dropout,
+    )
+    adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)  # type: ignore[arg-type]
+    assert isinstance(adapted, PeftModel)
+    return adapted
+
+
+def learning_rate_factor(step: int, *, steps: int, config: TrainingConfig) -> float:
+    """The learning rate of a step (from 0), as a share of its highest value."""
+    warmup = math.ceil(config.warmup_share * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    fallen = (step - warmup) / max(1, steps - warmup)
+    match config.schedule:
+        case "constant":
+            return 1.0
+        case "linear":
+            return 1.0 - fallen
+        case "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * fallen))
+
+
+def _run_steps(
+    model: PeftModel, encoded: list[EncodedExample], config: TrainingConfig, accelerator: Accelerator
+) -> Iterator[dict[str, Any]]:
+    """Run all optimizer steps; yields the log row of each."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
+    optimizer = AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps=steps, config=config))
+    loss_of = ResponseLoss(model)
+    model.train()
+    started, tokens_done, step = time.perf_counter(), 0, 0
+    with progress_bar(f"training {config.method}", steps, shown=accelerator.is_main_process) as bar:
+        for epoch in range(config.epochs):
+            for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed + epoch):
+                learning_rate = schedule.get_last_lr()[0]
+                loss, gradient_norm = _step(model, batch, loss_of, trained, config, accelerator)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                step += 1
+                tokens_done += sum(example.supervised_count for example in batch)
+                seconds = time.perf_counter() - started
+                bar.advance(note=f"loss {loss:.3f}  {tokens_done / seconds:,.0f} supervised tokens/s")
+                yield {
+                    "step": step,
+                    "epoch": epoch + 1,
+                    "loss": loss,
+                    "gradient_norm": gradient_norm,
+                    "learning_rate": learning_rate,
+                    "supervised_tokens": tokens_done,
+                    "seconds": round(seconds, 3),
+                }
+
+
+def _step(
+    model: PeftModel,
+    batch: list[EncodedExample],
+    loss_of: ResponseLoss,
+    trained: list[nn.Parameter],
+    config: TrainingConfig,
+    accelerator: Accelerator,
+) -> tuple[float, float]:
+    """Make the gradient of one optimizer step; returns its loss per token and the gradient's norm before clipping.
+
+    The loss is summed over supervised tokens and divided by their number in the whole step, so the result does
+    not depend on how the step is cut into micro-batches, nor on how many processes share it.
+    """
+    tokens = sum(example.supervised_count for example in batch)
+    share = batch[accelerator.process_index :: accelerator.num_processes]
+    total = torch.zeros((), device=accelerator.device)
+    for part in micro_batches(share, tokens=config.micro_batch_tokens):
+        # Inputs of adapter layers need no cast to fp32: autocast multiplies in bf16, with fp32 master weights.
+        with accelerator.autocast(), disable_input_dtype_casting(model):
+            loss = loss_of(collate(part).to(accelerator.device)).sum() / tokens
+        accelerator.backward(loss)
+        total += loss.detach()
+    for parameter in trained:
+        if accelerator.num_processes > 1:
+            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            parameter.grad = _summed(accelerator, gradient)
+    norm = nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
+    loss_value = float(_summed(accelerator, total))
+    if not math.isfinite(loss_value) or not math.isfinite(float(norm)):
+        raise UserError(
+            f"The loss became {loss_value} (gradient norm {float(norm)}). "
+            "Lower --learning-rate, or use --dtype float32."
+        )
+    return loss_value, float(norm)
+
+
+def _summed(accelerator: Accelerator, tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all processes."""
+    summed = accelerator.reduce(tensor, reduction="sum")
+    assert isinstance(summed, Tensor)
+    return summed
+
+
+def _save(folder: Path, model: PeftModel, loaded: LoadedModel, conversation: Conversation) -> None:
+    with staged_folder(folder) as staging:
+        model.peft_config["default"].base_model_name_or_path = loaded.path
+        model.save_pretrained(str(staging))
+        write_chat_files(
+            staging,
+            loaded.model,
+            loaded.tokenizer,
+            chat_template=conversation.chat_template,
+            stop_ids=conversation.stop_token_ids,
+        )

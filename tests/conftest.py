@@ -1,0 +1,87 @@
+"""What tests share: a tokenizer trained here, and a tiny random model that it fits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from response_tuning.data.example import Example
+from response_tuning.data.sources import STARTER_HELD_OUT, load_examples
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+"""Real data beside the project, where it is there; tests that want it skip without it."""
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test may reach for the network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    yield
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[Example]:
+    """A few real pairs: the starter set's held-out ones."""
+    return load_examples(STARTER_HELD_OUT)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(examples: list[Example]) -> PreTrainedTokenizerBase:
+    """A byte-level BPE tokenizer with BOS, EOS and ChatML's tokens, trained on the examples."""
+    return train_tokenizer(examples, special_tokens=["<s>", "</s>", "<|im_start|>", "<|im_end|>"])
+
+
+def train_tokenizer(examples: list[Example], *, special_tokens: list[str]) -> PreTrainedTokenizerBase:
+    """Train a tokenizer in the test; the first two special tokens become BOS and EOS."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    texts = [f"{example.prompt} {example.completion}" for example in examples]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special_tokens, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    backend.train_from_iterator(texts, trainer)
+    bos, eos, *others = special_tokens
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=bos, eos_token=eos, additional_special_tokens=others
+    )
+
+
+def tiny_model(tokenizer: PreTrainedTokenizerBase, *, seed: int = 0) -> LlamaForCausalLM:
+    """A random two-layer Llama in fp32 whose vocabulary is the tokenizer's."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
+        # Wide enough for predictions that differ clearly between tokens.
+        initializer_range=0.2,
+    )
+    model = LlamaForCausalLM(config)
+    model.eval().requires_grad_(False)
+    return model
+
+
+@pytest.fixture
+def model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    """The tiny model, fresh for each test."""
+    return tiny_model(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerBase) -> Path:
+    """The tiny model and its tokenizer, saved: a model spec."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_model(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    return folder
