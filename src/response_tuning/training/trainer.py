@@ -52,9 +52,7 @@ def train(config: TrainingConfig) -> RunDirectory:
         return run
 
     set_seed(config.seed)
-    accelerator = Accelerator(
-        mixed_precision="bf16" if config.dtype == "bfloat16" else "no", cpu=config.device == "cpu"
-    )
+    accelerator = Accelerator(cpu=config.device == "cpu")
     loaded = load_model(config.model, dtype=config.dtype, device=config.device, report=say)
     assert config.format != "auto"
     conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
@@ -163,9 +161,10 @@ def _step(
     tokens = sum(example.supervised_count for example in batch)
     share = batch[accelerator.process_index :: accelerator.num_processes]
     total = torch.zeros((), device=accelerator.device)
+    mixed = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
     for part in micro_batches(share, tokens=config.micro_batch_tokens):
         # Inputs of adapter layers need no cast to fp32: autocast multiplies in bf16, with fp32 master weights.
-        with accelerator.autocast(), disable_input_dtype_casting(model):
+        with mixed, disable_input_dtype_casting(model):
             loss = loss_of(collate(part).to(accelerator.device)).sum() / tokens
         accelerator.backward(loss)
         total += loss.detach()

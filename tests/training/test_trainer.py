@@ -1,0 +1,200 @@
+"""Training: what must not change the result, what a run holds, and what is refused."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from response_tuning.conversation import Conversation
+from response_tuning.data.example import Example, write_examples
+from response_tuning.errors import UserError
+from response_tuning.models import load_model
+from response_tuning.runs import RunDirectory
+from response_tuning.training import trainer
+from response_tuning.training.config import TrainingConfig
+from response_tuning.training.trainer import learning_rate_factor, train
+
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def data(tmp_path: Path, examples: list[Example]) -> Path:
+    """Twelve real pairs."""
+    path = tmp_path / "data.jsonl"
+    write_examples(path, examples[:12])
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, data: Path, model_folder: Path) -> TrainingConfig:
+    """A short fp32 training of the tiny model."""
+    return TrainingConfig(
+        output=tmp_path / "run",
+        model=str(model_folder),
+        data=str(data),
+        dtype="float32",
+        device="cpu",
+        epochs=2,
+        batch_size=8,
+        lora_rank=4,
+        learning_rate=1e-2,
+    )
+
+
+def trained(config: TrainingConfig, **changes: Any) -> tuple[Weights, list[dict[str, Any]]]:
+    """The adapter weights and the log of a training with some options changed."""
+    run = train(config.model_copy(update=changes))
+    log = [json.loads(line) for line in run.training_log.read_text().splitlines()]
+    return load_file(run.adapter / "adapter_model.safetensors"), log
+
+
+def assert_same(first: Weights, second: Weights, *, tolerance: float = 0.0) -> None:
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=tolerance, atol=tolerance)
+
+
+def test_training_lowers_the_loss_and_moves_the_adapter(config: TrainingConfig) -> None:
+    weights, log = trained(config, epochs=8)
+    assert log[-1]["loss"] < log[0]["loss"] - 0.5
+    assert any(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)
+
+
+def test_the_same_configuration_gives_the_same_weights(config: TrainingConfig, tmp_path: Path) -> None:
+    assert_same(trained(config)[0], trained(config, output=tmp_path / "again")[0])
+
+
+def test_another_seed_gives_other_weights(config: TrainingConfig, tmp_path: Path) -> None:
+    first, other = trained(config)[0], trained(config, output=tmp_path / "other", seed=1)[0]
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_one_micro_batch_of_eight_equals_eight_of_one(config: TrainingConfig, tmp_path: Path) -> None:
+    whole, log = trained(config, micro_batch_tokens=100_000)
+    cut, cut_log = trained(config, output=tmp_path / "cut", micro_batch_tokens=1)
+    assert [row["loss"] for row in cut_log] == pytest.approx([row["loss"] for row in log], rel=1e-5)
+    assert_same(whole, cut, tolerance=1e-4)
+
+
+def test_rt_does_not_depend_on_the_instructions(
+    config: TrainingConfig, tmp_path: Path, examples: list[Example]
+) -> None:
+    instructions = [example.prompt for example in examples[:12]]
+    random.Random(0).shuffle(instructions)
+    shuffled, bare = tmp_path / "shuffled.jsonl", tmp_path / "bare.jsonl"
+    write_examples(
+        shuffled,
+        [
+            Example(prompt=prompt, completion=example.completion)
+            for prompt, example in zip(instructions, examples, strict=False)
+        ],
+    )
+    write_examples(bare, [Example(completion=example.completion) for example in examples[:12]])
+    first = trained(config)[0]
+    assert_same(first, trained(config, output=tmp_path / "a", data=str(shuffled))[0])
+    assert_same(first, trained(config, output=tmp_path / "b", data=str(bare))[0])
+
+
+def test_it_depends_on_the_instructions(config: TrainingConfig, tmp_path: Path) -> None:
+    rt, it = trained(config)[0], trained(config, output=tmp_path / "it", method="it")[0]
+    assert any(not torch.equal(rt[name], it[name]) for name in rt)
+
+
+def test_adapter_weights_are_fp32_over_a_bf16_base(config: TrainingConfig) -> None:
+    weights, log = trained(config, dtype="bfloat16")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    assert all(row["loss"] > 0 for row in log)
+
+
+def test_peft_loads_the_adapter_and_merging_gives_the_same_logits(config: TrainingConfig, model_folder: Path) -> None:
+    run = train(config)
+    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(base, str(run.adapter))
+    merged = load_model(str(run.path), dtype="float32", device="cpu")
+    input_ids = torch.tensor([merged.tokenizer("Why is the sky blue?").input_ids])
+    with torch.no_grad():
+        expected, logits = adapted(input_ids).logits, merged.model(input_ids).logits
+        plain = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)(input_ids).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(plain, expected, atol=1e-2)
+
+
+def test_a_run_holds_what_repeats_it_and_what_serves_it(config: TrainingConfig) -> None:
+    run = train(config)
+    written = yaml.safe_load(run.config.read_text())
+    assert written["format"] == "tulu"
+    assert TrainingConfig(**written) == trainer.resolve(config)
+    report = json.loads(run.data_report.read_text())
+    assert report["rows_kept"] == 12
+    tokenizer = AutoTokenizer.from_pretrained(run.adapter)
+    conversation = Conversation(tokenizer, "tulu")
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False
+    )
+    assert prompt == conversation.prompt_ids("Hi")
+    generation = json.loads((run.adapter / "generation_config.json").read_text())
+    assert generation["eos_token_id"] == conversation.stop_token_ids
+    supervised = json.loads(run.training_log.read_text().splitlines()[-1])["supervised_tokens"]
+    assert supervised == 2 * report["supervised_tokens"]
+
+
+def test_a_finished_run_is_left_as_it_is(config: TrainingConfig) -> None:
+    before = train(config).adapter.stat().st_mtime_ns
+    assert train(config).adapter.stat().st_mtime_ns == before
+
+
+def test_a_folder_with_another_configuration_is_refused_and_the_difference_named(config: TrainingConfig) -> None:
+    train(config)
+    with pytest.raises(UserError, match=r"epochs: 2 there, 3 now"):
+        train(config.model_copy(update={"epochs": 3}))
+
+
+def test_a_folder_with_something_else_is_refused(config: TrainingConfig) -> None:
+    config.output.mkdir()
+    (config.output / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else"):
+        train(config)
+    assert [path.name for path in config.output.iterdir()] == ["thesis.txt"]
+
+
+def test_it_without_prompts_is_refused_before_anything_is_written(config: TrainingConfig, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.jsonl"
+    write_examples(bare, [Example(completion="An answer.")])
+    with pytest.raises(UserError, match="1 of 1 rows have no prompt"):
+        train(config.model_copy(update={"method": "it", "data": str(bare)}))
+    assert not config.output.exists()
+
+
+def test_a_loss_that_is_not_a_number_stops_with_advice_and_saves_no_adapter(
+    config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "add_adapter", _poisoned(trainer.add_adapter))
+    with pytest.raises(UserError, match=r"The loss became nan.*--learning-rate"):
+        train(config)
+    assert not RunDirectory(config.output).is_trained
+
+
+def _poisoned(add_adapter: Any) -> Any:
+    def add(model: LlamaForCausalLM, config: TrainingConfig) -> Any:
+        adapted = add_adapter(model, config)
+        next(parameter for parameter in adapted.parameters() if parameter.requires_grad).data.fill_(float("nan"))
+        return adapted
+
+    return add
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("constant", 1.0), ("linear", 0.1), ("cosine", 0.0245)])
+def test_the_learning_rate_rises_in_warm_up_and_falls_as_scheduled(schedule: str, last: float) -> None:
+    config = TrainingConfig.model_validate({"output": "x", "schedule": schedule, "warmup_share": 0.5})
+    factors = [learning_rate_factor(step, steps=20, config=config) for step in range(20)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[10] == pytest.approx(1.0)
+    assert factors[-1] == pytest.approx(last, abs=1e-3)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
