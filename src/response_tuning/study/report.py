@@ -1,0 +1,160 @@
+"""A finished quickstart as one self-contained HTML page. Numbers are computed here, drawn in ``report.html.jinja``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from response_tuning.files import read_json, read_json_lines, write_text
+
+__all__ = ["write_report"]
+
+_MODELS = {"base": "Base", "rt": "Response-tuned (RT)", "it": "Instruction-tuned (IT)"}
+_METRICS = {
+    "stops": "ended by itself within the limit",
+    "echoes": "mostly copied its instruction",
+    "repeats": "looped",
+    "relevant": "found its own instruction among all, as the nearest by sentence embedding",
+    "answers": "stopped, neither echoed nor looped, and its instruction was among the nearest five",
+    "ranks": "comparisons in which the paired response was likelier than another instruction's",
+}
+_QUESTIONS_SHOWN = 12
+
+_PLOT_WIDTH, _PLOT_ROW_HEIGHT = 560, 46
+_CURVE_WIDTH, _CURVE_HEIGHT = 560, 220
+_SMOOTHING = 0.8
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One drawn estimate: horizontal positions in the plot, and what they say."""
+
+    model: str
+    middle: float
+    low: float
+    high: float
+    vertical: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The losses of one training as SVG polyline points."""
+
+    model: str
+    raw: str
+    smooth: str
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Loss curves on shared axes."""
+
+    curves: list[Curve]
+    ticks: list[tuple[float, str]]
+    """Vertical position and loss."""
+    last_step: int
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` from the files of a finished quickstart; the same files give the same page."""
+    summary = read_json(folder / "summary.json")
+    logs = {method: read_json_lines(folder / method / "training.jsonl") for method in ("rt", "it")}
+    probe_settings = read_json(folder / "base" / "evaluations" / "probe" / "metrics.json")
+    environment = Environment(
+        loader=PackageLoader("response_tuning.study", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.jinja").render(
+        models=_MODELS,
+        metrics=_METRICS,
+        summary=summary,
+        finding=_finding(summary),
+        intervals={name: _intervals(name, summary) for name in _METRICS},
+        plot={"width": _PLOT_WIDTH, "height": _PLOT_ROW_HEIGHT},
+        curves=_loss_curves(logs),
+        curve={"width": _CURVE_WIDTH, "height": _CURVE_HEIGHT},
+        questions=_questions(folder),
+        configurations=_configurations(folder),
+        data={method: read_json(folder / method / "data.json") for method in ("rt", "it")},
+        speeds={method: log[-1]["supervised_tokens"] / log[-1]["seconds"] for method, log in logs.items()},
+        probe=probe_settings,
+    )
+    path = folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _finding(summary: dict[str, Any]) -> str:
+    """The result in words, every number and comparison computed."""
+    base, rt, it = (summary[name]["answers"] for name in ("base", "rt", "it"))
+    first = (
+        f"The base model answered {base['value']:.0%} of {base['n']} held-out instructions, the model tuned on "
+        f"responses alone {rt['value']:.0%} ({rt['low']:.0%} to {rt['high']:.0%}), and the one tuned on "
+        f"instruction-response pairs {it['value']:.0%} ({it['low']:.0%} to {it['high']:.0%})."
+    )
+    if rt["low"] <= it["high"] and it["low"] <= rt["high"]:
+        return f"{first} The intervals of RT and IT overlap: this run cannot tell them apart."
+    better, worse = ("RT", "IT") if rt["value"] > it["value"] else ("IT", "RT")
+    return f"{first} {better} stands above {worse}: their intervals do not overlap."
+
+
+def _intervals(metric: str, summary: dict[str, Any]) -> list[Interval]:
+    drawn = []
+    for row, model in enumerate(_MODELS):
+        estimate = summary[model][metric]
+        middle, low, high = (_PLOT_WIDTH * estimate[key] for key in ("value", "low", "high"))
+        label = f"{_MODELS[model]}: {estimate['value']:.0%} ({estimate['low']:.0%} to {estimate['high']:.0%})"
+        drawn.append(Interval(model, middle, low, high, 10 + 13 * row, label))
+    return drawn
+
+
+def _loss_curves(logs: dict[str, list[dict[str, Any]]]) -> Curves:
+    losses = {method: [float(row["loss"]) for row in log] for method, log in logs.items()}
+    every = [loss for series in losses.values() for loss in series]
+    low, high = min(every), max(every)
+    span = max(high - low, 1e-9)
+    last_step = max(len(series) for series in losses.values())
+
+    def points(series: Sequence[float]) -> str:
+        return " ".join(
+            f"{_CURVE_WIDTH * step / max(1, last_step - 1):.1f},{_CURVE_HEIGHT * (high - loss) / span:.1f}"
+            for step, loss in enumerate(series)
+        )
+
+    ticks = [(_CURVE_HEIGHT * share, f"{high - share * span:.2f}") for share in (0, 0.25, 0.5, 0.75, 1)]
+    curves = [Curve(method, points(series), points(_smoothed(series))) for method, series in losses.items()]
+    return Curves(curves, ticks, last_step)
+
+
+def _smoothed(series: Sequence[float]) -> list[float]:
+    """An exponential moving mean, corrected for its start."""
+    smoothed, mean, weight = [], 0.0, 0.0
+    for value in series:
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * value
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
+        smoothed.append(mean / weight)
+    return smoothed
+
+
+def _questions(folder: Path) -> list[dict[str, Any]]:
+    """Evenly spaced held-out instructions with the answer of every model: spread, not picked."""
+    rows = {model: read_json_lines(folder / model / "evaluations" / "probe" / "responses.jsonl") for model in _MODELS}
+    count = len(rows["base"])
+    shown = min(_QUESTIONS_SHOWN, count)
+    return [
+        {"prompt": rows["base"][index]["prompt"], "answers": {model: rows[model][index] for model in _MODELS}}
+        for index in (number * count // shown for number in range(shown))
+    ]
+
+
+def _configurations(folder: Path) -> list[tuple[str, str, str]]:
+    """Option, value in RT and value in IT."""
+    rt, it = (yaml.safe_load((folder / method / "config.yaml").read_text(encoding="utf-8")) for method in ("rt", "it"))
+    return [(option, str(rt.get(option)), str(it.get(option))) for option in rt]
