@@ -99,7 +99,7 @@ def test_the_template_renders_a_finished_turn_as_it_is_trained(
 ) -> None:
     conversation = Conversation(tokenizer, format_name)
     rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": EXAMPLE.prompt}, {"role": "assistant", "content": EXAMPLE.completion}],
+        [{"role": "user", "content": str(EXAMPLE.prompt)}, {"role": "assistant", "content": EXAMPLE.completion}],
         chat_template=conversation.chat_template,
         return_dict=False,
     )

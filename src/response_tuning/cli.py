@@ -123,7 +123,7 @@ def _parse(arguments: list[str]) -> BaseModel:
         variants.append(Annotated[command.config, marker])
     union = variants[0]
     for variant in variants[1:]:
-        union = union | variant  # type: ignore[assignment]
+        union = union | variant
     parsed = tyro.cli(
         cast(Any, union),
         prog="rt",

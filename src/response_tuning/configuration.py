@@ -3,7 +3,7 @@
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -64,7 +64,8 @@ def _check(config_type: type[BaseModel], name: str, value: Any) -> Any:
         near = difflib.get_close_matches(name, config_type.model_fields, n=1)
         raise ValueError(f"there is no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
     try:
-        return TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
+        adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
+        return adapter.validate_python(value)
     except ValidationError as error:
         raise ValueError(f"option {name!r} is {value!r}: {error.errors()[0]['msg']}.") from None
 

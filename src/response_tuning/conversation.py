@@ -54,7 +54,7 @@ class ChatFormat:
     """What stands between a finished response and the next turn."""
 
 
-FORMATS: dict[str, ChatFormat] = {
+FORMATS: dict[FormatName, ChatFormat] = {
     # Tulu's tags, which the RT paper trains with (An & Kim 2024, appendix A; Wang et al. 2023).
     "tulu": ChatFormat(before_instruction="<|user|>\n", after_instruction="\n", assistant_header="<|assistant|>\n"),
     "chatml": ChatFormat(
@@ -197,7 +197,7 @@ def _leading_bos(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
     return bos if isinstance(bos, str) and text.startswith(bos) else ""
 
 
-def _named_layout(tokenizer: "PreTrainedTokenizerBase", name: str) -> _Layout:
+def _named_layout(tokenizer: "PreTrainedTokenizerBase", name: FormatName) -> _Layout:
     chat_format = FORMATS[name]
     stop_id = tokenizer.eos_token_id
     stop_text = tokenizer.eos_token

@@ -112,7 +112,8 @@ def load_model(
         raise _cannot_load(spec, error) from None
     model.eval().requires_grad_(False)
     _keep_head_input_contiguous(model)
-    return LoadedModel(model.to(pick_device(device)), tokenizer, path)
+    model.to(device=pick_device(device))  # type: ignore[call-arg]
+    return LoadedModel(model, tokenizer, path)
 
 
 def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
@@ -121,7 +122,7 @@ def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     ``model`` may be wrapped by PEFT.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    decoder, head = base.base_model, base.get_output_embeddings()  # type: ignore[operator, union-attr]
+    decoder, head = base.base_model, base.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(decoder, nn.Module) or not isinstance(head, nn.Linear) or head.bias is not None:
         raise UserError(f"{type(base).__name__} has no plain linear output head, which training and scoring here need.")
     return decoder, head
@@ -242,7 +243,8 @@ def _convert_gguf(source: Path, folder: Path, report: Report) -> None:
     config.dtype = torch.bfloat16
     model = type(packed)(config)
     model.load_state_dict(packed.state_dict())
-    model.to(torch.bfloat16).save_pretrained(str(folder))
+    model.to(dtype=torch.bfloat16)  # type: ignore[call-arg]
+    model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
 
 

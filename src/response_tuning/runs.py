@@ -89,6 +89,5 @@ def load_with_conversation(
     config_path = RunDirectory(Path(spec)).config
     loaded = load_model(spec, dtype=dtype, device=device, report=say)
     trained = read_values(config_path, TrainingConfig) if config_path.exists() else {}
-    if format_name == "auto":
-        format_name = trained.get("format", default_format(spec))
-    return loaded, Conversation(loaded.tokenizer, format_name, rt_prefix=trained.get("rt_prefix", "none"))
+    chosen = trained.get("format", default_format(spec)) if format_name == "auto" else format_name
+    return loaded, Conversation(loaded.tokenizer, chosen, rt_prefix=trained.get("rt_prefix", "none"))

@@ -198,7 +198,7 @@ def _measure(
     instructions = [example.prompt or "" for example in examples]
     nearness = instruction_ranks(instructions, [response.text for response in responses])
     ranked = _rank_responses(loaded, conversation, examples, others=config.others, seed=config.seed)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for example, response, rank, share in zip(examples, responses, nearness, ranked, strict=True):
         echo, loop = echoes(example.prompt or "", response.text), repeats(response.text)
         rows.append(

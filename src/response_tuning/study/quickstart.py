@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ from response_tuning.training.config import TrainingConfig
 from response_tuning.training.trainer import train
 
 __all__ = ["quickstart"]
+
+_METHODS: tuple[Method, ...] = ("rt", "it")
 
 Result = TypeVar("Result")
 
@@ -41,11 +44,10 @@ def quickstart(config: QuickstartConfig) -> dict[str, ProbeResult]:
     stages = _Stages(folder / "stages.json")
     stages.run("import", lambda: resolve_model(config.model, say))
     results = {"base": stages.run("base probe", lambda: probe(_probe_config(config, config.model, folder / "base")))}
-    methods: tuple[Method, ...] = ("rt", "it")
-    for method in methods:
-        run = folder / method
-        stages.run(f"{method} training", lambda run=run, method=method: train(_training_config(config, method, run)))
-        results[method] = stages.run(f"{method} probe", lambda run=run: probe(_probe_config(config, str(run), run)))
+    for method in _METHODS:
+        run, training = folder / method, _training_config(config, method)
+        stages.run(f"{method} training", partial(train, training))
+        results[method] = stages.run(f"{method} probe", partial(probe, _probe_config(config, str(run), run)))
     write_json(
         folder / "summary.json",
         {
@@ -89,9 +91,9 @@ def _as_json(result: ProbeResult) -> dict[str, Any]:
     return {metric: asdict(estimate) for metric, estimate in result.metrics.items()}
 
 
-def _training_config(config: QuickstartConfig, method: Method, output: Path) -> TrainingConfig:
+def _training_config(config: QuickstartConfig, method: Method) -> TrainingConfig:
     return TrainingConfig(
-        output=output,
+        output=config.output / method,
         method=method,
         model=config.model,
         data=config.data,

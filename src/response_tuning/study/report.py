@@ -94,15 +94,21 @@ def write_report(folder: Path) -> Path:
 def _finding(summary: dict[str, Any]) -> str:
     """The result in words, every number and comparison computed."""
     base, rt, it = (summary[name]["answers"] for name in ("base", "rt", "it"))
-    first = (
+    apart = [metric for metric in _METRICS if not _overlap(summary["rt"][metric], summary["it"][metric])]
+    comparison = (
+        f"The intervals of RT and IT do not overlap in {' and '.join(apart)}; in the other measurements they do."
+        if apart
+        else "The intervals of RT and IT overlap in every measurement: this run cannot tell them apart."
+    )
+    return (
         f"The base model answered {base['value']:.0%} of {base['n']} held-out instructions, the model tuned on "
         f"responses alone {rt['value']:.0%} ({rt['low']:.0%} to {rt['high']:.0%}), and the one tuned on "
-        f"instruction-response pairs {it['value']:.0%} ({it['low']:.0%} to {it['high']:.0%})."
+        f"instruction-response pairs {it['value']:.0%} ({it['low']:.0%} to {it['high']:.0%}). {comparison}"
     )
-    if rt["low"] <= it["high"] and it["low"] <= rt["high"]:
-        return f"{first} The intervals of RT and IT overlap: this run cannot tell them apart."
-    better, worse = ("RT", "IT") if rt["value"] > it["value"] else ("IT", "RT")
-    return f"{first} {better} stands above {worse}: their intervals do not overlap."
+
+
+def _overlap(first: dict[str, float], second: dict[str, float]) -> bool:
+    return first["low"] <= second["high"] and second["low"] <= first["high"]
 
 
 def _intervals(metric: str, summary: dict[str, Any]) -> list[Interval]:

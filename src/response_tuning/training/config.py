@@ -58,7 +58,7 @@ class TrainingConfig(BaseModel):
 
     lora_rank: int = Field(default=16, ge=1)
     """The rank of the adapter matrices, on all linear layers but the head."""
-    lora_alpha: float = Field(default=32, gt=0)
+    lora_alpha: int = Field(default=32, gt=0)
     """The adapter's output is scaled by alpha / rank."""
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout before the adapter."""

@@ -59,7 +59,7 @@ def linear_cross_entropy(
     if tile_rows is None:
         tile_rows = _TILE_ROWS_CPU if hidden.device.type == "cpu" else _TILE_ROWS_ACCELERATOR
     with_gradient = hidden.requires_grad and torch.is_grad_enabled()
-    losses: Tensor = _LinearCrossEntropy.apply(hidden, head_weight, targets, softcap, tile_rows, with_gradient)
+    losses: Tensor = _LinearCrossEntropy.apply(hidden, head_weight, targets, softcap, tile_rows, with_gradient)  # type: ignore[no-untyped-call]
     return losses
 
 

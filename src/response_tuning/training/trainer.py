@@ -88,10 +88,10 @@ def add_adapter(model: nn.Module, config: TrainingConfig) -> PeftModel:
         task_type="CAUSAL_LM",
         target_modules="all-linear",
         r=config.lora_rank,
-        lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
+        lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
     )
-    adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)  # type: ignore[arg-type]
+    adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)
     assert isinstance(adapted, PeftModel)
     return adapted
 

@@ -1,0 +1,266 @@
+"""Training speed and memory beside TRL's SFTTrainer: the same rows, the same LoRA, the same supervised tokens.
+
+    pip install 'response-tuning[embedded,benchmark]'
+    python benchmarks/train_step.py
+
+Each setting runs in a process of its own, one after the other. The first epoch warms up; the speed is the median of
+the following ones.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.table import Table
+
+from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
+from response_tuning.data.example import write_examples
+from response_tuning.data.sources import load_examples
+from response_tuning.files import write_json
+from response_tuning.models import decoder_and_head, load_model, resolve_model
+from response_tuning.options import STARTER, Method
+from response_tuning.training.config import TrainingConfig
+from response_tuning.training.trainer import train
+
+
+class BenchmarkConfig(BaseModel):
+    """Measure supervised tokens per second and peak memory, beside TRL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "embedded"
+    """The base model."""
+    data: str = STARTER
+    """The rows to train on."""
+    method: Method = "rt"
+    """rt or it."""
+    examples: int = Field(default=32, ge=8)
+    """How many rows, from the first."""
+    epochs: int = Field(default=3, ge=1)
+    """Timed epochs, after one that is not."""
+    batch_size: int = Field(default=8, ge=1)
+    """Rows per optimizer step."""
+    lora_rank: int = 16
+    """The rank of the adapter matrices; alpha is twice that."""
+    output: Path | None = None
+    """A JSON file for the numbers."""
+    setting: tyro.conf.Suppress[str | None] = None
+    """Run this one setting here (used by the program itself)."""
+
+
+class _EpochClock:
+    """Ends of epochs, in seconds from any start."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def durations(self) -> list[float]:
+        """Seconds of every epoch after the first."""
+        return [end - start for start, end in zip(self.ends, self.ends[1:], strict=False)]
+
+
+def main() -> int:
+    """Run all settings, or one of them in this process."""
+    config = tyro.cli(BenchmarkConfig)
+    if config.setting is not None:
+        print(json.dumps(SETTINGS[config.setting](config)))
+        return 0
+    try:
+        versions = {package: version(package) for package in ("torch", "transformers", "peft", "trl")}
+    except ModuleNotFoundError as error:
+        print(f"{error}. Install it: pip install 'response-tuning[benchmark]'", file=sys.stderr)
+        return 2
+    results = {name: _run_in_own_process(name, config) for name in SETTINGS}
+    peak = results.pop("matrix products")["flops"]
+    report = {
+        "results": results,
+        "matrix_product_peak_flops": peak,
+        "config": config.model_dump(mode="json"),
+        "versions": versions,
+        "cores": torch.get_num_threads(),
+    }
+    _print(report)
+    if config.output is not None:
+        write_json(config.output, report)
+    return 0
+
+
+def _run_in_own_process(setting: str, config: BenchmarkConfig) -> dict[str, Any]:
+    options = config.model_dump(mode="json", exclude_none=True, exclude={"output", "setting"})
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    print(f"measuring: {setting}", file=sys.stderr, flush=True)
+    process = subprocess.run(
+        [sys.executable, __file__, *arguments, f"--setting={setting}"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return result
+
+
+def _measure_peak(_config: BenchmarkConfig) -> dict[str, Any]:
+    """The best rate of bf16 matrix products over several shapes, in operations per second."""
+    best = 0.0
+    for rows, inner, columns in ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096)):
+        left, right = torch.randn(rows, inner).bfloat16(), torch.randn(inner, columns).bfloat16()
+        for _ in range(20):
+            started = time.perf_counter()
+            left @ right
+            best = max(best, 2 * rows * inner * columns / (time.perf_counter() - started))
+    return {"flops": best}
+
+
+def _measure_ours(config: BenchmarkConfig) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data.jsonl"
+        write_examples(data, load_examples(config.data)[: config.examples])
+        run = train(
+            TrainingConfig(
+                output=Path(folder) / "run",
+                method=config.method,
+                model=config.model,
+                format=default_format(config.model),
+                data=str(data),
+                epochs=1 + config.epochs,
+                batch_size=config.batch_size,
+                lora_rank=config.lora_rank,
+                lora_alpha=2 * config.lora_rank,
+                device="cpu",
+            )
+        )
+        log = [json.loads(line) for line in run.training_log.read_text().splitlines()]
+    clock = _EpochClock()
+    clock.ends = [max(row["seconds"] for row in log if row["epoch"] == epoch + 1) for epoch in range(1 + config.epochs)]
+    return _result(config, clock)
+
+
+def _measure_trl_defaults(config: BenchmarkConfig) -> dict[str, Any]:
+    return _measure_trl(config, per_device_train_batch_size=config.batch_size)
+
+
+def _measure_trl_best(config: BenchmarkConfig) -> dict[str, Any]:
+    """Packed rows in bf16 without checkpointing; a packed row holds about as many tokens as a batch of ours."""
+    tokens = max(len(example.input_ids) for example in _encode(config)[0]) * config.batch_size // 2
+    return _measure_trl(
+        config,
+        per_device_train_batch_size=1,
+        packing=True,
+        max_length=tokens,
+        gradient_checkpointing=False,
+        model_init_kwargs={"dtype": "bfloat16"},
+    )
+
+
+def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    clock = _EpochClock()
+
+    class Timer(TrainerCallback):
+        def on_epoch_end(self, *_arguments: Any, **_options: Any) -> None:
+            clock.ends.append(time.perf_counter())
+
+    encoded, conversation = _encode(config)
+    rows = [
+        {
+            "input_ids": example.input_ids,
+            "labels": [-100] * example.prompt_length + example.input_ids[example.prompt_length :],
+        }
+        for example in encoded
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SFTTrainer(
+            model=resolve_model(config.model),
+            args=SFTConfig(
+                output_dir=folder,
+                num_train_epochs=1 + config.epochs,
+                use_cpu=True,
+                report_to="none",
+                save_strategy="no",
+                **options,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=conversation.tokenizer,
+            peft_config=LoraConfig(
+                r=config.lora_rank, lora_alpha=2 * config.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
+            ),
+            callbacks=[Timer()],
+        )
+        kept = sum(label != -100 for row in trainer.train_dataset for label in row["labels"])
+        assert kept == sum(example.supervised_count for example in encoded), "TRL supervises other tokens"
+        trainer.train()
+    return _result(config, clock)
+
+
+def _encode(config: BenchmarkConfig) -> tuple[list[EncodedExample], Conversation]:
+    loaded = load_model(config.model)
+    conversation = Conversation(loaded.tokenizer, default_format(config.model))
+    examples = load_examples(config.data)[: config.examples]
+    return encode_examples(examples, conversation, config.method, max_length=2048, overlong="error")[0], conversation
+
+
+def _result(config: BenchmarkConfig, clock: _EpochClock) -> dict[str, Any]:
+    """Peak memory is read before the tokens are counted, which loads a model once more."""
+    peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    encoded, _ = _encode(config)
+    supervised = sum(example.supervised_count for example in encoded)
+    model = load_model(config.model).model
+    head = decoder_and_head(model)[1].weight.numel()
+    tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+    layers = sum(parameter.numel() for parameter in model.parameters()) - (head if tied else 2 * head)
+    all_tokens = sum(len(example.input_ids) for example in encoded)
+    seconds = statistics.median(clock.durations())
+    return {
+        "supervised_tokens_per_second": supervised / seconds,
+        "flops": 4 * (layers * all_tokens + head * supervised) / seconds,
+        "peak_memory_bytes": peak_memory_bytes,
+        "epoch_seconds": clock.durations(),
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    results = report["results"]
+    ours = results["ours"]
+    table = Table("setting", "supervised tokens/s", "ours is faster by", "peak memory", "of matrix-product peak")
+    for name, result in results.items():
+        table.add_row(
+            name,
+            f"{result['supervised_tokens_per_second']:.1f}",
+            f"{ours['supervised_tokens_per_second'] / result['supervised_tokens_per_second']:.2f}x",
+            f"{result['peak_memory_bytes'] / 1e9:.2f} GB",
+            f"{result['flops'] / report['matrix_product_peak_flops']:.0%}",
+        )
+    console = Console(width=110)
+    console.print(table)
+    console.print(
+        "Operations: 4 x (layer parameters x tokens + head parameters x supervised tokens). Peak: "
+        f"{report['matrix_product_peak_flops'] / 1e9:.0f} GFLOP/s in bf16 on {report['cores']} threads.\n"
+        f"{report['versions']}\n{report['config']}",
+        highlight=False,
+    )
+
+
+SETTINGS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
+    "matrix products": _measure_peak,
+    "TRL, its defaults": _measure_trl_defaults,
+    "TRL, packed, bf16": _measure_trl_best,
+    "ours": _measure_ours,
+}
+"""In the order they run."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
