@@ -5,6 +5,7 @@ A spec is ``embedded``, a run of this program, a model folder, a ``.gguf`` file,
 
 import hashlib
 import shutil
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -234,7 +235,7 @@ def _convert_gguf(source: Path, folder: Path, report: Report) -> None:
         packed = AutoModelForCausalLM.from_pretrained(**location, dtype=torch.float32, quantization_config=quantization)
         report("rebuilding the tokenizer (about half a minute)")
         tokenizer = AutoTokenizer.from_pretrained(**location)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
         raise _cannot_load(str(source), error) from None
     report("writing safetensors")
     config = packed.config

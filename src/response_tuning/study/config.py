@@ -32,7 +32,7 @@ class QuickstartConfig(BaseModel):
     # Chosen by trials on the embedded model: docs/log.md says what was tried.
     epochs: int = Field(default=3, ge=1)
     """Passes over the data."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
     """The highest learning rate."""
     lora_rank: int = Field(default=16, ge=1)
     """The rank of the adapter matrices."""

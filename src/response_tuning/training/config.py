@@ -43,7 +43,7 @@ class TrainingConfig(BaseModel):
     """Passes over the data."""
     batch_size: int = Field(default=16, ge=1)
     """Examples per optimizer step."""
-    micro_batch_tokens: int = Field(default=2048, ge=1)
+    micro_batch_tokens: int = Field(default=1024, ge=1)
     """The most tokens, padding counted, to compute at once. Memory and speed depend on it, the result does not."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """The highest learning rate, reached after warm-up."""

@@ -1,0 +1,145 @@
+"""The command line: what a person sees when something is wrong."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from response_tuning.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and everything printed, on one line."""
+    try:
+        code = main(arguments)
+    except SystemExit as exit_:  # tyro's own
+        code = int(exit_.code or 0)
+    captured = capsys.readouterr()
+    return code, " ".join((captured.out + captured.err).replace("│", " ").split())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "p", "completion": "c"}\n' * 10)
+    return path
+
+
+def test_help_answers_in_under_a_second_without_loading_torch() -> None:
+    code = (
+        "import sys; from response_tuning.cli import main\n"
+        "try: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
+    )
+    best = 9.0
+    for _ in range(3):
+        started = time.perf_counter()
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        best = min(best, time.perf_counter() - started)
+        assert "quickstart" in process.stdout
+    assert best < 1.0
+
+
+@pytest.mark.parametrize("command", ["quickstart", "train", "probe", "chat"])
+def test_every_command_shows_examples_and_describes_every_option(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code, printed = run(capsys, command, "--help")
+    assert code == 0
+    assert f"rt {command}" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--output", "OUT", "--data", "none.jsonl"], "There is no file none.jsonl"),
+        (["train", "--output", "OUT", "--learning-rat", "1"], "--learning-rate"),
+        (["train", "--output", "OUT", "--epochs", "many"], "--epochs"),
+        (["train", "--output", "OUT", "--epochs", "0"], "epochs"),
+        (["train", "--output", "OUT", "--method", "sft"], "--method"),
+        (["train"], "--output"),
+        (["trian", "--output", "OUT"], "trian"),
+        (["train", "--output", "OUT", "--config", "none.yaml"], "There is no configuration file none.yaml"),
+        (["train", "--output", "OUT", "--config"], "--config needs"),
+        (["train", "--output", "OUT", "--model", "no/such-model"], "There is no model 'no/such-model'"),
+        (["train", "--output", "OUT", "--model", "none.gguf"], "There is no model file none.gguf"),
+        (["train", "--output", "/proc/run"], "cannot write /proc/run"),
+        (["train", "--output", "/dev/null/run"], "cannot write /dev/null/run"),
+        (["train", "--output", "/dev/null"], "/dev/null exists and holds something else"),
+        (["probe", "no/such-model"], "There is no model 'no/such-model'"),
+        (["probe", "embedded", "--data", "none.jsonl"], "There is no file none.jsonl"),
+        (["chat", "."], "holds neither a model"),
+        (["quickstart", "--held-out", "none.jsonl", "--output", "OUT"], "There is no file none.jsonl"),
+    ],
+)
+def test_bad_input_is_one_clear_message_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, printed = run(capsys, *arguments)
+    assert code == 2
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+def test_a_row_without_completion_is_named(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    data.write_text('{"completion": "c"}\n{"prompt": "p"}\n{"completion": \n')
+    code, printed = run(capsys, "train", "--output", str(data.parent / "run"), "--data", str(data))
+    assert code == 2
+    assert f"{data}:2: has no field 'completion'" in printed.replace(" data.jsonl", "data.jsonl")
+    assert "3: is not valid JSON" in printed
+    assert not (data.parent / "run").exists()
+
+
+def test_it_without_prompts_is_refused(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    data.write_text('{"completion": "c"}\n')
+    arguments = ["train", "--method", "it", "--output", str(data.parent / "run"), "--data", str(data)]
+    code, printed = run(capsys, *arguments)
+    assert code == 2
+    assert "1 of 1 rows have no prompt" in printed
+
+
+def test_a_wrong_option_in_a_configuration_file_is_named_by_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("epochs: 2\nlora_rnk: 4\n")
+    code, printed = run(capsys, "train", "--output", str(tmp_path / "run"), "--config", str(config))
+    assert code == 2
+    assert "c.yaml:2: there is no option 'lora_rnk'; did you mean 'lora_rank'?" in printed
+
+
+def test_a_full_disk_is_said_and_leaves_no_adapter(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    from response_tuning.training import trainer
+
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(28, os.strerror(28), str(tmp_path / "run" / "adapter"))
+
+    monkeypatch.setattr(trainer, "write_chat_files", full)
+    arguments = ["train", "--output", str(tmp_path / "run"), "--model", str(model_folder), "--epochs", "1"]
+    code, printed = run(capsys, *arguments)
+    assert code == 2
+    assert "no space left on device" in printed
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_options_on_the_command_line_come_before_the_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path, data: Path
+) -> None:
+    import yaml
+
+    config = tmp_path / "c.yaml"
+    config.write_text(f"epochs: 2\nlora_rank: 4\nmodel: {model_folder}\ndata: {data}\ndevice: cpu\n")
+    arguments = ["train", "--config", str(config), "--epochs", "1", "--output", str(tmp_path / "run")]
+    assert run(capsys, *arguments)[0] == 0
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (written["epochs"], written["lora_rank"]) == (1, 4)

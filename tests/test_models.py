@@ -1,0 +1,124 @@
+"""Model specs, and the import that must survive interruption and company."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from response_tuning import models
+from response_tuning.errors import UserError
+from response_tuning.models import decoder_and_head, load_model
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty user cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "response-tuning" / "models"
+
+
+def write_fake_model(_source: Path, folder: Path, _report: object) -> None:
+    """Stands for the conversion, which the end-to-end test does for real."""
+    (folder / "config.json").write_text("{}")
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    return path
+
+
+def test_a_folder_loads_frozen_in_evaluation_mode_in_the_dtype_asked_for(model_folder: Path) -> None:
+    loaded = load_model(str(model_folder), dtype="bfloat16", device="cpu")
+    assert loaded.model.dtype == torch.bfloat16
+    assert not loaded.model.training
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_the_head_is_given_its_input_without_gaps(model_folder: Path) -> None:
+    """A view with gaps would make PyTorch copy the head's weights once per row (models.py says more)."""
+    loaded = load_model(str(model_folder), dtype="float32", device="cpu")
+    _, head = decoder_and_head(loaded.model)
+    seen: list[bool] = []
+    head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].is_contiguous()))
+    loaded.model.generate(input_ids=torch.ones((3, 5), dtype=torch.long), max_new_tokens=2, do_sample=False)  # type: ignore[operator]
+    assert seen == [True, True]
+
+
+def test_an_import_happens_once(cache: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_convert_gguf", write_fake_model)
+    first = models.resolve_model(str(gguf))
+    monkeypatch.setattr(models, "_convert_gguf", None)  # would fail if it were called
+    assert models.resolve_model(str(gguf)) == first
+    assert Path(first).parent == cache
+
+
+def test_another_file_of_the_same_name_is_another_model(
+    cache: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_convert_gguf", write_fake_model)
+    first = models.resolve_model(str(gguf))
+    gguf.write_bytes(b"GGUF2")
+    assert models.resolve_model(str(gguf)) != first
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
+
+
+def test_an_interrupted_import_leaves_nothing_a_later_one_trips_over(
+    cache: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_source: Path, folder: Path, _report: object) -> None:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "_convert_gguf", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        models.resolve_model(str(gguf))
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+    monkeypatch.setattr(models, "_convert_gguf", write_fake_model)
+    assert (Path(models.resolve_model(str(gguf))) / "config.json").exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_a_killed_import_left_is_cleared_away(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_convert_gguf", write_fake_model)
+    target = Path(models.resolve_model(str(gguf)))
+    leftover = target.with_name(f".{target.name}.partial-killed")
+    target.rename(leftover)
+    models.resolve_model(str(gguf))
+    assert not leftover.exists()
+    assert target.exists()
+
+
+def test_two_imports_at_once_convert_once(cache: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Barrier
+
+    conversions: list[Path] = []
+    barrier = Barrier(2)
+
+    def slow(source: Path, folder: Path, report: object) -> None:
+        conversions.append(folder)
+        write_fake_model(source, folder, report)
+
+    def resolve() -> str:
+        barrier.wait()
+        return models.resolve_model(str(gguf))
+
+    monkeypatch.setattr(models, "_convert_gguf", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(resolve) for _ in range(2))
+        assert first.result() == second.result()
+    assert len(conversions) == 1
+    assert cache.exists()
+
+
+def test_a_damaged_gguf_file_is_refused(cache: Path, gguf: Path) -> None:
+    with pytest.raises(UserError, match=r"model.gguf cannot be loaded"):
+        models.resolve_model(str(gguf))
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds neither a model"):
+        load_model(str(tmp_path))
