@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test check format clean
+.PHONY: quickstart test check lint format clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/rt quickstart
@@ -11,11 +11,13 @@ quickstart: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/pytest
 
-check: $(INSTALLED)
+check: lint
+	$(BIN)/pytest -m "not slow" -q
+
+lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow" -q
 
 format: $(INSTALLED)
 	$(BIN)/ruff format

@@ -1,7 +1,10 @@
 """What tests share: a tokenizer trained here, and a tiny random model that it fits."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
+
+# No test may reach for the network; the hub's library reads this when it is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
@@ -13,13 +16,6 @@ from response_tuning.data.sources import STARTER_HELD_OUT, load_examples
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real data beside the project, where it is there; tests that want it skip without it."""
-
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test may reach for the network."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    yield
 
 
 @pytest.fixture(scope="session")

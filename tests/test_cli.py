@@ -63,10 +63,13 @@ def test_every_command_shows_examples_and_describes_every_option(
         (["train", "--output", "OUT", "--config", "none.yaml"], "There is no configuration file none.yaml"),
         (["train", "--output", "OUT", "--config"], "--config needs"),
         (["train", "--output", "OUT", "--model", "no/such-model"], "There is no model 'no/such-model'"),
+        (["train", "--output", "OUT", "--model", "bad name!"], "There is no model 'bad name!'"),
+        (["quickstart", "--output", "OUT", "--model", "no/such-model"], "There is no model 'no/such-model'"),
         (["train", "--output", "OUT", "--model", "none.gguf"], "There is no model file none.gguf"),
-        (["train", "--output", "/proc/run"], "cannot write /proc/run"),
-        (["train", "--output", "/dev/null/run"], "cannot write /dev/null/run"),
+        (["train", "--output", "/proc/run"], "cannot read or write /proc/run"),
+        (["train", "--output", "/dev/null/run"], "cannot read or write /dev/null/run"),
         (["train", "--output", "/dev/null"], "/dev/null exists and holds something else"),
+        (["chat", "MODEL", "--device", "cuda"], "has no device 'cuda'"),
         (["probe", "no/such-model"], "There is no model 'no/such-model'"),
         (["probe", "embedded", "--data", "none.jsonl"], "There is no file none.jsonl"),
         (["chat", "."], "holds neither a model"),
@@ -77,14 +80,17 @@ def test_bad_input_is_one_clear_message_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    model_folder: Path,
     arguments: list[str],
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, printed = run(capsys, *arguments)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, printed = run(capsys, *(str(model_folder) if argument == "MODEL" else argument for argument in arguments))
     assert code == 2
     assert message in printed
     assert "Traceback" not in printed
+    assert not (tmp_path / "OUT").exists()
 
 
 def test_a_row_without_completion_is_named(capsys: pytest.CaptureFixture[str], data: Path) -> None:

@@ -17,7 +17,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "response-tuning" / "models"
 
 
-def write_fake_model(_source: Path, folder: Path, _report: object) -> None:
+def write_fake_model(_source: Path, folder: Path) -> None:
     """Stands for the conversion, which the end-to-end test does for real."""
     (folder / "config.json").write_text("{}")
 
@@ -67,7 +67,7 @@ def test_another_file_of_the_same_name_is_another_model(
 def test_an_interrupted_import_leaves_nothing_a_later_one_trips_over(
     cache: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_source: Path, folder: Path, _report: object) -> None:
+    def interrupted(_source: Path, folder: Path) -> None:
         (folder / "half").touch()
         raise KeyboardInterrupt
 
@@ -97,9 +97,9 @@ def test_two_imports_at_once_convert_once(cache: Path, gguf: Path, monkeypatch: 
     conversions: list[Path] = []
     barrier = Barrier(2)
 
-    def slow(source: Path, folder: Path, report: object) -> None:
+    def slow(source: Path, folder: Path) -> None:
         conversions.append(folder)
-        write_fake_model(source, folder, report)
+        write_fake_model(source, folder)
 
     def resolve() -> str:
         barrier.wait()

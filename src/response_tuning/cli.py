@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"error: {error}")
         return 2
     except OSError as error:
-        if error.errno not in _FULL_OR_READ_ONLY:
+        if error.errno not in _FULL_OR_NOT_ALLOWED:
             raise
-        say(f"error: cannot write {error.filename or 'the output'}: {(error.strerror or str(error)).lower()}.")
+        say(f"error: cannot read or write {error.filename or 'the output'}: {(error.strerror or '').lower()}.")
         return 2
     except KeyboardInterrupt:
         say("Interrupted. The same command goes on with what is missing.")
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-_FULL_OR_READ_ONLY = {
+_FULL_OR_NOT_ALLOWED = {
     errno.EACCES,
     errno.EDQUOT,
     errno.EISDIR,

@@ -14,12 +14,14 @@ from typing import Any, cast
 
 import torch
 from filelock import FileLock
+from huggingface_hub import HfApi, try_to_load_from_cache
 from platformdirs import user_cache_path
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -28,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 from response_tuning.errors import UserError
 from response_tuning.files import read_json, staged_folder
 from response_tuning.options import EMBEDDED, Device, Dtype
+from response_tuning.progress import progress_bar, say
 
 __all__ = [
     "LoadedModel",
@@ -48,9 +51,6 @@ transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
-Report = Callable[[str], None]
-"""Is told, in a few words, what is being done now."""
-
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -63,37 +63,42 @@ class LoadedModel:
 
 
 def pick_device(device: Device) -> torch.device:
-    """The device asked for, or the best one there is."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The device asked for, or the best one there is.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, is_there in available.items() if is_there))
+    if not available[device]:
+        raise UserError(f"This machine, or this build of torch, has no device {device!r}. Choose --device cpu or auto.")
+    return torch.device(device)
 
 
-def resolve_model(spec: str, report: Report = lambda _: None) -> str:
+def resolve_model(spec: str) -> str:
     """The folder or hub id behind a spec. What has to be imported first is imported.
 
     Raises:
         UserError: there is no such file, or the folder holds no model.
     """
     if spec == EMBEDDED:
-        return str(import_embedded(report))
+        return str(import_embedded())
     path = Path(spec)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise UserError(f"There is no model file {path}.")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return str(_import_once(f"{path.stem}-{digest[:12]}", lambda _: path, report))
+        return str(_import_once(f"{path.stem}-{digest[:12]}", lambda _: path))
     if path.is_dir() and not (path / "config.json").exists():
         raise UserError(f"The folder {path} holds neither a model (config.json) nor a finished run (adapter/).")
+    if not path.exists():
+        _require_from_hub(spec)
     return spec
 
 
-def load_model(
-    spec: str, *, dtype: Dtype = "bfloat16", device: Device = "auto", report: Report = lambda _: None
-) -> LoadedModel:
+def load_model(spec: str, *, dtype: Dtype = "bfloat16", device: Device = "auto") -> LoadedModel:
     """Load the model that ``spec`` names. A run's adapter is merged into its base.
 
     Raises:
@@ -101,9 +106,9 @@ def load_model(
     """
     adapter = Path(spec) / "adapter"
     if (adapter / "adapter_config.json").exists():
-        return _load_run(adapter, dtype=dtype, device=device, report=report)
-    path = resolve_model(spec, report)
-    report("loading the model")
+        return _load_run(adapter, dtype=dtype, device=device)
+    path = resolve_model(spec)
+    say(f"loading {spec}")
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
@@ -143,7 +148,7 @@ def write_chat_files(
     _generation_config(model, stop_ids).save_pretrained(str(folder))
 
 
-def import_embedded(report: Report = lambda _: None) -> Path:
+def import_embedded() -> Path:
     """The folder of the embedded base model, Gemma 3 270M; made in the user's cache at the first call.
 
     Raises:
@@ -157,14 +162,13 @@ def import_embedded(report: Report = lambda _: None) -> Path:
         ) from None
 
     def assemble(folder: Path) -> Path:
-        report(f"Gemma 3 270M is used under the Gemma terms of use: {_GEMMA_TERMS}")
-        report("assembling the weights from their packages")
+        say(f"Gemma 3 270M is used under the Gemma terms of use: {_GEMMA_TERMS}")
         try:
             return Path(package.assemble(folder / package.MODEL_NAME))
         except (FileNotFoundError, ValueError) as error:
             raise UserError(f"The embedded model's packages are damaged ({error}). Install them again.") from None
 
-    return _import_once(f"{_EMBEDDED_NAME}-{package.EXPECTED_SHA256[:12]}", assemble, report)
+    return _import_once(f"{_EMBEDDED_NAME}-{package.EXPECTED_SHA256[:12]}", assemble)
 
 
 def _keep_head_input_contiguous(model: PreTrainedModel) -> None:
@@ -188,21 +192,20 @@ def _generation_config(model: PreTrainedModel, stop_token_ids: list[int]) -> Gen
     )
 
 
-def _load_run(adapter: Path, *, dtype: Dtype, device: Device, report: Report) -> LoadedModel:
+def _load_run(adapter: Path, *, dtype: Dtype, device: Device) -> LoadedModel:
     from peft import PeftModel
 
     spec = read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
     if not Path(spec).exists() and Path(spec).name.startswith(_EMBEDDED_NAME):
         spec = EMBEDDED  # the cache was cleared since
-    base = load_model(spec, dtype=dtype, device=device, report=report)
-    report("merging the adapter")
+    base = load_model(spec, dtype=dtype, device=device)
     merged = PeftModel.from_pretrained(base.model, str(adapter)).merge_and_unload()
     merged.eval().requires_grad_(False)
     merged.generation_config = GenerationConfig.from_pretrained(str(adapter))
     return LoadedModel(cast(PreTrainedModel, merged), AutoTokenizer.from_pretrained(str(adapter)), base.path)
 
 
-def _import_once(name: str, locate: Callable[[Path], Path], report: Report) -> Path:
+def _import_once(name: str, locate: Callable[[Path], Path]) -> Path:
     """Import a GGUF file into the cache unless it is there. Safe to interrupt, and safe to call twice at once."""
     target: Path = user_cache_path("response-tuning", appauthor=False) / "models" / name
     if target.exists():
@@ -215,44 +218,55 @@ def _import_once(name: str, locate: Callable[[Path], Path], report: Report) -> P
             shutil.rmtree(leftover, ignore_errors=True)
         with staged_folder(target) as folder:
             source = locate(folder)
-            _convert_gguf(source, folder, report)
+            _convert_gguf(source, folder)
             if source.parent == folder:
                 source.unlink()
     return target
 
 
-def _convert_gguf(source: Path, folder: Path, report: Report) -> None:
-    """Write a GGUF file as bf16 safetensors with a fast tokenizer.
+def _convert_gguf(source: Path, folder: Path) -> None:
+    """Write a GGUF file as bf16 safetensors with a fast tokenizer; takes about a minute, once.
 
     A model that transformers loaded from GGUF refuses to be saved, so its weights move into a new model.
     """
-    from transformers import GgufConfig
-
     location: dict[str, Any] = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+    with progress_bar(f"importing {source.name}", 3) as bar:
+        try:
+            bar.advance(0, note="unpacking the weights")
+            packed = AutoModelForCausalLM.from_pretrained(
+                **location, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+            )
+            bar.advance(note="rebuilding the tokenizer")
+            tokenizer = AutoTokenizer.from_pretrained(**location)
+        except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
+            raise _cannot_load(str(source), error) from None
+        bar.advance(note="writing safetensors")
+        config = packed.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        config.dtype = torch.bfloat16
+        model = type(packed)(config)
+        model.load_state_dict(packed.state_dict())
+        model.to(dtype=torch.bfloat16)  # type: ignore[call-arg]
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
+        bar.advance()
+
+
+def _require_from_hub(spec: str) -> None:
+    """Fail at once where loading would try for a minute: the model is neither cached nor to be had from the hub."""
     try:
-        report("unpacking the weights (about half a minute)")
-        quantization = GgufConfig(dequantize=True)
-        packed = AutoModelForCausalLM.from_pretrained(**location, dtype=torch.float32, quantization_config=quantization)
-        report("rebuilding the tokenizer (about half a minute)")
-        tokenizer = AutoTokenizer.from_pretrained(**location)
-    except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
-        raise _cannot_load(str(source), error) from None
-    report("writing safetensors")
-    config = packed.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    config.dtype = torch.bfloat16
-    model = type(packed)(config)
-    model.load_state_dict(packed.state_dict())
-    model.to(dtype=torch.bfloat16)  # type: ignore[call-arg]
-    model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
+        if not isinstance(try_to_load_from_cache(spec, "config.json"), str):
+            HfApi().model_info(spec, timeout=10)
+    except Exception as error:  # the hub's client has many kinds, and has changed them
+        raise _cannot_load(spec, error) from None
 
 
 def _cannot_load(spec: str, error: Exception) -> UserError:
     if not Path(spec).exists():
         return UserError(
             f"There is no model {spec!r}: no folder or file of that name, and the Hugging Face hub has none or is out "
-            "of reach. A model is 'embedded', a run, a folder, a .gguf file or a hub id."
+            f"of reach ({str(error).splitlines()[0]}). "
+            "A model is 'embedded', a run, a folder, a .gguf file or a hub id."
         )
     return UserError(f"The model {spec} cannot be loaded: {str(error).splitlines()[0]}")

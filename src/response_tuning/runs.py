@@ -9,14 +9,13 @@ from pydantic import BaseModel
 from response_tuning.configuration import differences, read_values, write_config
 from response_tuning.errors import UserError
 from response_tuning.options import Device, Dtype, FormatName
-from response_tuning.progress import say
 from response_tuning.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from response_tuning.conversation import Conversation
     from response_tuning.models import LoadedModel
 
-__all__ = ["RunDirectory", "claim_folder", "load_with_conversation"]
+__all__ = ["RunDirectory", "check_folder", "claim_folder", "load_with_conversation"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,11 @@ class RunDirectory:
         return self.path / "training.jsonl"
 
     @property
+    def checkpoint(self) -> Path:
+        """Where an interrupted training goes on from. Gone when training is done."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
     def is_trained(self) -> bool:
         """Whether training has finished."""
         return self.adapter.is_dir()
@@ -55,8 +59,8 @@ class RunDirectory:
         return self.path / "evaluations" / task
 
 
-def claim_folder(folder: Path, config: BaseModel) -> None:
-    """Make ``folder`` and write ``config`` into it, or find that it holds the same one already.
+def check_folder(folder: Path, config: BaseModel) -> None:
+    """See that ``folder`` can be claimed for ``config``: it holds nothing, or what the same configuration made.
 
     Raises:
         UserError: the folder holds another configuration, or files of something else.
@@ -69,10 +73,18 @@ def claim_folder(folder: Path, config: BaseModel) -> None:
                 f"{folder} was made with another configuration:\n  " + "\n  ".join(different) + "\n"
                 "Choose another --output, or delete the folder."
             )
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and holds something else. Choose another --output.")
-    write_config(path, config)
+
+
+def claim_folder(folder: Path, config: BaseModel) -> None:
+    """Make ``folder`` and write ``config`` into it, once everything it needs is found to be there.
+
+    Raises:
+        UserError: as ``check_folder``.
+    """
+    check_folder(folder, config)
+    write_config(folder / "config.yaml", config)
 
 
 def load_with_conversation(
@@ -87,7 +99,7 @@ def load_with_conversation(
     from response_tuning.models import load_model
 
     config_path = RunDirectory(Path(spec)).config
-    loaded = load_model(spec, dtype=dtype, device=device, report=say)
+    loaded = load_model(spec, dtype=dtype, device=device)
     trained = read_values(config_path, TrainingConfig) if config_path.exists() else {}
     chosen = trained.get("format", default_format(spec)) if format_name == "auto" else format_name
     return loaded, Conversation(loaded.tokenizer, chosen, rt_prefix=trained.get("rt_prefix", "none"))

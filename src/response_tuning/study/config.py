@@ -30,13 +30,13 @@ class QuickstartConfig(BaseModel):
     """Pairs to probe with: a JSONL file, or 'starter-held-out'."""
 
     # Chosen by trials on the embedded model: docs/log.md says what was tried.
-    epochs: int = Field(default=3, ge=1)
+    epochs: int = Field(default=2, ge=1)
     """Passes over the data."""
     learning_rate: float = Field(default=5e-4, gt=0)
     """The highest learning rate."""
     lora_rank: int = Field(default=16, ge=1)
     """The rank of the adapter matrices."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     """Examples per optimizer step."""
     max_new_tokens: int = Field(default=128, ge=1)
     """The longest response in the probes, in tokens."""

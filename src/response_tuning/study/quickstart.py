@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from response_tuning.data.example import require_prompts
+from response_tuning.data.sources import load_examples
 from response_tuning.evaluation.config import ProbeConfig
 from response_tuning.evaluation.probe import ProbeResult, probe
 from response_tuning.files import read_json, write_json
 from response_tuning.models import resolve_model
 from response_tuning.options import Method
 from response_tuning.progress import say
-from response_tuning.runs import claim_folder
+from response_tuning.runs import check_folder, claim_folder
 from response_tuning.study.config import QuickstartConfig
 from response_tuning.study.report import write_report
 from response_tuning.training.config import TrainingConfig
@@ -40,9 +42,16 @@ def quickstart(config: QuickstartConfig) -> dict[str, ProbeResult]:
         UserError: the folder holds a quickstart with another configuration, or a stage's input is bad.
     """
     folder = config.output
+    check_folder(folder, config)
+    for source in (config.data, config.held_out):
+        require_prompts(load_examples(source), source=source, purpose="the quickstart")
+    say("\n[import]")
+    started = time.perf_counter()
+    resolve_model(config.model)
+    import_seconds = time.perf_counter() - started
     claim_folder(folder, config)
     stages = _Stages(folder / "stages.json")
-    stages.run("import", lambda: resolve_model(config.model, say))
+    stages.record("import", import_seconds)
     results = {"base": stages.run("base probe", lambda: probe(_probe_config(config, config.model, folder / "base")))}
     for method in _METHODS:
         run, training = folder / method, _training_config(config, method)
@@ -80,11 +89,14 @@ class _Stages:
         say(f"\n[{name}]")
         started = time.perf_counter()
         result = work()
-        # A stage that was done before takes no time now: its first time stands.
-        self._record["seconds"].setdefault(name, round(time.perf_counter() - started, 1))
+        self.record(name, time.perf_counter() - started)
+        return result
+
+    def record(self, name: str, seconds: float) -> None:
+        """Note how long a stage took. One that was done before takes no time now: its first time stands."""
+        self._record["seconds"].setdefault(name, round(seconds, 1))
         self._record["peak_memory_bytes"] = max(self.peak_memory_bytes, _peak_memory_bytes())
         write_json(self._path, self._record)
-        return result
 
 
 def _as_json(result: ProbeResult) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class TrainingConfig(BaseModel):
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout before the adapter."""
 
+    checkpoint_every_seconds: float = Field(default=60, ge=0)
+    """How often to save what a training goes on from; also saved on Ctrl-C and SIGTERM."""
     dtype: Dtype = "bfloat16"
     """The frozen weights' type. Adapter weights are always float32."""
     device: Device = "auto"

@@ -8,57 +8,65 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.example import require_prompts
 from response_tuning.data.sources import load_examples
 from response_tuning.errors import UserError
-from response_tuning.files import staged_folder, write_json
+from response_tuning.files import read_json_lines, staged_folder, write_json, write_json_lines
 from response_tuning.models import LoadedModel, load_model, write_chat_files
 from response_tuning.progress import progress_bar, say
-from response_tuning.runs import RunDirectory, claim_folder
+from response_tuning.runs import RunDirectory, check_folder, claim_folder
 from response_tuning.training.batching import collate, epoch_batches, micro_batches
+from response_tuning.training.checkpoint import Progress, data_fingerprint, restore_checkpoint, save_checkpoint
 from response_tuning.training.config import TrainingConfig
+from response_tuning.training.interruption import held_back_interruption
 from response_tuning.training.loss import ResponseLoss
 
 __all__ = ["add_adapter", "learning_rate_factor", "resolve", "train"]
 
 
 def train(config: TrainingConfig) -> RunDirectory:
-    """Train an adapter as ``config`` says and save the run. A run that is already there is left as it is.
+    """Train an adapter as ``config`` says and save the run.
+
+    A finished run is left as it is; one that was interrupted goes on from its last checkpoint, to the same weights as
+    if it had never stopped.
 
     Raises:
         UserError: bad data, a model that cannot be loaded, or an output folder that holds something else.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint is written.
     """
     config = resolve(config)
     run = RunDirectory(config.output)
     examples = load_examples(config.data)
     if config.method == "it":
         require_prompts(examples, source=config.data, purpose="instruction tuning (--method it)")
-    claim_folder(run.path, config)
+    check_folder(run.path, config)
     if run.is_trained:
         say(f"{run.path} is trained already.")
         return run
 
     set_seed(config.seed)
     accelerator = Accelerator(cpu=config.device == "cpu")
-    loaded = load_model(config.model, dtype=config.dtype, device=config.device, report=say)
+    loaded = load_model(config.model, dtype=config.dtype, device=config.device)
     assert config.format != "auto"
     conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
     encoded, report = encode_examples(
         examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
     )
+    claim_folder(run.path, config)
     write_json(run.data_report, asdict(report))
     say(
         f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
@@ -66,12 +74,10 @@ def train(config: TrainingConfig) -> RunDirectory:
     )
     ResponseLoss(loaded.model).check(collate([encoded[0]]).to(loaded.model.device))
     model = add_adapter(loaded.model, config)
-    with run.training_log.open("w", encoding="utf-8") as log:
-        for row in _run_steps(model, encoded, config, accelerator):
-            log.write(json.dumps(row) + "\n")
-            log.flush()
+    _run_steps(model, encoded, config, run, accelerator)
     if accelerator.is_main_process:
         _save(run.adapter, model, loaded, conversation)
+        run.checkpoint.unlink(missing_ok=True)
     return run
 
 
@@ -112,37 +118,77 @@ def learning_rate_factor(step: int, *, steps: int, config: TrainingConfig) -> fl
 
 
 def _run_steps(
-    model: PeftModel, encoded: list[EncodedExample], config: TrainingConfig, accelerator: Accelerator
-) -> Iterator[dict[str, Any]]:
-    """Run all optimizer steps; yields the log row of each."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model: PeftModel,
+    encoded: list[EncodedExample],
+    config: TrainingConfig,
+    run: RunDirectory,
+    accelerator: Accelerator,
+) -> None:
+    """Run all optimizer steps, from the last checkpoint on, and log each."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optimizer = AdamW(trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    fingerprint = data_fingerprint(encoded)
+    progress = restore_checkpoint(run.checkpoint, trained, optimizer, fingerprint=fingerprint)
+    if progress.steps:
+        say(f"going on after step {progress.steps}")
     steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
-    optimizer = AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps=steps, config=config))
     loss_of = ResponseLoss(model)
     model.train()
-    started, tokens_done, step = time.perf_counter(), 0, 0
-    with progress_bar(f"training {config.method}", steps, shown=accelerator.is_main_process) as bar:
-        for epoch in range(config.epochs):
-            for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed + epoch):
-                learning_rate = schedule.get_last_lr()[0]
-                loss, gradient_norm = _step(model, batch, loss_of, trained, config, accelerator)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                step += 1
-                tokens_done += sum(example.supervised_count for example in batch)
-                seconds = time.perf_counter() - started
-                bar.advance(note=f"loss {loss:.3f}  {tokens_done / seconds:,.0f} supervised tokens/s")
-                yield {
-                    "step": step,
-                    "epoch": epoch + 1,
-                    "loss": loss,
-                    "gradient_norm": gradient_norm,
-                    "learning_rate": learning_rate,
-                    "supervised_tokens": tokens_done,
-                    "seconds": round(seconds, 3),
-                }
+    started = last_saved = time.perf_counter()
+    with (
+        _open_log(run.training_log, rows=progress.steps) as log,
+        progress_bar(f"training {config.method}", steps, shown=accelerator.is_main_process) as bar,
+        held_back_interruption() as interrupted,
+    ):
+        bar.advance(progress.steps)
+        earlier = progress
+        for epoch, batch in islice(_all_batches(encoded, config), progress.steps, None):
+            learning_rate = config.learning_rate * learning_rate_factor(progress.steps, steps=steps, config=config)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            loss, gradient_norm = _step(model, batch, loss_of, list(trained.values()), config, accelerator)
+            optimizer.step()
+            optimizer.zero_grad()
+            progress = Progress(
+                progress.steps + 1,
+                progress.supervised_tokens + sum(example.supervised_count for example in batch),
+                earlier.seconds + time.perf_counter() - started,
+            )
+            row = {
+                "step": progress.steps,
+                "epoch": epoch,
+                "loss": loss,
+                "gradient_norm": gradient_norm,
+                "learning_rate": learning_rate,
+                "supervised_tokens": progress.supervised_tokens,
+                "seconds": round(progress.seconds, 3),
+            }
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            speed = progress.supervised_tokens / progress.seconds
+            bar.advance(note=f"loss {loss:.3f}  {speed:,.0f} supervised tokens/s")
+            stop = interrupted()
+            if accelerator.is_main_process and (
+                stop or time.perf_counter() - last_saved >= config.checkpoint_every_seconds
+            ):
+                save_checkpoint(run.checkpoint, trained, optimizer, progress, fingerprint=fingerprint)
+                last_saved = time.perf_counter()
+            if stop:
+                raise KeyboardInterrupt
+
+
+def _all_batches(encoded: list[EncodedExample], config: TrainingConfig) -> Iterator[tuple[int, list[EncodedExample]]]:
+    """The epoch (from 1) and the examples of every optimizer step."""
+    for epoch in range(config.epochs):
+        for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed + epoch):
+            yield epoch + 1, batch
+
+
+def _open_log(path: Path, *, rows: int) -> TextIO:
+    """The training log, cut back to the steps that a checkpoint holds: later ones will be done again."""
+    kept = read_json_lines(path)[:rows] if path.exists() else []
+    write_json_lines(path, kept)
+    return path.open("a", encoding="utf-8")
 
 
 def _step(
@@ -192,7 +238,10 @@ def _summed(accelerator: Accelerator, tensor: Tensor) -> Tensor:
 def _save(folder: Path, model: PeftModel, loaded: LoadedModel, conversation: Conversation) -> None:
     with staged_folder(folder) as staging:
         model.peft_config["default"].base_model_name_or_path = loaded.path
-        model.save_pretrained(str(staging))
+        try:
+            model.save_pretrained(str(staging))
+        except SafetensorError as error:
+            raise UserError(f"The adapter {folder} cannot be written: {error}") from None
         write_chat_files(
             staging,
             loaded.model,

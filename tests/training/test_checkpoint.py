@@ -1,0 +1,166 @@
+"""Resuming: whatever stopped a training, going on ends with the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from response_tuning.data.example import Example, write_examples
+from response_tuning.errors import UserError
+from response_tuning.runs import RunDirectory
+from response_tuning.training import trainer
+from response_tuning.training.config import TrainingConfig
+from response_tuning.training.interruption import held_back_interruption
+from response_tuning.training.trainer import train
+
+
+@pytest.fixture
+def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> TrainingConfig:
+    """Twelve steps of the tiny model, with dropout, so that the random state matters; every step is saved."""
+    data = tmp_path / "data.jsonl"
+    write_examples(data, examples[:16])
+    return TrainingConfig(
+        output=tmp_path / "run",
+        model=str(model_folder),
+        data=str(data),
+        device="cpu",
+        epochs=3,
+        batch_size=4,
+        lora_rank=4,
+        lora_dropout=0.3,
+        learning_rate=1e-2,
+        checkpoint_every_seconds=0,
+    )
+
+
+def assert_equal_runs(first: RunDirectory, second: RunDirectory) -> None:
+    weights, others = (load_file(run.adapter / "adapter_model.safetensors") for run in (first, second))
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    log, other_log = (
+        [{**json.loads(line), "seconds": 0} for line in run.training_log.read_text().splitlines()]
+        for run in (first, second)
+    )
+    assert log == other_log
+
+
+def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let training break off, as if killed, in the middle of a later step."""
+    real_step = trainer._step
+    done: list[int] = []
+
+    def step(*arguments: Any) -> Any:
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real_step(*arguments)
+
+    monkeypatch.setattr(trainer, "_step", step)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 7, 11])
+def test_a_training_that_broke_off_goes_on_to_the_same_bits(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_after(steps, patched)
+        train(config)
+    run = RunDirectory(config.output)
+    assert not run.is_trained
+    assert len(run.training_log.read_text().splitlines()) == steps
+    assert_equal_runs(whole, train(config))
+    assert not run.checkpoint.exists()
+
+
+def test_steps_after_the_last_checkpoint_are_done_again_and_logged_once(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_after(3, patched)
+        train(config)
+    checkpoint = RunDirectory(config.output).checkpoint
+    saved = checkpoint.read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_after(5, patched)
+        train(config)
+    checkpoint.write_bytes(saved)  # as if the later ones had not been written
+    assert_equal_runs(whole, train(config))
+
+
+def test_changed_data_are_refused(
+    config: TrainingConfig, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_after(2, patched)
+        train(config)
+    write_examples(Path(config.data), examples[1:17])
+    with pytest.raises(UserError, match="The data changed since the checkpoint"):
+        train(config)
+
+
+def test_a_checkpoint_cut_in_half_is_named(config: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_after(2, patched)
+        train(config)
+    checkpoint = RunDirectory(config.output).checkpoint
+    checkpoint.write_bytes(checkpoint.read_bytes()[: checkpoint.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"last\.safetensors is damaged.*Delete it"):
+        train(config)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_held_back_and_the_second_interrupts(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with held_back_interruption() as interrupted:
+        assert not interrupted()
+        os.kill(os.getpid(), number)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
+
+
+def test_a_training_in_another_thread_runs_without_signals(config: TrainingConfig) -> None:
+    thread = threading.Thread(target=train, args=(config,))
+    thread.start()
+    thread.join()
+    assert RunDirectory(config.output).is_trained
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bits(
+    config: TrainingConfig, tmp_path: Path, examples: list[Example]
+) -> None:
+    write_examples(Path(config.data), examples[:64])
+    config = config.model_copy(update={"epochs": 8})
+    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    options = config.model_dump(mode="json")
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "response_tuning", "train", *arguments]
+    run = RunDirectory(config.output)
+    killed = 0
+    for signal_number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        logged = run.training_log.read_text().count("\n") if run.training_log.exists() else 0
+        while process.poll() is None:
+            rows = run.training_log.read_text().count("\n") if run.training_log.exists() else 0
+            if rows >= logged + 5:
+                process.send_signal(signal_number)
+                killed += 1
+                break
+            time.sleep(0.002)
+        process.wait()
+    assert killed == 4
+    assert not run.is_trained
+    assert_equal_runs(whole, train(config))
