@@ -56,8 +56,8 @@ class BenchmarkConfig(BaseModel):
     """The rank of the adapter matrices; alpha is twice that."""
     output: Path | None = None
     """A JSON file for the numbers."""
-    setting: tyro.conf.Suppress[str | None] = None
-    """Run this one setting here (used by the program itself)."""
+    setting: str | None = None
+    """Measure this one setting in this process, and print its numbers as JSON."""
 
 
 class _EpochClock:

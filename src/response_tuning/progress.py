@@ -38,7 +38,7 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(description: str, total: float, *, shown: bool = True) -> Iterator[Bar]:
+def progress_bar(description: str, total: float) -> Iterator[Bar]:
     """A bar with the count, a note, the time gone and the time left."""
     columns = (
         TextColumn("{task.description}"),
@@ -49,5 +49,5 @@ def progress_bar(description: str, total: float, *, shown: bool = True) -> Itera
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not shown) as progress:
+    with Progress(*columns, console=console) as progress:
         yield Bar(progress, progress.add_task(description, total=total, note=""))

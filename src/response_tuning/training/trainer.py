@@ -18,7 +18,7 @@ from accelerate.utils import set_seed
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
@@ -60,24 +60,25 @@ def train(config: TrainingConfig) -> RunDirectory:
 
     set_seed(config.seed)
     accelerator = Accelerator(cpu=config.device == "cpu")
+    if accelerator.num_processes > 1:
+        raise UserError("Training runs in one process so far; start it without a launcher.")
     loaded = load_model(config.model, dtype=config.dtype, device=config.device)
     assert config.format != "auto"
     conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
     encoded, report = encode_examples(
         examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
     )
+    ResponseLoss(loaded.model).check(collate([encoded[0]]).to(loaded.model.device))
     claim_folder(run.path, config)
     write_json(run.data_report, asdict(report))
     say(
         f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
         f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
     )
-    ResponseLoss(loaded.model).check(collate([encoded[0]]).to(loaded.model.device))
     model = add_adapter(loaded.model, config)
     _run_steps(model, encoded, config, run, accelerator)
-    if accelerator.is_main_process:
-        _save(run.adapter, model, loaded, conversation)
-        run.checkpoint.unlink(missing_ok=True)
+    _save(run.adapter, model, loaded, conversation)
+    run.checkpoint.unlink(missing_ok=True)
     return run
 
 
@@ -124,7 +125,7 @@ def _run_steps(
     run: RunDirectory,
     accelerator: Accelerator,
 ) -> None:
-    """Run all optimizer steps, from the last checkpoint on, and log each."""
+    """Run all optimizer steps, from the last checkpoint on; logs each, and saves checkpoints."""
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer = AdamW(trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
     fingerprint = data_fingerprint(encoded)
@@ -134,14 +135,13 @@ def _run_steps(
     steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
     loss_of = ResponseLoss(model)
     model.train()
-    started = last_saved = time.perf_counter()
+    started, last_saved = time.perf_counter() - progress.seconds, time.perf_counter()
     with (
         _open_log(run.training_log, rows=progress.steps) as log,
-        progress_bar(f"training {config.method}", steps, shown=accelerator.is_main_process) as bar,
+        progress_bar(f"training {config.method}", steps) as bar,
         held_back_interruption() as interrupted,
     ):
         bar.advance(progress.steps)
-        earlier = progress
         for epoch, batch in islice(_all_batches(encoded, config), progress.steps, None):
             learning_rate = config.learning_rate * learning_rate_factor(progress.steps, steps=steps, config=config)
             for group in optimizer.param_groups:
@@ -149,28 +149,22 @@ def _run_steps(
             loss, gradient_norm = _step(model, batch, loss_of, list(trained.values()), config, accelerator)
             optimizer.step()
             optimizer.zero_grad()
-            progress = Progress(
-                progress.steps + 1,
-                progress.supervised_tokens + sum(example.supervised_count for example in batch),
-                earlier.seconds + time.perf_counter() - started,
-            )
+            tokens = progress.supervised_tokens + sum(example.supervised_count for example in batch)
+            progress = Progress(progress.steps + 1, tokens, time.perf_counter() - started)
             row = {
                 "step": progress.steps,
                 "epoch": epoch,
                 "loss": loss,
                 "gradient_norm": gradient_norm,
                 "learning_rate": learning_rate,
-                "supervised_tokens": progress.supervised_tokens,
+                "supervised_tokens": tokens,
                 "seconds": round(progress.seconds, 3),
             }
             log.write(json.dumps(row) + "\n")
             log.flush()
-            speed = progress.supervised_tokens / progress.seconds
-            bar.advance(note=f"loss {loss:.3f}  {speed:,.0f} supervised tokens/s")
+            bar.advance(note=f"loss {loss:.3f}  {tokens / progress.seconds:,.0f} supervised tokens/s")
             stop = interrupted()
-            if accelerator.is_main_process and (
-                stop or time.perf_counter() - last_saved >= config.checkpoint_every_seconds
-            ):
+            if stop or time.perf_counter() - last_saved >= config.checkpoint_every_seconds:
                 save_checkpoint(run.checkpoint, trained, optimizer, progress, fingerprint=fingerprint)
                 last_saved = time.perf_counter()
             if stop:
@@ -186,8 +180,8 @@ def _all_batches(encoded: list[EncodedExample], config: TrainingConfig) -> Itera
 
 def _open_log(path: Path, *, rows: int) -> TextIO:
     """The training log, cut back to the steps that a checkpoint holds: later ones will be done again."""
-    kept = read_json_lines(path)[:rows] if path.exists() else []
-    write_json_lines(path, kept)
+    if path.is_file():
+        write_json_lines(path, read_json_lines(path)[:rows])
     return path.open("a", encoding="utf-8")
 
 
@@ -202,37 +196,25 @@ def _step(
     """Make the gradient of one optimizer step; returns its loss per token and the gradient's norm before clipping.
 
     The loss is summed over supervised tokens and divided by their number in the whole step, so the result does
-    not depend on how the step is cut into micro-batches, nor on how many processes share it.
+    not depend on how the step is cut into micro-batches.
     """
     tokens = sum(example.supervised_count for example in batch)
-    share = batch[accelerator.process_index :: accelerator.num_processes]
     total = torch.zeros((), device=accelerator.device)
     mixed = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
-    for part in micro_batches(share, tokens=config.micro_batch_tokens):
+    for part in micro_batches(batch, tokens=config.micro_batch_tokens):
         # Inputs of adapter layers need no cast to fp32: autocast multiplies in bf16, with fp32 master weights.
         with mixed, disable_input_dtype_casting(model):
             loss = loss_of(collate(part).to(accelerator.device)).sum() / tokens
         accelerator.backward(loss)
         total += loss.detach()
-    for parameter in trained:
-        if accelerator.num_processes > 1:
-            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-            parameter.grad = _summed(accelerator, gradient)
     norm = nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
-    loss_value = float(_summed(accelerator, total))
+    loss_value = float(total)
     if not math.isfinite(loss_value) or not math.isfinite(float(norm)):
         raise UserError(
             f"The loss became {loss_value} (gradient norm {float(norm)}). "
             "Lower --learning-rate, or use --dtype float32."
         )
     return loss_value, float(norm)
-
-
-def _summed(accelerator: Accelerator, tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes."""
-    summed = accelerator.reduce(tensor, reduction="sum")
-    assert isinstance(summed, Tensor)
-    return summed
 
 
 def _save(folder: Path, model: PeftModel, loaded: LoadedModel, conversation: Conversation) -> None:
