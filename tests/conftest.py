@@ -14,9 +14,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 from response_tuning.data.example import Example
 from response_tuning.data.sources import STARTER_HELD_OUT, load_examples
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-"""Real data beside the project, where it is there; tests that want it skip without it."""
-
 
 @pytest.fixture(scope="session")
 def examples() -> list[Example]:
