@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from inspect_ai.log import read_eval_log
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -293,6 +294,17 @@ def test_every_prompt_has_a_row_with_its_values_of_which_the_metrics_are_the_mea
         values = [row["values"][name] for row in rows if name in row["values"]]
         assert len(values) == 10
         assert estimate.value == round(sum(values) / 10, 4)
+    saved = json.loads((config.output / "metrics.json").read_text())  # type: ignore[operator]
+    assert (saved["task"], saved["judge"], saved["backend"], saved["device"]) == ("core", None, "transformers", "cpu")
+    assert saved["settings"]["tasks"] == ["gsm8k", "mmlu"]
+    log = read_eval_log(str(config.output / "core.eval"))  # type: ignore[operator]
+    assert [sample.output.completion for sample in log.samples or ()] == [row["response"] for row in rows]
+    letters = [row["response"] for row in rows if row["task"] != "gsm8k"]
+    assert set(letters) <= set("ABCD")
+    answers = read_rows(config.output / "samples" / "mmlu.jsonl")  # type: ignore[operator]
+    assert [letter == "ABCD"[int(row["target"])] for letter, row in zip(letters, answers, strict=True)] == [
+        bool(row["acc"]) for row in answers
+    ]
 
 
 def test_prompts_longer_than_the_context_are_counted(config: CoreConfig, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from inspect_ai.log import read_eval_log
 
 from response_tuning.conversation import FORMATS
 from response_tuning.data.example import Example, write_examples
@@ -39,6 +40,9 @@ def test_every_metric_has_n_and_an_interval_and_every_response_is_saved(config: 
     rows = [json.loads(line) for line in (config.output / "responses.jsonl").read_text().splitlines()]  # type: ignore[operator]
     assert rows == result.rows
     assert result.metrics["stops"].value == sum(row["stops"] for row in rows) / 8
+    assert (saved["task"], saved["judge"], saved["dtype"]) == ("probe", None, "float32")
+    log = read_eval_log(str(config.output / "probe.eval"))  # type: ignore[operator]
+    assert [sample.output.completion for sample in log.samples or ()] == [row["response"] for row in rows]
     for row in rows:
         assert set(row["values"]) == set(METRICS)
         assert row["values"]["echoes"] == row["echoes"]

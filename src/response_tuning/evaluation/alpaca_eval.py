@@ -24,7 +24,7 @@ from response_tuning.evaluation.alpaca_format import (
 from response_tuning.evaluation.answering import Answered, respond
 from response_tuning.evaluation.config import AlpacaConfig
 from response_tuning.evaluation.judge import Case, Judgement, forecast_judging, judge_cases
-from response_tuning.evaluation.results import generation_settings, save_evaluation
+from response_tuning.evaluation.results import save_evaluation
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.evaluation.win_rate import (
     ALPACA_EVAL_SIZE,
@@ -76,7 +76,7 @@ def evaluate_alpaca(config: AlpacaConfig) -> AlpacaResult | None:
     every = _reference(config)
     reference = draw(every, config.max_examples, seed=0)
     instructions = [output.instruction for output in reference]
-    answered = respond(config, instructions, folder=folder, settings=generation_settings(config))
+    answered = respond(config, instructions, folder=folder)
     if answered is None:
         return None
     outputs = _model_outputs(config, reference, answered)

@@ -140,7 +140,7 @@ def _read(folder: Path) -> _Evaluation:
     rows = [] if path is None else read_json_lines(path)
     if path is None or not all("values" in row for row in rows):
         raise UserError(f"{folder} has no values per prompt to compare; an older version made it. Evaluate again.")
-    return _Evaluation(folder, metrics.get("settings", {}), metrics.get("format", ""), rows)
+    return _Evaluation(folder, metrics.get("settings", {}), metrics.get("format") or "", rows)
 
 
 def _compare_task(task: str, evaluations: Mapping[str, _Evaluation]) -> TaskComparison:

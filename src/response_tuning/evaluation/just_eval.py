@@ -17,7 +17,7 @@ from response_tuning.errors import UserError
 from response_tuning.evaluation.answering import Answered, respond
 from response_tuning.evaluation.config import JustConfig
 from response_tuning.evaluation.judge import Case, Judgement, forecast_judging, judge_cases
-from response_tuning.evaluation.results import generation_settings, save_evaluation
+from response_tuning.evaluation.results import save_evaluation
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.inference.ask import Failure
 from response_tuning.progress import say
@@ -66,7 +66,7 @@ def evaluate_just(config: JustConfig) -> JustResult | None:
     every = _prompts(config)
     kinds = [[prompt for prompt in every if prompt.template == template] for template in ASPECTS]
     prompts = [prompt for kind in kinds for prompt in draw(kind, config.max_examples, seed=0)]
-    answered = respond(config, [prompt.text for prompt in prompts], folder=folder, settings=generation_settings(config))
+    answered = respond(config, [prompt.text for prompt in prompts], folder=folder)
     if answered is None:
         return None
     texts = ["" if isinstance(response, Failure) else response.text for response in answered.responses]

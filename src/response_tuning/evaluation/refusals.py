@@ -20,7 +20,7 @@ from response_tuning.evaluation.refusal_metrics import (
     rates_by_category,
     refusal_rates,
 )
-from response_tuning.evaluation.results import generation_settings, save_evaluation
+from response_tuning.evaluation.results import save_evaluation
 from response_tuning.evaluation.unsafe_prompts import UnsafePrompt, load_unsafe_prompts
 from response_tuning.evaluation.verdicts import DECIDED, Verdict
 from response_tuning.inference.ask import Failure
@@ -56,8 +56,7 @@ def evaluate_refusals(config: RefusalsConfig) -> RefusalsResult | None:
         for prompt in draw(load_unsafe_prompts(name, offline=config.offline), config.max_examples, seed=0)
     ]
     folder = config.output or evaluation_folder(config.model, "refusals")
-    settings = {**generation_settings(config), "sets": list(config.sets)}
-    answered = respond(config, [prompt.prompt for prompt in prompts], folder=folder, settings=settings)
+    answered = respond(config, [prompt.prompt for prompt in prompts], folder=folder)
     if answered is None:
         return None
     texts = ["" if isinstance(response, Failure) else response.text for response in answered.responses]

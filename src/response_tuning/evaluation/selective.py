@@ -28,7 +28,7 @@ from response_tuning.evaluation.config import JudgeOptions, SelectiveConfig
 from response_tuning.evaluation.judge import Case, Judgement, forecast_judging, judge_cases
 from response_tuning.evaluation.relevance import instruction_ranks
 from response_tuning.evaluation.response_verdicts import response_verdicts
-from response_tuning.evaluation.results import generation_settings, save_evaluation
+from response_tuning.evaluation.results import save_evaluation
 from response_tuning.evaluation.risk_coverage import Abstention, RiskCoverage, abstention, risk_coverage
 from response_tuning.evaluation.scoring import mean_log_likelihoods
 from response_tuning.evaluation.selective_plot import draw_curves
@@ -97,7 +97,7 @@ def evaluate_selective(config: SelectiveConfig) -> SelectiveResult | None:
     examples = _held_out(config)
     folder = config.output or evaluation_folder(config.model, "selective")
     instructions = [example.prompt or "" for example in examples]
-    answered = respond(config, instructions, folder=folder, settings=generation_settings(config))
+    answered = respond(config, instructions, folder=folder)
     if answered is None:
         return None
     judgings = _judgings(config, examples, answered, folder)
