@@ -73,14 +73,14 @@ def _probe(config: ProbeConfig) -> None:
     from response_tuning.evaluation.probe import compare_formats, probe
     from response_tuning.evaluation.table import metrics_table
 
-    if config.checkpoints:
-        from response_tuning.evaluation.checkpoints import probe_checkpoints
-
-        _print(metrics_table({f"step {point.step}": point.metrics for point in probe_checkpoints(config)}))
-    elif config.formats:
+    if config.formats:
         comparison = compare_formats(config)
         _print(metrics_table(comparison.metrics))
         _print(f"{config.model} answers best under --format {comparison.best}")
+    elif config.checkpoints:
+        from response_tuning.evaluation.checkpoints import probe_checkpoints
+
+        _print(metrics_table({f"step {point.step}": point.metrics for point in probe_checkpoints(config)}))
     else:
         _print(metrics_table({config.model: probe(config).metrics}))
 
@@ -208,6 +208,8 @@ def _compare(config: CompareConfig) -> None:
     comparison = compare(config)
     for task in comparison.tasks:
         _print(comparison_table(comparison, task))
+    for task, lacking in comparison.missing.items():
+        _print(f"not compared: {task}, which {' and '.join(lacking)} {'lacks' if len(lacking) == 1 else 'lack'}")
 
 
 def _eval_agreement(config: AgreementConfig) -> None:

@@ -14,7 +14,7 @@ from response_tuning.evaluation.config import JudgedOptions
 from response_tuning.files import read_json_lines
 from response_tuning.inference.ask import Failure
 from response_tuning.inference.fingerprint import model_fingerprint
-from response_tuning.inference.generate import Response
+from response_tuning.inference.generate import Response, generate_responses
 from tests.conftest import tiny_model
 from tests.evaluation.judges import SERVED, whole_rows
 from tests.inference.faulty_server import serve
@@ -100,11 +100,10 @@ def test_whichever_prompts_are_asked_those_that_were_answered_are_not_answered_a
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The instructions of each call that generates."""
     asked: list[list[str]] = []
-    generate = answering.generate_responses
 
     def counting(*arguments: Any, **options: Any) -> Iterator[dict[int, Response]]:
         asked.append(list(arguments[2]))
-        return generate(*arguments, **options)
+        return generate_responses(*arguments, **options)
 
     monkeypatch.setattr(answering, "generate_responses", counting)
     return asked

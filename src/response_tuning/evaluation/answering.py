@@ -8,7 +8,7 @@ word: a response that is kept is the one from its own batch.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -59,7 +59,7 @@ class Answered:
 
     responses: list[Response | Failure]
     """In the order of the instructions; a failure where a server gave none after all retries."""
-    backend: dict[str, str | None]
+    backend: Mapping[str, str | None]
     """What made them: transformers with dtype, device, chat format and the model's fingerprint, or an Inspect AI
     provider."""
 

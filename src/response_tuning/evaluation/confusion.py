@@ -120,8 +120,10 @@ def _kappa(counts: Counts) -> Counts:
     """nan where it is not defined."""
     hits, _, _, rejections = counts
     total = counts.sum(axis=0)
-    above, most = total * (hits + rejections) - _by_chance(counts), total * total - _by_chance(counts)
-    return np.divide(above, most, out=np.full_like(most, np.nan), where=most > 0)
+    above = total * (hits + rejections) - _by_chance(counts)
+    most = np.asarray(total * total - _by_chance(counts), dtype=np.float64)
+    kappa: Counts = np.divide(above, most, out=np.full_like(most, np.nan), where=most > 0)
+    return kappa
 
 
 def _by_chance(counts: Counts) -> Counts:

@@ -95,7 +95,17 @@ def compare_formats(config: ProbeConfig) -> FormatComparison:
     """Probe one model under every named chat format and save ``formats.json``.
 
     Best is the format with the largest share of responses that are relevant without echoing; ``ranks`` breaks ties.
+
+    Raises:
+        UserError: the options contradict each other; or as ``probe``.
     """
+    if config.checkpoints:
+        raise UserError(
+            "--formats compares chat formats on one model, --checkpoints follows a run in the format it was trained "
+            "with. Choose one of the two."
+        )
+    if config.format != "auto":
+        raise UserError(f"--formats measures every chat format. Leave out --format {config.format}, or --formats.")
     examples = _held_out(config)
     folder = (config.output or evaluation_folder(config.model, "probe")) / "formats"
     compared: dict[str, dict[str, Estimate]] = {}
