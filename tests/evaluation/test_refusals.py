@@ -14,6 +14,7 @@ import pytest
 
 from response_tuning.assets import MIRROR_VARIABLE
 from response_tuning.cli import main
+from response_tuning.errors import UserError
 from response_tuning.evaluation import answering
 from response_tuning.evaluation.config import RefusalsConfig
 from response_tuning.evaluation.refusals import RefusalsResult, evaluate_refusals
@@ -243,6 +244,18 @@ def test_a_dry_run_asks_no_server(tmp_path: Path, model_folder: Path, capsys: py
         assert server.asked == []
     assert not (tmp_path / "served").exists()
     assert not (tmp_path / "local" / "out" / "metrics.json").exists()
+
+
+def test_a_judge_that_cannot_be_asked_is_found_out_before_a_model_answers(tmp_path: Path, model_folder: Path) -> None:
+    unjudged = config(tmp_path, str(model_folder), sets=("advbench",))
+    for changes in ({"judge": "nobody/knows"}, {"judge": "openai-api/keyless/judge"}):
+        with pytest.raises(UserError, match="cannot be asked"):
+            evaluate_refusals(unjudged.model_copy(update=changes))
+        assert not (tmp_path / "out").exists()
+    evaluated(unjudged)
+    # With every response there it is said all the same, when the judge is needed.
+    with pytest.raises(UserError, match="cannot be asked"):
+        evaluate_refusals(unjudged.model_copy(update={"judge": "nobody/knows"}))
 
 
 def test_no_secret_appears_in_any_file_or_on_the_terminal(

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from response_tuning.conversation import Conversation
 from response_tuning.evaluation.config import JudgedOptions
-from response_tuning.inference.ask import Answer, Failure, Question, is_local
+from response_tuning.inference.ask import Answer, Failure, Question, is_local, open_model
 from response_tuning.inference.ask_once import ERROR, ask_once, forecast
 from response_tuning.inference.config import AskOptions
 from response_tuning.inference.fingerprint import model_fingerprint
@@ -64,7 +64,9 @@ class Answered:
     provider."""
 
 
-def respond(config: JudgedOptions, instructions: Sequence[str], *, folder: Path) -> Answered | None:
+def respond(
+    config: JudgedOptions, instructions: Sequence[str], *, folder: Path, judges: Sequence[AskOptions] = ()
+) -> Answered | None:
     """Greedy responses of the model that ``config`` names; where all are there already, no model is loaded.
 
     None after a dry run that would have to ask a server.
@@ -73,29 +75,49 @@ def respond(config: JudgedOptions, instructions: Sequence[str], *, folder: Path)
         config: the model, and how it answers.
         instructions: what it is asked.
         folder: where responses are kept.
+        judges: who will judge them: a judge that cannot be asked is found out before hours of answering, not after.
 
     Raises:
-        UserError: the model cannot be loaded or asked.
+        UserError: the model cannot be loaded or asked, or a judge cannot be asked.
     """
     if is_local(config.model):
+        if not config.dry_run and _kept(config, instructions, folder) is None:
+            _check(judges)
         generated, backend = respond_here(config, instructions, folder=folder)
         return Answered(list(generated), backend)
-    responses = _ask_server(config, instructions, folder)
+    responses = _ask_server(config, instructions, folder, judges)
     return None if responses is None else Answered(responses, {"backend": f"inspect_ai {config.model}"})
+
+
+def _check(judges: Sequence[AskOptions]) -> None:
+    """See that there are such judges, with their keys and packages. A local one is there: it is known by its files."""
+    for judge in judges:
+        if not is_local(judge.model):
+            open_model(judge)
 
 
 def respond_here(
     config: Answering, instructions: Sequence[str], *, folder: Path
 ) -> tuple[list[Response], dict[str, str | None]]:
     """As ``respond``, of a model in this process: its responses, and what made them."""
-    made_with = _made_with(config)
-    kept = read_ledger(folder / _LEDGER, _IDENTITY) or {}
-    keys = _keys(made_with, instructions)
-    if kept.keys() >= {made_with, *keys}:
-        return [_response(kept[key]) for key in keys], kept[made_with]["backend"]
+    kept = _kept(config, instructions, folder)
+    if kept is not None:
+        return kept
     loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
     generated = answer_all(loaded, conversation, instructions, config=config, folder=folder)
     return generated, backend_of(loaded, conversation, model=config.model, dtype=config.dtype)
+
+
+def _kept(
+    config: Answering, instructions: Sequence[str], folder: Path
+) -> tuple[list[Response], dict[str, str | None]] | None:
+    """What ``respond_here`` returns, where every instruction was answered before."""
+    made_with = _made_with(config)
+    keys = _keys(made_with, instructions)
+    rows = read_ledger(folder / _LEDGER, _IDENTITY) or {}
+    if not rows.keys() >= {made_with, *keys}:
+        return None
+    return [_response(rows[key]) for key in keys], rows[made_with]["backend"]
 
 
 def backend_of(loaded: LoadedModel, conversation: Conversation, *, model: str, dtype: Dtype) -> dict[str, str | None]:
@@ -172,7 +194,9 @@ def _response(row: dict[str, Any]) -> Response:
     return Response(row["text"], row["token_count"], row["stopped"])
 
 
-def _ask_server(config: JudgedOptions, instructions: Sequence[str], folder: Path) -> list[Response | Failure] | None:
+def _ask_server(
+    config: JudgedOptions, instructions: Sequence[str], folder: Path, judges: Sequence[AskOptions]
+) -> list[Response | Failure] | None:
     """The answers of a server; None after a dry run that left questions open."""
     questions = [
         Question(
@@ -195,11 +219,12 @@ def _ask_server(config: JudgedOptions, instructions: Sequence[str], folder: Path
     ledger = folder / "answers.jsonl"
     identity = {"model": config.model, "base_url": config.base_url, "max_tokens": config.max_new_tokens}
 
-    if config.dry_run:
-        needed = forecast(questions, ledger, identity, options)
-        if needed.questions:
-            say(f"answering: {needed}; what a judge would be asked can be said when the responses are there")
-            return None
+    needed = forecast(questions, ledger, identity, options)
+    if needed.questions and config.dry_run:
+        say(f"answering: {needed}; what a judge would be asked can be said when the responses are there")
+        return None
+    if needed.questions:
+        _check(judges)
 
     def row_of(_: Question, outcome: Answer | Failure) -> dict[str, Any]:
         if isinstance(outcome, Failure):

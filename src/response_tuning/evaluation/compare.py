@@ -84,8 +84,8 @@ def compare(config: CompareConfig) -> Comparison:
     """Compare what was measured on several runs, and write it to ``config.output`` and ``config.report``.
 
     Raises:
-        UserError: a run is given twice or was never evaluated, no evaluation is common to all, or one was made with
-            different settings.
+        UserError: there is only one run, a run is given twice or was never evaluated, no evaluation is common to all, or
+            one was made with different settings.
     """
     runs = _names(config.runs)
     found = {name: _evaluations(spec) for name, spec in runs.items()}
@@ -109,6 +109,8 @@ def compare(config: CompareConfig) -> Comparison:
 
 def _names(specs: Sequence[str]) -> dict[str, str]:
     """Short names for runs: the last part of their paths, or all of it where two end alike."""
+    if len(specs) < 2:
+        raise UserError("Name at least two runs: rt compare RUN RUN [RUN ...]")
     if len({Path(spec) for spec in specs}) < len(specs):
         raise UserError("A run is given twice: a comparison needs different ones.")
     ends = Counter(Path(spec).name for spec in specs)

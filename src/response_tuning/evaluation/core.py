@@ -28,13 +28,13 @@ from response_tuning.errors import UserError
 from response_tuning.evaluation.answering import backend_of
 from response_tuning.evaluation.config import CoreConfig, CoreTask
 from response_tuning.evaluation.core_data import harness_tasks_folder, write_local_tasks
-from response_tuning.evaluation.results import save_metrics, save_responses
+from response_tuning.evaluation.results import results_folder, save_metrics, save_responses
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.files import read_json, write_json, write_json_lines
 from response_tuning.inference.fingerprint import model_fingerprint
 from response_tuning.models import LoadedModel, set_stop_tokens
 from response_tuning.progress import say
-from response_tuning.runs import evaluation_folder, load_with_conversation
+from response_tuning.runs import load_with_conversation
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -77,7 +77,7 @@ def evaluate_core(config: CoreConfig) -> CoreResult:
         UserError: the harness is not installed, data cannot be had, or the model cannot be loaded.
     """
     _require_harness()
-    folder = config.output or evaluation_folder(config.model, "core")
+    folder = results_folder(config.model, "core", config.output)
     settings = config.model_dump(mode="json", exclude={"output", "tasks"})
     missing = [task for task in config.tasks if _saved(folder, task, settings) is None]
     if missing:

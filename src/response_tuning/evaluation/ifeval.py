@@ -31,12 +31,11 @@ from response_tuning.assets import ASSETS, fetch
 from response_tuning.errors import UserError
 from response_tuning.evaluation.answering import respond_here
 from response_tuning.evaluation.config import IfevalConfig
-from response_tuning.evaluation.results import read_metrics, save_metrics, save_responses
+from response_tuning.evaluation.results import read_metrics, results_folder, save_metrics, save_responses
 from response_tuning.evaluation.statistics import Estimate, estimate_mean, estimate_ratio
 from response_tuning.files import read_json_lines
 from response_tuning.inference.generate import Response
 from response_tuning.progress import say
-from response_tuning.runs import evaluation_folder
 
 __all__ = ["IfevalPrompt", "IfevalResult", "check_responses", "evaluate_ifeval", "load_prompts", "sentences_available"]
 
@@ -82,7 +81,7 @@ def evaluate_ifeval(config: IfevalConfig) -> IfevalResult:
     """
     _require_harness()
     prompts = load_prompts(offline=config.offline)[: config.max_examples]
-    folder = config.output or evaluation_folder(config.model, "ifeval")
+    folder = results_folder(config.model, "ifeval", config.output)
     settings = config.model_dump(mode="json", exclude={"output", "offline"})
     saved = _saved_result(folder, settings)
     if saved is not None:

@@ -29,13 +29,13 @@ from response_tuning.evaluation.config import ProbeConfig
 from response_tuning.evaluation.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.relevance import instruction_ranks
 from response_tuning.evaluation.response_verdicts import response_verdicts
-from response_tuning.evaluation.results import read_metrics, save_metrics, save_responses
+from response_tuning.evaluation.results import read_metrics, results_folder, save_metrics, save_responses
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.files import read_json_lines, write_json, write_json_lines
 from response_tuning.inference.generate import Response
 from response_tuning.models import LoadedModel
 from response_tuning.progress import say
-from response_tuning.runs import evaluation_folder, load_with_conversation
+from response_tuning.runs import load_with_conversation
 
 __all__ = ["METRICS", "FormatComparison", "ProbeResult", "compare_formats", "probe"]
 
@@ -69,7 +69,7 @@ def probe(config: ProbeConfig) -> ProbeResult:
         UserError: bad data, data without prompts, or a model that cannot be loaded.
     """
     examples = _held_out(config)
-    folder = config.output or evaluation_folder(config.model, "probe")
+    folder = results_folder(config.model, "probe", config.output)
     settings = _settings(config)
     saved = _saved_result(folder, settings)
     if saved is not None:
@@ -107,7 +107,7 @@ def compare_formats(config: ProbeConfig) -> FormatComparison:
     if config.format != "auto":
         raise UserError(f"--formats measures every chat format. Leave out --format {config.format}, or --formats.")
     examples = _held_out(config)
-    folder = (config.output or evaluation_folder(config.model, "probe")) / "formats"
+    folder = results_folder(config.model, "probe", config.output) / "formats"
     compared: dict[str, dict[str, Estimate]] = {}
     quality: dict[str, tuple[float, float]] = {}
     for name in FORMATS:

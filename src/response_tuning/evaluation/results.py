@@ -5,6 +5,7 @@ FOLDER/responses.jsonl   one row for each prompt; its "values" are what the numb
 FOLDER/TASK.eval         the same for ``inspect view``
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -13,15 +14,32 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from response_tuning.errors import UserError
 from response_tuning.evaluation.answering import Answered
 from response_tuning.evaluation.config import GenerationOptions
 from response_tuning.files import read_json, write_json, write_json_lines
 from response_tuning.inference.fingerprint import model_fingerprint
+from response_tuning.runs import evaluation_folder
 from response_tuning.versions import versions
 
-__all__ = ["read_metrics", "save_evaluation", "save_metrics", "save_responses"]
+__all__ = ["read_metrics", "results_folder", "save_evaluation", "save_metrics", "save_responses"]
 
 _BACKEND = ("backend", "dtype", "device", "format", "fingerprint")
+
+
+def results_folder(model: str, task: str, output: Path | None) -> Path:
+    """Where an evaluation is saved: ``output``, or the model's own folder for it. Nothing is made yet.
+
+    Raises:
+        UserError: nothing can be written there, said before a model is loaded.
+    """
+    folder = output or evaluation_folder(model, task)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"Results cannot be saved in {folder}: {there} is a file. Choose another --output.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"Results cannot be saved in {folder}: {there} may not be written. Choose another --output.")
+    return folder
 
 
 def save_evaluation(
