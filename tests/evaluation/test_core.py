@@ -24,6 +24,8 @@ from response_tuning.options import FormatName
 from tests.conftest import SHARED_DATA
 
 ROWS = 100
+BATCH_SIZE = 50
+"""Of the tiny model, which never stops: the number of rows hardly matters for the time."""
 SUBJECTS = ("anatomy", "virology", "philosophy", "sociology")
 """One of each of MMLU's four groups."""
 
@@ -122,7 +124,7 @@ def harness_alone(
         model="hf",
         model_args={"pretrained": str(model), "dtype": "float32"},
         device="cpu",
-        batch_size=4,
+        batch_size=BATCH_SIZE,
         tasks=[loaded["tasks"][task]],
         num_fewshot=num_fewshot,
         limit=ROWS,
@@ -166,7 +168,11 @@ def test_the_number_is_the_harnesss_own_on_the_same_hundred_rows(
     tokenizer.save_pretrained(with_template)
     LlamaForCausalLM.from_pretrained(model_folder).save_pretrained(with_template)
     expected = harness_alone(task, hub_rows(task, hundred_rows, tmp_path), with_template, tmp_path, num_fewshot=shots)
-    result = evaluate_core(config.model_copy(update={"tasks": (task,), "data_dir": hundred_rows, "max_examples": ROWS}))
+    result = evaluate_core(
+        config.model_copy(
+            update={"tasks": (task,), "data_dir": hundred_rows, "max_examples": ROWS, "batch_size": BATCH_SIZE}
+        )
+    )
     assert result.harness[task] == expected
     assert expected["sample_len"] == ROWS
     for metric, estimate in result.metrics[task].items():

@@ -84,8 +84,8 @@ def compare(config: CompareConfig) -> Comparison:
     """Compare what was measured on several runs, and write it to ``config.output`` and ``config.report``.
 
     Raises:
-        UserError: there is only one run, a run is given twice or was never evaluated, no evaluation is common to all, or
-            one was made with different settings.
+        UserError: there is only one run, a run is given twice or was never evaluated, no evaluation is common to all,
+            or one was made with different settings.
     """
     runs = _names(config.runs)
     found = {name: _evaluations(spec) for name, spec in runs.items()}
