@@ -1,25 +1,31 @@
 """Weights spread over processes: the same training as in one process, with about half of them in each of two."""
 
+import json
+import os
+import re
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
+from response_tuning.runs import RunDirectory
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.trainer import resolve, train
+from tests.training.test_checkpoint import assert_equal_runs
 from tests.training.test_distributed import assert_same_training
+from tests.training.test_launch import start, steps_logged, wait_for, workers_of
 
 pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
 def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> TrainingConfig:
-    """Six fp32 steps of the tiny model. The micro-batches are small, so one process has more of them than the other; and
-    the last batch of an epoch holds one example, so one has none."""
+    """Six fp32 steps of the tiny model. Micro-batches are small, so that one process has more of them than the other;
+    the last batch of an epoch holds one example, so that one has none."""
     data, held_out = tmp_path / "data.jsonl", tmp_path / "held_out.jsonl"
     write_examples(data, examples[:11])
     write_examples(held_out, examples[11:14])
@@ -48,19 +54,50 @@ def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
 @pytest.mark.parametrize(
     ("sharding", "options"),
     [
-        ("zero3", {"tuning": "lora", "packing": "on"}),
-        ("zero2", {"tuning": "lora", "packing": "off", "processes": 3}),
-        ("zero3", {"tuning": "dora", "packing": "off", "gradient_checkpointing": True}),
-        ("zero2", {"tuning": "full", "packing": "on"}),
-        ("zero3", {"tuning": "full", "packing": "off"}),
+        ("zero3", {"tuning": "dora", "packing": "on", "gradient_checkpointing": True}),
+        ("zero2", {"tuning": "full", "packing": "off"}),
     ],
 )
 def test_sharded_processes_train_what_one_does(
     config: TrainingConfig, tmp_path: Path, sharding: str, options: dict[str, Any]
 ) -> None:
-    alone = train(changed(config, **options | {"processes": 1}))
-    together = train(changed(config, **{"processes": 2} | options, output=tmp_path / "together", sharding=sharding))
+    config = changed(config, **options)
+    alone = train(config)
+    together = train(changed(config, processes=2, output=tmp_path / "together", sharding=sharding))
     assert_same_training(alone.path, together.path)
+
+
+@pytest.mark.slow
+def test_the_best_weights_are_put_back_in_every_process(
+    config: TrainingConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(config, learning_rate=0.1, schedule="constant", held_out_every=1, epochs=1)
+    alone = train(config)
+    losses = [json.loads(line)["held_out_loss"] for line in alone.training_log.read_text().splitlines()]
+    assert losses.index(min(losses)) < len(losses) - 1
+    capfd.readouterr()
+    together = train(changed(config, processes=2, sharding="zero3", output=tmp_path / "together"))
+    assert_same_training(alone.path, together.path)
+    kept, everything = re.findall(r"keeps ([\d.,]+) of ([\d.,]+) MB", capfd.readouterr().err)[0]
+    assert float(kept) == pytest.approx(float(everything) / 2, rel=0.1)
+
+
+@pytest.mark.slow
+def test_sharded_processes_that_were_killed_go_on_to_the_same_bits_and_one_process_to_the_same_numbers(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = changed(config, tuning="full", held_out="", epochs=6, checkpoint_every_seconds=0, learning_rate=1e-4)
+    sharded = changed(config, processes=2, sharding="zero3")
+    undisturbed = train(changed(sharded, output=tmp_path / "undisturbed"))
+    killed = changed(sharded, output=tmp_path / "killed")
+    launcher = start(killed, tmp_path)
+    wait_for(lambda: steps_logged(killed) >= 5)
+    os.kill(workers_of(launcher.pid)[1], signal.SIGKILL)
+    assert "process 1 of 2 was killed (SIGKILL)" in launcher.communicate(timeout=60)[0]
+    assert not RunDirectory(killed.output).is_trained
+    shutil.copytree(killed.output, tmp_path / "by one")
+    assert_equal_runs(undisturbed, train(killed))
+    assert_same_training(undisturbed.path, train(changed(config, output=tmp_path / "by one")).path)
 
 
 def test_what_cannot_be_sharded_is_refused_with_a_reason(config: TrainingConfig) -> None:

@@ -69,7 +69,8 @@ def shards(config: TrainingConfig, accelerator: Accelerator) -> bool:
         return False
     if accelerator.num_processes == 1:
         say(f"note: --sharding {config.sharding} does nothing in one process. See --gpus and --processes.")
-    return accelerator.num_processes > 1
+        return False
+    return True
 
 
 class ShardedLoss(nn.Module):
@@ -143,7 +144,21 @@ def shard(model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accel
         module.set_force_sum_reduction_for_comms(True)
         # An expert that no token of this process went to still takes part in the sum.
         module.set_reduce_scatter_unused_params(True, recurse=False)
+    parameters = list(model.parameters())
+    kept, everything = (_bytes(tensors) for tensors in (map(_local, parameters), parameters))
+    say(
+        f"{config.sharding}: each of {accelerator.num_processes} processes keeps {kept / 1e6:,.2f} of "
+        f"{everything / 1e6:,.2f} MB of weights between the steps"
+    )
     return loss
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:

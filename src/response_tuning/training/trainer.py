@@ -153,9 +153,8 @@ def _train(
         recompute_activations(model)
 
     copy_from_first(accelerator, [parameter for parameter in model.parameters() if parameter.requires_grad])
-    loss_of: ResponseLoss | ShardedLoss = ResponseLoss(model, label_smoothing=config.label_smoothing)
-    if sharded:
-        loss_of = shard(model, loss_of, config, accelerator)
+    plain = ResponseLoss(model, label_smoothing=config.label_smoothing)
+    loss_of = shard(model, plain, config, accelerator) if sharded else plain
 
     def save(folder: Path) -> None:
         if full:
@@ -372,9 +371,10 @@ def _step(
     mixed = _mixed(config, accelerator)
     own = share(batch, process=accelerator.process_index, processes=accelerator.num_processes)
     micro_batches = lay_out(own, tokens=config.micro_batch_tokens, packed=config.packing == "on")
-    sharded = isinstance(loss_of, ShardedLoss)
-    passes = loss_of.passes(micro_batches, training=True) if sharded else zip(micro_batches, repeat(1.0))
-    for laid_out, weight in passes:
+    sharded = loss_of if isinstance(loss_of, ShardedLoss) else None
+    for laid_out, weight in (
+        sharded.passes(micro_batches, training=True) if sharded else zip(micro_batches, repeat(1.0))
+    ):
         rows = laid_out.to(accelerator.device)
         # Inputs of adapter layers need no cast to fp32: autocast multiplies in bf16, with fp32 master weights. The
         # backward pass stands within, since gradient checkpointing computes layers again there.
