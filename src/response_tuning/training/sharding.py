@@ -85,7 +85,7 @@ class ShardedLoss(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss [supervised tokens] of each supervised token of ``batch``."""
-        return self._loss_of(batch)
+        return self._loss_of(batch).clone()  # a view would lose what gathers the weights again for the backward pass
 
     def passes(self, micro_batches: Iterable[Batch], *, training: bool) -> Iterator[tuple[Batch, float]]:
         """``micro_batches``, each of weight 1, and idle ones of weight 0 until there are as many as in any process."""
