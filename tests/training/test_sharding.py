@@ -94,7 +94,7 @@ def test_sharded_processes_that_were_killed_go_on_to_the_same_bits_and_one_proce
 
 
 def test_what_cannot_be_sharded_is_refused_with_a_reason(config: TrainingConfig) -> None:
-    with pytest.raises(UserError, match="is not for --tuning qlora: .* the scales"):
+    with pytest.raises(UserError, match=r"is not for --tuning qlora: .* the scales"):
         resolve(changed(config, sharding="zero3", tuning="qlora"))
     with pytest.raises(UserError, match="--optimizer paged cannot keep moments that --sharding zero2"):
         resolve(changed(config, sharding="zero2", optimizer="paged"))

@@ -52,9 +52,9 @@ def require_shardable(config: TrainingConfig) -> None:
         return
     if config.tuning == "qlora":
         raise UserError(
-            f"--sharding {config.sharding} is not for --tuning qlora: parts of weights move to the GPU after loading, and "
-            "the scales that bitsandbytes keeps apart from 4-bit weights stay behind. Leave --sharding out, which keeps "
-            "all of the 4-bit weights in each process, or choose --tuning lora."
+            f"--sharding {config.sharding} is not for --tuning qlora: parts of weights move to the GPU after loading, "
+            "and the scales that bitsandbytes keeps apart from 4-bit weights stay behind. Leave --sharding out, which "
+            "keeps all of the 4-bit weights in each process, or choose --tuning lora."
         )
     if config.optimizer == "paged":
         raise UserError(
