@@ -269,7 +269,7 @@ class ResponseLoss:
     def __init__(self, model: nn.Module, *, label_smoothing: float = 0.0) -> None:
         self._model = model
         self._decoder, head = decoder_and_head(model)
-        self._head_weight = head.weight
+        self._head = head  # not its weight, which is another while it is gathered from several processes
         self._label_smoothing = label_smoothing
         config = self._decoder.config
         assert isinstance(config, PreTrainedConfig)
@@ -284,11 +284,12 @@ class ResponseLoss:
         packed = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
         hidden = self._decoder(input_ids=batch.input_ids, use_cache=False, **packed).last_hidden_state
         predicting = hidden.flatten(0, 1)[batch.predicting_positions]
-        trains = self._head_weight.requires_grad and torch.is_grad_enabled()
+        head_weight = self._head.weight
+        trains = head_weight.requires_grad and torch.is_grad_enabled()
         cross_entropy_of = trained_linear_cross_entropy if trains else linear_cross_entropy
         return cross_entropy_of(
             predicting,
-            self._head_weight if trains else self._head_weight.detach(),
+            head_weight if trains else head_weight.detach(),
             batch.targets,
             softcap=self._softcap,
             label_smoothing=self._label_smoothing,
