@@ -38,7 +38,7 @@ from response_tuning.data.fields import Fields
 from response_tuning.data.sources import SourceOptions, load_examples, read_rows
 from response_tuning.files import write_json
 from response_tuning.models import decoder_and_head, load_model
-from response_tuning.options import STARTER
+from response_tuning.options import STARTER, LossKernel
 from response_tuning.training.batching import collate
 from response_tuning.training.loss import linear_cross_entropy, trained_linear_cross_entropy
 
@@ -272,12 +272,12 @@ def _trl_tiles(inputs: Inputs) -> Tensor:
     return -log_probabilities.sum()
 
 
-def _ours(inputs: Inputs) -> Tensor:
-    return linear_cross_entropy(inputs.hidden, inputs.head, inputs.targets).sum()
+def _ours(inputs: Inputs, kernel: LossKernel = "tiles") -> Tensor:
+    return linear_cross_entropy(inputs.hidden, inputs.head, inputs.targets, kernel=kernel).sum()
 
 
-def _ours_trained(inputs: Inputs) -> Tensor:
-    return trained_linear_cross_entropy(inputs.hidden, inputs.head, inputs.targets).sum()
+def _ours_trained(inputs: Inputs, kernel: LossKernel = "tiles") -> Tensor:
+    return trained_linear_cross_entropy(inputs.hidden, inputs.head, inputs.targets, kernel=kernel).sum()
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -322,10 +322,17 @@ SETTINGS = {
     "whole logits, bf16": Setting(_whole_bf16),
     "chunks of tokens (torch)": Setting(_torch_chunks),
     "tiles (TRL)": Setting(_trl_tiles, package="trl"),
+    "--loss-kernel liger": Setting(functools.partial(_ours, kernel="liger"), package="liger-kernel", needs_cuda=True),
+    "--loss-kernel cut-cross-entropy": Setting(
+        functools.partial(_ours, kernel="cut-cross-entropy"), package="cut-cross-entropy", needs_cuda=True
+    ),
     _OURS: Setting(_ours),
     "whole logits, fp32, trained head": Setting(_whole_fp32, trains_head=True),
     # On the processor it took 40 seconds for 64 tokens.
     "chunks of tokens (torch), trained head": Setting(_torch_chunks, trains_head=True, needs_cuda=True),
+    "--loss-kernel liger, trained head": Setting(
+        functools.partial(_ours_trained, kernel="liger"), trains_head=True, package="liger-kernel", needs_cuda=True
+    ),
     _OURS_TRAINED: Setting(_ours_trained, trains_head=True),
 }
 """In the order they run."""
