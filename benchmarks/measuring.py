@@ -35,6 +35,7 @@ def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: 
         [sys.executable, script, *arguments, "--setting", setting], stdout=subprocess.PIPE, text=True, check=True
     )
     result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    print(f"  {result}", file=sys.stderr, flush=True)
     return result
 
 
