@@ -10,7 +10,6 @@ the following ones.
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
+from measuring import matrix_product_peak, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.example import write_examples
 from response_tuning.data.sources import load_examples
@@ -82,7 +82,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         print(f"{error}. Install it: pip install 'response-tuning[benchmark]'", file=sys.stderr)
         return 2
-    results = {name: _run_in_own_process(name, config) for name in SETTINGS}
+    results = {name: run_in_own_process(__file__, name, config) for name in SETTINGS}
     peak = results.pop("matrix products")["flops"]
     report = {
         "results": results,
@@ -97,27 +97,8 @@ def main() -> int:
     return 0
 
 
-def _run_in_own_process(setting: str, config: BenchmarkConfig) -> dict[str, Any]:
-    options = config.model_dump(mode="json", exclude_none=True, exclude={"output", "setting"})
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    print(f"measuring: {setting}", file=sys.stderr, flush=True)
-    process = subprocess.run(
-        [sys.executable, __file__, *arguments, f"--setting={setting}"], stdout=subprocess.PIPE, text=True, check=True
-    )
-    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
-    return result
-
-
 def _measure_peak(_config: BenchmarkConfig) -> dict[str, Any]:
-    """The best rate of bf16 matrix products over several shapes, in operations per second."""
-    best = 0.0
-    for rows, inner, columns in ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096)):
-        left, right = torch.randn(rows, inner).bfloat16(), torch.randn(inner, columns).bfloat16()
-        for _ in range(20):
-            started = time.perf_counter()
-            left @ right
-            best = max(best, 2 * rows * inner * columns / (time.perf_counter() - started))
-    return {"flops": best}
+    return {"flops": matrix_product_peak(torch.device("cpu"))}
 
 
 def _measure_padded(config: BenchmarkConfig) -> dict[str, Any]:

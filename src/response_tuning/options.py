@@ -9,6 +9,7 @@ __all__ = [
     "Device",
     "Dtype",
     "FormatName",
+    "LossKernel",
     "Method",
     "Overlong",
     "Prefix",
@@ -35,5 +36,7 @@ Tuning = Literal["lora", "rslora", "dora", "qlora", "full"]
 """What training changes: an adapter of one kind or another, or every weight."""
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["bfloat16", "float32"]
+LossKernel = Literal["auto", "tiles", "liger", "cut-cross-entropy"]
+"""What computes the loss over the vocabulary: tiles of it here, or a library's kernels for CUDA. auto: tiles."""
 SingleTask = Literal["gsm8k", "mbpp", "poetry", "recipes", "chess"]
 """A narrow task with responses of one kind."""

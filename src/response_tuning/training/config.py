@@ -5,7 +5,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from response_tuning.options import EMBEDDED, STARTER, Device, Dtype, FormatName, Method, Overlong, Prefix, Tuning
+from response_tuning.options import (
+    EMBEDDED,
+    STARTER,
+    Device,
+    Dtype,
+    FormatName,
+    LossKernel,
+    Method,
+    Overlong,
+    Prefix,
+    Tuning,
+)
 from response_tuning.training.presets import PresetName, preset_values
 
 __all__ = ["TrainingConfig"]
@@ -86,6 +97,8 @@ class TrainingConfig(BaseModel):
     """NEFTune's noise on the embeddings of training batches; 5 is usual, 0 is none."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """The share of each target that is spread over the whole vocabulary."""
+    loss_kernel: LossKernel = "auto"
+    """What computes the loss: tiles of the vocabulary (auto), or the extras liger or cut-cross-entropy on CUDA."""
 
     held_out: str = ""
     """Examples (as for --data) to measure the loss on after each epoch. The weights of the lowest loss are saved."""

@@ -29,13 +29,12 @@ from transformers import PreTrainedConfig
 
 from response_tuning.errors import UserError
 from response_tuning.models import decoder_and_head
+from response_tuning.options import LossKernel
+from response_tuning.training import loss_chunks
 from response_tuning.training.batching import Batch
+from response_tuning.training.loss_kernels import cut_cross_entropy, liger_cross_entropy, trained_liger_cross_entropy
 
 __all__ = ["ResponseLoss", "default_tile_rows", "linear_cross_entropy", "trained_linear_cross_entropy"]
-
-_TILE_ROWS_CPU = 2048
-"""Best of 1k-16k on two cores with 2 MiB of second-level cache (docs/log.md)."""
-_TILE_ROWS_ACCELERATOR = 32768
 
 
 def linear_cross_entropy(
@@ -46,6 +45,7 @@ def linear_cross_entropy(
     softcap: float | None = None,
     label_smoothing: float = 0.0,
     tile_rows: int | None = None,
+    kernel: LossKernel = "auto",
 ) -> Tensor:
     """The cross-entropy, in nats, of each target under a frozen linear head.
 
@@ -57,7 +57,8 @@ def linear_cross_entropy(
         targets: Token ids [tokens].
         softcap: ``c`` where the model caps logits as ``c * tanh(logits / c)`` (Gemma 2).
         label_smoothing: The share of each target that is spread evenly over the vocabulary (Szegedy et al. 2016).
-        tile_rows: Head rows per tile; None chooses for the device.
+        tile_rows: Head rows per tile; None chooses for the device (``training.loss_chunks``).
+        kernel: auto: the tiles described above. Others: see ``training.loss_kernels``; ask ``require_kernel`` first.
 
     Returns:
         Losses [tokens] in fp32.
@@ -68,6 +69,10 @@ def linear_cross_entropy(
     if head_weight.requires_grad:
         raise ValueError("linear_cross_entropy is for a frozen head; head_weight must not require a gradient")
     _check_targets(targets, head_weight)
+    if kernel == "liger" and len(targets):
+        return liger_cross_entropy(hidden, head_weight, targets, softcap=softcap, label_smoothing=label_smoothing)
+    if kernel == "cut-cross-entropy" and len(targets):
+        return cut_cross_entropy(hidden, head_weight, targets, softcap=softcap)
     with_gradient = hidden.requires_grad and torch.is_grad_enabled()
     losses: Tensor = _FrozenHead.apply(  # type: ignore[no-untyped-call]
         hidden,
@@ -75,7 +80,7 @@ def linear_cross_entropy(
         targets,
         softcap,
         label_smoothing,
-        tile_rows or default_tile_rows(on_cpu=hidden.device.type == "cpu"),
+        tile_rows or _tile_rows(hidden, head_weight, softcap),
         with_gradient,
     )
     return losses
@@ -89,6 +94,7 @@ def trained_linear_cross_entropy(
     softcap: float | None = None,
     label_smoothing: float = 0.0,
     tile_rows: int | None = None,
+    kernel: LossKernel = "auto",
 ) -> Tensor:
     """The same as ``linear_cross_entropy``, with a gradient for the head as well.
 
@@ -99,6 +105,10 @@ def trained_linear_cross_entropy(
         ValueError: a target is outside the vocabulary.
     """
     _check_targets(targets, head_weight)
+    if kernel == "liger" and len(targets):
+        return trained_liger_cross_entropy(
+            hidden, head_weight, targets, softcap=softcap, label_smoothing=label_smoothing
+        )
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head_weight.dtype
     losses: Tensor = _TrainedHead.apply(  # type: ignore[no-untyped-call]
@@ -107,7 +117,7 @@ def trained_linear_cross_entropy(
         targets,
         softcap,
         label_smoothing,
-        tile_rows or default_tile_rows(on_cpu=hidden.device.type == "cpu"),
+        tile_rows or _tile_rows(hidden, head_weight, softcap),
         dtype,
     )
     return losses
@@ -119,8 +129,26 @@ def _check_targets(targets: Tensor, head_weight: Tensor) -> None:
 
 
 def default_tile_rows(*, on_cpu: bool) -> int:
-    """How many rows of the head are taken at once where nothing else is asked for."""
-    return _TILE_ROWS_CPU if on_cpu else _TILE_ROWS_ACCELERATOR
+    """The most rows of the head that are taken at once where nothing else is asked for."""
+    return loss_chunks.TILE_ROWS_CPU if on_cpu else loss_chunks.MOST_TILE_ROWS
+
+
+def _tile_rows(hidden: Tensor, head_weight: Tensor, softcap: float | None) -> int:
+    if hidden.device.type == "cpu":
+        return loss_chunks.TILE_ROWS_CPU
+    return loss_chunks.tile_rows_within(
+        loss_chunks.logits_budget(hidden.device),
+        tokens=len(hidden),
+        vocabulary=len(head_weight),
+        capped=softcap is not None,
+    )
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """The matrix product in fp32, on a GPU without being rounded on the way; the processor's library does round it."""
+    if left.is_cuda and left.dtype != torch.float32 and torch.version.hip is None:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return (left @ right).float()
 
 
 class _FrozenHead(torch.autograd.Function):
@@ -167,18 +195,18 @@ def _losses_and_gradient(
     spread_logits = torch.zeros((tokens, 1), device=hidden.device)
     spread_gradient = torch.zeros((tokens if softcap else 1, width), device=hidden.device)
     for tile in head_weight.split(tile_rows):
-        logits, slope = _capped((hidden @ tile.T).float(), softcap)
+        logits, slope = _capped(_product(hidden, tile.T), softcap)
         if spread:
             spread_logits += logits.sum(dim=1, keepdim=True)
             if with_gradient:
-                spread_gradient += tile.float().sum(dim=0) if slope is None else (slope.to(tile.dtype) @ tile).float()
+                spread_gradient += tile.float().sum(dim=0) if slope is None else _product(slope.to(tile.dtype), tile)
         new_maximum = torch.maximum(maximum, logits.amax(dim=1, keepdim=True))
         rescale = torch.exp(maximum - new_maximum)
         exponential = logits.sub_(new_maximum).exp_()
         normaliser = normaliser * rescale + exponential.sum(dim=1, keepdim=True)
         if weighted is not None:
             weights = exponential if slope is None else exponential * slope
-            weighted = weighted * rescale + (weights.to(tile.dtype) @ tile).float()
+            weighted = weighted * rescale + _product(weights.to(tile.dtype), tile)
         maximum = new_maximum
     target_rows = head_weight[targets].float()
     target_logits, target_slope = _capped((hidden.float() * target_rows).sum(dim=1, keepdim=True), softcap)
@@ -208,7 +236,7 @@ class _TrainedHead(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             narrow = hidden.to(dtype)
             for start, tile in zip(range(0, vocabulary, tile_rows), head_weight.split(tile_rows), strict=True):
-                logits, _ = _capped((narrow @ tile.to(dtype).T).float(), softcap)
+                logits, _ = _capped(_product(narrow, tile.to(dtype).T), softcap)
                 aim += (1 - label_smoothing) * _at_targets(logits, targets - start)
                 if label_smoothing:
                     aim += label_smoothing / vocabulary * logits.sum(dim=1, keepdim=True)
@@ -231,15 +259,15 @@ class _TrainedHead(torch.autograd.Function):
         scale = output_gradients[0].float()[:, None]
         for start, tile in zip(range(0, vocabulary, tile_rows), head_weight.split(tile_rows), strict=True):
             rows = tile.to(dtype)
-            logits, slope = _capped((narrow @ rows.T).float(), softcap)
+            logits, slope = _capped(_product(narrow, rows.T), softcap)
             gradient = logits.sub_(log_normaliser).exp_()
             if label_smoothing:
                 gradient -= label_smoothing / vocabulary
             _subtract_at_targets(gradient, targets - start, 1 - label_smoothing)
             gradient *= scale if slope is None else scale * slope
             narrow_gradient = gradient.to(dtype)
-            hidden_gradient += (narrow_gradient @ rows).float()
-            head_gradient[start : start + len(tile)] = narrow_gradient.T @ narrow
+            hidden_gradient += _product(narrow_gradient, rows)
+            head_gradient[start : start + len(tile)] = _product(narrow_gradient.T, narrow)
         return hidden_gradient.to(hidden.dtype), head_gradient, None, None, None, None, None
 
 
@@ -266,11 +294,12 @@ def _capped(logits: Tensor, softcap: float | None) -> tuple[Tensor, Tensor | Non
 class ResponseLoss:
     """The losses of a model's supervised tokens: its decoder, then the head at the supervised positions alone."""
 
-    def __init__(self, model: nn.Module, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, model: nn.Module, *, label_smoothing: float = 0.0, kernel: LossKernel = "auto") -> None:
         self._model = model
         self._decoder, head = decoder_and_head(model)
         self._head = head  # not its weight, which is another while it is gathered from several processes
         self._label_smoothing = label_smoothing
+        self._kernel = kernel
         config = self._decoder.config
         assert isinstance(config, PreTrainedConfig)
         self._softcap: float | None = getattr(config.get_text_config(), "final_logit_softcapping", None)
@@ -293,6 +322,7 @@ class ResponseLoss:
             batch.targets,
             softcap=self._softcap,
             label_smoothing=self._label_smoothing,
+            kernel=self._kernel,
         )
 
     @torch.no_grad()

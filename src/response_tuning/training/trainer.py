@@ -55,6 +55,7 @@ from response_tuning.training.held_out import held_out_loss, is_measured, load_b
 from response_tuning.training.interruption import held_back_interruption
 from response_tuning.training.launch import launch, processes_wanted
 from response_tuning.training.loss import ResponseLoss
+from response_tuning.training.loss_kernels import require_kernel
 from response_tuning.training.memory import named_part
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.optimizer import learning_rate_factor, make_optimizer, set_learning_rate
@@ -121,6 +122,7 @@ def _train(
     fingerprints: dict[str, str],
     accelerator: Accelerator,
 ) -> None:
+    require_kernel(config, accelerator.device)
     set_seed(config.seed)
     sharded = shards(config, accelerator)
     with named_part("the base model's weights", config):
@@ -134,7 +136,8 @@ def _train(
     held_out = _encode_held_out(held_out_examples, conversation, config)
     require_known_tokens(loaded, [*encoded, *held_out])
     with named_part("the logits that the loss is checked against", config):
-        ResponseLoss(loaded.model).check(collate([_end_of(encoded[0])]).to(loaded.model.device))
+        checked = ResponseLoss(loaded.model, kernel=config.loss_kernel)
+        checked.check(collate([_end_of(encoded[0])]).to(loaded.model.device))
     settled = settle_packing(loaded.model, encoded, config, accelerator.device)
     agreed = {"configuration": config.model_dump_json(), "packing": settled.packing, **fingerprints}
     require_same(accelerator, agreed)
@@ -153,7 +156,7 @@ def _train(
         recompute_activations(model)
 
     copy_from_first(accelerator, [parameter for parameter in model.parameters() if parameter.requires_grad])
-    plain = ResponseLoss(model, label_smoothing=config.label_smoothing)
+    plain = ResponseLoss(model, label_smoothing=config.label_smoothing, kernel=config.loss_kernel)
     loss_of = shard(model, plain, config, accelerator) if sharded else plain
 
     def save(folder: Path) -> None:

@@ -1,0 +1,93 @@
+"""What the benchmarks share: a process for each setting, the rate of matrix products, and a function's peak memory."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+__all__ = ["extra_memory", "matrix_product_peak", "median_seconds", "run_in_own_process"]
+
+_CPU_SHAPES = ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096))
+_CUDA_SHAPES = ((8192, 8192, 8192), (8192, 4096, 16384))
+_PRODUCTS = 20
+
+
+def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: Any) -> dict[str, Any]:
+    """Measure one setting with ``script --setting=...``; its last line is the result, in JSON.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; it has said why.
+    """
+    options = config.model_dump(mode="json", exclude_none=True, exclude={"output", "setting"}) | changes
+    arguments = []
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
+    print(f"measuring: {setting}", file=sys.stderr, flush=True)
+    process = subprocess.run(
+        [sys.executable, script, *arguments, "--setting", setting], stdout=subprocess.PIPE, text=True, check=True
+    )
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    print(f"  {result}", file=sys.stderr, flush=True)
+    return result
+
+
+def matrix_product_peak(device: torch.device) -> float:
+    """The best rate of bf16 matrix products over several shapes, in operations per second."""
+    best = 0.0
+    for rows, inner, columns in _CPU_SHAPES if device.type == "cpu" else _CUDA_SHAPES:
+        left = torch.randn((rows, inner), device=device).bfloat16()
+        right = torch.randn((inner, columns), device=device).bfloat16()
+        for _ in range(_PRODUCTS):
+            best = max(best, 2 * rows * inner * columns / _seconds(lambda: left @ right, device))  # noqa: B023
+    return best
+
+
+def median_seconds(work: Callable[[], object], device: torch.device, *, repeats: int, at_most: float) -> float:
+    """The median time of ``work``, in seconds; no repeat begins after ``at_most`` seconds."""
+    taken: list[float] = []
+    while len(taken) < repeats and sum(taken) < at_most:
+        taken.append(_seconds(work, device))
+    return statistics.median(taken)
+
+
+def extra_memory(work: Callable[[], object], device: torch.device) -> int:
+    """The most bytes that ``work`` holds at any moment, beyond what is held when it begins.
+
+    On the processor that is the process's own memory: what the libraries keep for themselves is counted.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    Path("/proc/self/clear_refs").write_text("5")  # the highest resident size starts again from the present one
+    before = _resident_bytes("VmRSS")
+    work()
+    return _resident_bytes("VmHWM") - before
+
+
+def _resident_bytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    """Kernels of a GPU run on after the call that starts them."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
