@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
     Gemma2Config,
@@ -34,7 +34,7 @@ from response_tuning.conversation import EncodedExample
 from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
 from response_tuning.training import packing, trainer
-from response_tuning.training.batching import collate
+from response_tuning.training.batching import Batch, collate
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import ResponseLoss
 from response_tuning.training.packing import (
@@ -216,6 +216,23 @@ def test_a_window_shorter_than_an_example_stays_in_force() -> None:
     assert (losses[0] - losses[1]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("lengths", [(1, 2, 3), (40, 30, 29, 7, 1), (60,), (12, 12)])
+def test_plain_products_attend_as_sdpa_does(lengths: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("gemma 3")
+    assert attend_within_examples(model)
+    row = collate_packed(random_examples(*lengths) * 2)
+    products = gradients_of(model, row)
+    monkeypatch.setattr(packing, "_SHORT_TOKENS", 0)
+    for by_products, by_sdpa in zip(products, gradients_of(model, row), strict=True):
+        torch.testing.assert_close(by_products, by_sdpa, rtol=1e-3, atol=1e-4)
+
+
+def gradients_of(model: nn.Module, batch: Batch) -> list[Tensor]:
+    model.zero_grad()
+    ResponseLoss(model)(batch).sum().backward()
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
 def test_attention_within_examples_leaves_padded_batches_as_they_are() -> None:
     model, examples = random_model("gemma 3"), random_examples(9, 2, 17)
     before = ResponseLoss(model)(collate(examples))
@@ -339,8 +356,9 @@ def test_training_packed_is_training_padded(config: TrainingConfig, tmp_path: Pa
     assert losses_of(tmp_path / "packed") == pytest.approx(losses_of(tmp_path / "padded"), rel=1e-5)
     assert padded.keys() == packed.keys()
     for name in padded:
-        # AdamW divides by a gradient's size, so where that is next to nothing its rounding shows: by less than a step.
-        torch.testing.assert_close(packed[name], padded[name], rtol=1e-4, atol=0.1 * config.learning_rate)
+        # AdamW divides by a gradient's size, so where that is next to nothing its rounding decides about a whole step:
+        # a weight or two may go another way.
+        assert (packed[name] - padded[name]).norm() < 0.01 * padded[name].norm()
 
 
 def test_packed_noise_repeats_itself(config: TrainingConfig, tmp_path: Path) -> None:
