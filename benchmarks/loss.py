@@ -31,19 +31,14 @@ from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy
 from torch.nn.functional import linear_cross_entropy as torch_linear_cross_entropy
 
-from measuring import extra_memory, matrix_product_peak, median_seconds, run_in_own_process
+from measuring import extra_memory, matrix_product_peak, median_seconds, published_examples, run_in_own_process
 from response_tuning.conversation import Conversation, default_format, encode_examples
-from response_tuning.data.example import Example, Row
-from response_tuning.data.fields import Fields
-from response_tuning.data.sources import SourceOptions, load_examples, read_rows
 from response_tuning.files import write_json
 from response_tuning.models import decoder_and_head, load_model
 from response_tuning.options import STARTER, LossKernel
 from response_tuning.training.batching import collate
 from response_tuning.training.loss import linear_cross_entropy, trained_linear_cross_entropy
 
-_OTHER_FIELDS = (Fields("output", "instruction", "input"), Fields("response", "instruction", "context"))
-"""As Alpaca and Dolly were published."""
 _WARM_UP_TOKENS = 8
 _SECONDS = 10
 _AGREEMENT = 0.01
@@ -171,7 +166,7 @@ def _model_inputs(config: BenchmarkConfig) -> dict[str, Tensor]:
     """The supervised tokens of rows in random order, the hidden states before them, and the model's head."""
     loaded = load_model(config.model, dtype="bfloat16")
     conversation = Conversation(loaded.tokenizer, default_format(config.model))
-    examples = [example for source in config.data for example in _examples(source)]
+    examples = [example for source in config.data for example in published_examples(source)]
     encoded, _ = encode_examples(examples, conversation, "rt", max_length=2048, overlong="drop")
     wanted = max(config.tokens)
     decoder, head = decoder_and_head(loaded.model)
@@ -191,14 +186,6 @@ def _model_inputs(config: BenchmarkConfig) -> dict[str, Tensor]:
         "head": head.weight.detach().cpu().bfloat16().contiguous(),
         "targets": torch.cat(targets)[:wanted].contiguous(),
     }
-
-
-def _examples(source: str) -> list[Example]:
-    for fields in _OTHER_FIELDS if Path(source).is_file() else ():
-        rows = read_rows(source, SourceOptions(fields=fields))
-        if good := [row.example for row in rows if isinstance(row, Row)]:
-            return good
-    return load_examples(source)
 
 
 def _measure(config: BenchmarkConfig) -> dict[str, Any]:

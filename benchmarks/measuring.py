@@ -1,4 +1,4 @@
-"""What the benchmarks share: a process for each setting, the rate of matrix products, and a function's peak memory."""
+"""What the benchmarks share: rows, a process for each setting, the rate of products, a function's peak memory."""
 
 import json
 import statistics
@@ -12,11 +12,26 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-__all__ = ["extra_memory", "matrix_product_peak", "median_seconds", "run_in_own_process"]
+from response_tuning.data.example import Example, Row
+from response_tuning.data.fields import Fields
+from response_tuning.data.sources import SourceOptions, load_examples, read_rows
+
+__all__ = ["extra_memory", "matrix_product_peak", "median_seconds", "published_examples", "run_in_own_process"]
 
 _CPU_SHAPES = ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096))
 _CUDA_SHAPES = ((8192, 8192, 8192), (8192, 4096, 16384))
 _PRODUCTS = 20
+_OTHER_FIELDS = (Fields("output", "instruction", "input"), Fields("response", "instruction", "context"))
+"""As Alpaca and Dolly were published."""
+
+
+def published_examples(source: str) -> list[Example]:
+    """The examples of ``source``, as for ``rt train``, or of a file with Alpaca's or Dolly's fields."""
+    for fields in _OTHER_FIELDS if Path(source).is_file() else ():
+        rows = read_rows(source, SourceOptions(fields=fields))
+        if good := [row.example for row in rows if isinstance(row, Row)]:
+            return good
+    return load_examples(source)
 
 
 def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
     pip install 'response-tuning[embedded,benchmark]'
     python benchmarks/train_step.py
+    python benchmarks/train_step.py --data alpaca.jsonl dolly.jsonl --examples 51 13
 
 Each setting runs in a process of its own, one after the other. The first epoch warms up; the speed is the median of
 the following ones.
@@ -24,10 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
-from measuring import matrix_product_peak, run_in_own_process
+from measuring import matrix_product_peak, published_examples, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
-from response_tuning.data.example import write_examples
-from response_tuning.data.sources import load_examples
+from response_tuning.data.example import Example, write_examples
 from response_tuning.files import write_json
 from response_tuning.models import decoder_and_head, load_model, resolve_model
 from response_tuning.options import STARTER, Method
@@ -42,16 +42,16 @@ class BenchmarkConfig(BaseModel):
 
     model: str = "embedded"
     """The base model."""
-    data: str = STARTER
-    """The rows to train on."""
+    data: tuple[str, ...] = (STARTER,)
+    """The rows to train on: as for rt train, or a file with Alpaca's or Dolly's fields."""
     method: Method = "rt"
     """rt or it."""
-    examples: int = Field(default=32, ge=8)
-    """How many rows, from the first."""
-    epochs: int = Field(default=3, ge=1)
+    examples: tuple[int, ...] = (32,)
+    """How many rows of each, from the first."""
+    epochs: int = Field(default=2, ge=1)
     """Timed epochs, after one that is not."""
-    batch_size: int = Field(default=8, ge=1)
-    """Rows per optimizer step."""
+    batch_size: int = Field(default=16, ge=1)
+    """Rows per optimizer step of ours; 16 is rt train's default. TRL takes 8 rows, its own default, or packed ones."""
     lora_rank: int = 16
     """The rank of the adapter matrices; alpha is twice that."""
     output: Path | None = None
@@ -112,7 +112,7 @@ def _measure_packed(config: BenchmarkConfig) -> dict[str, Any]:
 def _measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.jsonl"
-        write_examples(data, load_examples(config.data)[: config.examples])
+        write_examples(data, _examples(config))
         run = train(
             TrainingConfig(
                 output=Path(folder) / "run",
@@ -135,17 +135,27 @@ def _measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"]) -> 
 
 
 def _measure_trl_defaults(config: BenchmarkConfig) -> dict[str, Any]:
-    return _measure_trl(config, per_device_train_batch_size=config.batch_size)
+    return _measure_trl(config)
+
+
+def _measure_reference_recipe(config: BenchmarkConfig) -> dict[str, Any]:
+    """As the paper's released scripts train, but for their 4-bit weights: padded rows in bf16, with checkpointing."""
+    return _measure_trl(
+        config,
+        per_device_train_batch_size=8,
+        gradient_checkpointing=True,
+        model_init_kwargs={"dtype": "bfloat16"},
+    )
 
 
 def _measure_trl_best(config: BenchmarkConfig) -> dict[str, Any]:
-    """Packed rows in bf16 without checkpointing; a packed row holds about as many tokens as a batch of ours."""
-    tokens = max(len(example.input_ids) for example in _encode(config)[0]) * config.batch_size // 2
+    """Packed rows in bf16 without checkpointing; a packed row holds as many tokens as ours, or its longest example."""
+    longest = max(len(example.input_ids) for example in _encode(config)[0])
     return _measure_trl(
         config,
         per_device_train_batch_size=1,
         packing=True,
-        max_length=tokens,
+        max_length=max(longest, TrainingConfig.model_fields["micro_batch_tokens"].default),
         gradient_checkpointing=False,
         model_init_kwargs={"dtype": "bfloat16"},
     )
@@ -195,10 +205,16 @@ def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
     return _result(config, clock)
 
 
+def _examples(config: BenchmarkConfig) -> list[Example]:
+    """The first rows of each source."""
+    sources = zip(config.data, config.examples, strict=True)
+    return [example for source, count in sources for example in published_examples(source)[:count]]
+
+
 def _encode(config: BenchmarkConfig) -> tuple[list[EncodedExample], Conversation]:
     loaded = load_model(config.model)
     conversation = Conversation(loaded.tokenizer, default_format(config.model))
-    examples = load_examples(config.data)[: config.examples]
+    examples = _examples(config)
     return encode_examples(examples, conversation, config.method, max_length=2048, overlong="error")[0], conversation
 
 
@@ -248,6 +264,7 @@ def _print(report: dict[str, Any]) -> None:
 SETTINGS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "matrix products": _measure_peak,
     "TRL, its defaults": _measure_trl_defaults,
+    "TRL, reference recipe": _measure_reference_recipe,
     "TRL, packed, bf16": _measure_trl_best,
     "ours, padded": _measure_padded,
     "ours, packed": _measure_packed,
