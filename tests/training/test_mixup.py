@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from response_tuning.training.packing import lay_out
 from response_tuning.training.trainer import _step
 
 VOCABULARY = 97
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 16,
     "intermediate_size": 32,
@@ -108,7 +109,7 @@ def test_without_pairs_there_are_no_mixtures_and_the_same_bits() -> None:
         assert torch.equal(losses, ResponseLoss(model)(batch))
 
 
-def gradients_of_a_step(pieces: list[Piece], tmp_path: Path, **options: object) -> tuple[list[float], list[Tensor]]:
+def gradients_of_a_step(pieces: list[Piece], tmp_path: Path, **options: Any) -> tuple[list[float], list[Tensor]]:
     """The losses and gradients that a training step makes of ``pieces``."""
     model = llama()
     values = {"output": tmp_path, "sftmix_from": "reference", "dtype": "float32", "max_gradient_norm": 1e9, **options}
@@ -121,7 +122,7 @@ def gradients_of_a_step(pieces: list[Piece], tmp_path: Path, **options: object) 
 @pytest.mark.parametrize(
     "options", [{"packing": "on"}, {"micro_batch_tokens": 1}, {"packing": "on", "micro_batch_tokens": 70}]
 )
-def test_a_step_is_the_same_however_it_is_laid_out(tmp_path: Path, options: dict[str, object]) -> None:
+def test_a_step_is_the_same_however_it_is_laid_out(tmp_path: Path, options: dict[str, Any]) -> None:
     pieces = some_pieces()
     losses, gradients = gradients_of_a_step(pieces, tmp_path, packing="off", micro_batch_tokens=10_000)
     other_losses, others = gradients_of_a_step(list(reversed(pieces)), tmp_path, **options)
