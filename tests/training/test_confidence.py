@@ -1,6 +1,7 @@
 """SFTMix from end to end: what a reference run was sure of, trainings that mix by it, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,33 @@ def test_an_interrupted_training_ends_with_the_same_bits_without_its_reference(
         patched.setattr(trainer, "_step", step)
         with pytest.raises(KeyboardInterrupt):
             train(config)
-    monkeypatch.setattr(trainer, "require_reference", None)
     monkeypatch.setattr("response_tuning.training.confidence.load_with_conversation", None)
+    shutil.move(config.sftmix_from, tmp_path / "elsewhere")
     resumed, resumed_log = trained(config)
+    shutil.move(tmp_path / "elsewhere", config.sftmix_from)
     assert_same(whole, resumed)
     assert log == resumed_log
+
+
+def test_confidences_of_other_data_are_not_taken_up(
+    config: TrainingConfig, tmp_path: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many rows, and no checkpoint that would tell."""
+    data = tmp_path / "data.jsonl"
+    write_examples(data, examples[:13])
+    config = config.model_copy(update={"data": str(data)})
+
+    def stop(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "_run_steps", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert RunDirectory(config.output).confidence.exists()
+    write_examples(data, examples[1:14])
+    with pytest.raises(UserError, match="was trained on other data"):
+        train(config)
 
 
 @pytest.mark.slow

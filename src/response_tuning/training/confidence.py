@@ -30,19 +30,20 @@ _LARGEST_EXPONENT = 700.0
 
 
 def require_reference(config: TrainingConfig, data_fingerprint: str) -> None:
-    """See that ``config.sftmix_from`` is a run that can tell how sure it was of these examples.
+    """See that ``config.sftmix_from`` is a run that can tell how sure it was of these examples, unless it has told.
 
     Raises:
         UserError: it is no finished run, was trained by another method or on other data, or kept no adapters.
     """
+    if _written(RunDirectory(config.output), data_fingerprint) is not None:
+        return
     run = RunDirectory(Path(config.sftmix_from))
     if not run.config.exists() or not run.is_trained:
         raise UserError(f"--sftmix-from names {run.path}, which is no finished run.")
     method = read_values(run.config, TrainingConfig).get("method", "rt")
     if method != config.method:
         raise UserError(f"{run.path} was trained with --method {method}, and --sftmix-from needs {config.method}.")
-    written = read_json(run.data_report) if run.data_report.is_file() else {}
-    if written.get("data_fingerprint") != data_fingerprint:
+    if _data_fingerprint(run) != data_fingerprint:
         raise UserError(f"{run.path} was trained on other data, and --sftmix-from needs a run on the same.")
     if not run.kept_checkpoints:
         raise UserError(
@@ -52,14 +53,14 @@ def require_reference(config: TrainingConfig, data_fingerprint: str) -> None:
 
 
 def perplexities(
-    config: TrainingConfig, run: RunDirectory, examples: Sequence[Example], accelerator: Accelerator
+    config: TrainingConfig, data_fingerprint: str, examples: Sequence[Example], accelerator: Accelerator
 ) -> list[list[float]]:
     """The perplexity of each example, of ``examples`` as they were read, at each point of the reference run.
 
     Once written to the run's folder they are read from there, so that a training goes on with the same halves. Each
     process measures a part, with the reference's own model, tokenizer and chat format.
     """
-    written = decided_by_first(accelerator, lambda: _read(run.confidence, len(examples)))
+    written = decided_by_first(accelerator, lambda: _written(RunDirectory(config.output), data_fingerprint))
     if written is not None:
         return written
     reference = RunDirectory(Path(config.sftmix_from))
@@ -76,9 +77,17 @@ def perplexities(
     return [shares[index % processes][index // processes] for index in range(len(examples))]
 
 
-def _read(path: Path, count: int) -> list[list[float]] | None:
-    rows = read_json_lines(path) if path.exists() else []
-    return [row["perplexities"] for row in rows] if len(rows) == count else None
+def _written(run: RunDirectory, data_fingerprint: str) -> list[list[float]] | None:
+    """What ``write_confidences`` wrote to ``run``, if that was of these data."""
+    if not run.confidence.exists() or _data_fingerprint(run) != data_fingerprint:
+        return None
+    return [row["perplexities"] for row in read_json_lines(run.confidence)]
+
+
+def _data_fingerprint(run: RunDirectory) -> str | None:
+    report = read_json(run.data_report) if run.data_report.is_file() else {}
+    fingerprint: str | None = report.get("data_fingerprint")
+    return fingerprint
 
 
 def _perplexities_at(point: Path, examples: Sequence[Example], config: TrainingConfig) -> list[float]:

@@ -92,7 +92,7 @@ def train(config: TrainingConfig) -> RunDirectory:
         "data_fingerprint": examples_fingerprint(examples, config.method),
         "held_out_fingerprint": examples_fingerprint(held_out_examples, config.method),
     }
-    if config.sftmix_from and not run.is_trained and not run.confidence.exists():
+    if config.sftmix_from and not run.is_trained:
         require_reference(config, fingerprints["data_fingerprint"])
     processes = processes_wanted(config)
     if processes > 1:
@@ -124,7 +124,8 @@ def _train(
     fingerprints: dict[str, str],
     accelerator: Accelerator,
 ) -> None:
-    of_reference = perplexities(config, run, examples, accelerator) if config.sftmix_from else []
+    fingerprint = fingerprints["data_fingerprint"]
+    of_reference = perplexities(config, fingerprint, examples, accelerator) if config.sftmix_from else []
     set_seed(config.seed)
     with named_part("the base model's weights", config):
         loaded = load_base(config)
@@ -143,9 +144,9 @@ def _train(
     if accelerator.is_main_process:
         claim_folder(run.path, config)
         remove_leftovers(run.path)
-        write_json(run.data_report, {**asdict(report), **fingerprints})
         if config.sftmix_from:
-            write_confidences(run.confidence, of_reference)
+            write_confidences(run.confidence, of_reference)  # before the report, which says of which data they are
+        write_json(run.data_report, {**asdict(report), **fingerprints})
     say(
         f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
         f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
