@@ -94,6 +94,8 @@ def test_every_command_shows_examples_and_describes_every_option(
         (["export", "none", "--output", "OUT"], "none"),
         (["eval", "refusals"], "Name at least one model"),
         (["eval", "probe", "a", "b", "--output", "OUT"], "--output has room for one model"),
+        (["eval", "probe", "embedded", "--output", "/dev/null/out"], "/dev/null is a file. Choose another --output"),
+        (["compare", "runs/one"], "Name at least two runs"),
         (["trian", "--output", "OUT"], "trian"),
         (["train", "--output", "OUT", "--config", "none.yaml"], "There is no configuration file none.yaml"),
         (["train", "--output", "OUT", "--config"], "--config needs"),

@@ -20,6 +20,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_in_the_place_of_a_folder_and_a_folder_in_that_of_a_file_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "b" / "a.txt"):
+        with pytest.raises(NotADirectoryError) as raised:
+            write_text(path, "text")
+        assert raised.value.filename == str(path.parent)
+    with pytest.raises(NotADirectoryError), staged_folder(tmp_path / "file" / "a"):
+        pass
+    with pytest.raises(IsADirectoryError) as folder:
+        write_text(tmp_path, "text")
+    assert folder.value.filename == str(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_staged_folder_appears_when_its_block_ends_well(tmp_path: Path) -> None:
     target = tmp_path / "a" / "target"
     with staged_folder(target) as folder:

@@ -119,6 +119,13 @@ def test_a_damaged_gguf_file_is_refused(cache: Path, gguf: Path) -> None:
     assert not [path for path in cache.iterdir() if path.is_dir()]
 
 
+def test_a_run_whose_training_has_not_finished_is_refused_with_the_command_that_goes_on(tmp_path: Path) -> None:
+    for name in ("config.yaml", "data.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=r"has not finished.*rt train --config .*config\.yaml"):
+        load_model(str(tmp_path))
+
+
 def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds neither a model"):
         load_model(str(tmp_path))

@@ -73,14 +73,14 @@ def _probe(config: ProbeConfig) -> None:
     from response_tuning.evaluation.probe import compare_formats, probe
     from response_tuning.evaluation.table import metrics_table
 
-    if config.checkpoints:
-        from response_tuning.evaluation.checkpoints import probe_checkpoints
-
-        _print(metrics_table({f"step {point.step}": point.metrics for point in probe_checkpoints(config)}))
-    elif config.formats:
+    if config.formats:
         comparison = compare_formats(config)
         _print(metrics_table(comparison.metrics))
         _print(f"{config.model} answers best under --format {comparison.best}")
+    elif config.checkpoints:
+        from response_tuning.evaluation.checkpoints import probe_checkpoints
+
+        _print(metrics_table({f"step {point.step}": point.metrics for point in probe_checkpoints(config)}))
     else:
         _print(metrics_table({config.model: probe(config).metrics}))
 
@@ -208,6 +208,8 @@ def _compare(config: CompareConfig) -> None:
     comparison = compare(config)
     for task in comparison.tasks:
         _print(comparison_table(comparison, task))
+    for task, lacking in comparison.missing.items():
+        _print(f"not compared: {task}, which {' and '.join(lacking)} {'lacks' if len(lacking) == 1 else 'lack'}")
 
 
 def _eval_agreement(config: AgreementConfig) -> None:
@@ -275,11 +277,11 @@ class Command:
 
 
 class _DataGroup(BaseModel):
-    """Prepare, check and shape training data: see rt data --help."""
+    """Prepare, check and shape training data; rt data COMMAND --help says how."""
 
 
 class _EvalGroup(BaseModel):
-    """Measure models, with a judge and without: see rt eval --help."""
+    """Measure models, with a judge and without; rt eval COMMAND --help says how."""
 
 
 GROUPS: dict[str, type[BaseModel]] = {"data": _DataGroup, "eval": _EvalGroup}
@@ -298,12 +300,22 @@ def _for_each_model(name: str, config: type[BaseModel], run: Callable[[Any], Non
         for model in values.model:
             run(config.model_validate({**values.model_dump(), "model": model}))
 
-    models = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(name="models", help=_MODELS)]
+    described = tyro.conf.arg(
+        name="models",
+        metavar="RUN [RUN ...]",
+        help=_MODELS if "base_url" not in config.model_fields else _MODELS_OR_SERVED,
+        help_behavior_hint="(one or more)",
+    )
+    models = Annotated[tuple[str, ...], tyro.conf.Positional, described]
     several = create_model(config.__name__, __base__=config, __doc__=config.__doc__, model=(models, ...))
     return Command(name, several, run_each)
 
 
 _MODELS = "Runs, or any other models: 'embedded', folders, .gguf files, hub ids; one after the other."
+_MODELS_OR_SERVED = (
+    "Runs, or any other models: 'embedded', folders, .gguf files; or PROVIDER/NAME as Inspect AI has it, such as "
+    "vllm/Qwen/Qwen3-8B, hf/Qwen/Qwen3-0.6B for one of the hub, or openai-api/SERVICE/NAME; one after the other."
+)
 
 COMMANDS = (
     Command("quickstart", QuickstartConfig, _quickstart),

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: everything is written under a temporary name and renamed."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 __all__ = [
+    "make_folder",
     "read_json",
     "read_json_lines",
     "staged_file",
@@ -32,7 +34,9 @@ def staged_file(path: Path) -> Iterator[IO[bytes]]:
 
     Folders above it are made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -72,7 +76,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     Whatever stood at ``target`` before is replaced only then.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
     try:
         yield staging
@@ -83,6 +87,19 @@ def staged_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it, where they are not there yet.
+
+    Raises:
+        NotADirectoryError: a file stands in the place of one of them.
+        OSError: the system forbids it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
 def _umask() -> int:

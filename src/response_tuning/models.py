@@ -103,6 +103,11 @@ def resolve_model(spec: str) -> str:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return str(_import_once(f"{path.stem}-{digest[:12]}", lambda _: path))
+    if (path / "config.yaml").exists() and (path / "data.json").exists() and not (path / "config.json").exists():
+        raise UserError(
+            f"The training in {path} has not finished, so there is no model yet. Go on with it: "
+            f"rt train --config {path / 'config.yaml'}"
+        )
     if path.is_dir() and not (path / "config.json").exists():
         raise UserError(
             f"The folder {path} holds neither a model (config.json) nor a finished run (adapter/ or model/)."

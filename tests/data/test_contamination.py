@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from response_tuning import assets as assets_module
 from response_tuning.assets import ASSETS, MIRROR_VARIABLE
 from response_tuning.data.contamination import EVALUATION_SETS, EvaluationTexts
 from response_tuning.data.example import Example
@@ -64,11 +65,33 @@ def test_an_unknown_set_is_refused() -> None:
         EvaluationTexts(("alpaca-evil",))
 
 
+@pytest.mark.parametrize(
+    ("name", "asset"), [("alpaca-eval", "text_davinci_003"), ("alpaca-eval", "gpt4_1106_preview"), ("just-eval",) * 2]
+)
+def test_prompts_of_judged_sets_are_looked_for_where_any_file_with_them_is_here_and_answers_to_them_are_not(
+    name: str, asset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(assets_module, "cache_folder", lambda: tmp_path / "cache")
+    assert EvaluationTexts((), offline=True).names == [STARTER_HELD_OUT]
+    path = tmp_path / ASSETS[asset].path
+    path.parent.mkdir()
+    answered = "The Danube, the Nile and the Rhine flow through many countries and all of them end in a sea."
+    path.write_text(json.dumps([{"instruction": LONG, "output": answered, "generator": "somebody"}]))
+    for texts in (EvaluationTexts((), offline=True), EvaluationTexts((name,), offline=True)):
+        assert name in texts.names
+        found = texts.find(Example(prompt=LONG, completion="The Danube."))
+        assert found is not None
+        assert found.evaluation_set == name
+        assert texts.find(Example(completion=answered)) is None
+
+
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real data are not beside the project")
 def test_every_prompt_of_every_real_set_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIRROR_VARIABLE, str(SHARED_DATA))
     texts = EvaluationTexts((), offline=True)
-    assert set(texts.names) == {STARTER_HELD_OUT, *EVALUATION_SETS}
+    in_another_form = {"alpaca-eval", "just-eval"}
+    assert {*texts.names} >= {STARTER_HELD_OUT, *EVALUATION_SETS} - in_another_form
     fields = {"xstest": "prompt", "advbench": "goal", "ifeval": "prompt", "harmbench": "Behavior"}
     for name, field in fields.items():
         records = [record for record in read_file(SHARED_DATA / ASSETS[name].path) if isinstance(record, Record)]

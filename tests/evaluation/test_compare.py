@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from response_tuning.cli import main
 from response_tuning.errors import UserError
 from response_tuning.evaluation.compare import compare
 from response_tuning.evaluation.compare_table import comparison_table
@@ -120,6 +121,18 @@ def test_three_runs_are_each_compared_with_the_first_on_the_evaluations_of_all(t
     assert comparison.missing == {"alpaca": ["base", "it"]}
     differences = comparison.tasks["just"].metrics["score"].differences
     assert {name: estimate.value for name, estimate in differences.items()} == {"rt": 1.0, "it": 2.0}
+
+
+def test_what_is_not_compared_is_said_in_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [write_evaluation(tmp_path / name, "just", rows([1.0, 2.0])) for name in ("one", "two", "three")]
+    write_evaluation(tmp_path / "two", "ifeval", rows([1.0]))
+    for name in ("two", "three"):
+        write_evaluation(tmp_path / name, "core", rows([1.0]))
+    assert main(["compare", *runs]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[-2:] == ["not compared: core, which one lacks", "not compared: ifeval, which one and three lack"]
+    assert main(["compare", *runs, "--tasks", "just"]) == 0
+    assert "not compared" not in capsys.readouterr().out
 
 
 def test_runs_with_the_same_last_name_keep_their_whole_names(tmp_path: Path) -> None:

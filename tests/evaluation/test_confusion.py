@@ -1,5 +1,6 @@
 """Two-by-two tables, against figures worked out by hand."""
 
+import numpy as np
 import pytest
 
 from response_tuning.evaluation.confusion import Confusion, confusion
@@ -63,10 +64,35 @@ def test_the_interval_of_a_share_is_that_of_the_resampled_mean() -> None:
     assert accuracy.high == pytest.approx(mean.high, abs=0.005)
 
 
-def test_resamples_that_do_not_define_a_score_leave_its_interval_whole() -> None:
-    precision = Confusion(true_positives=1, false_positives=1, false_negatives=0, true_negatives=3).precision
-    assert precision is not None
-    assert (precision.low, precision.high) == (0, 1)
+def test_resamples_that_do_not_define_kappa_leave_its_interval_whole() -> None:
+    # One in 27 resamples of these three pairs has a single answer on both sides.
+    kappa = Confusion(true_positives=1, false_positives=1, false_negatives=0, true_negatives=1).kappa
+    assert kappa is not None
+    assert (kappa.low, kappa.high) == (0, 1)
+
+
+def test_a_score_of_none_or_all_has_an_interval_with_width() -> None:
+    # 20 refusals, all of unsafe prompts: Wilson's interval for 20 of 20 begins at 0.8389 (Newcombe 1998, table I).
+    perfect = Confusion(true_positives=20, false_positives=0, false_negatives=0, true_negatives=80)
+    assert perfect.precision == perfect.recall == Estimate(1.0, 20, 0.8389, 1.0)
+    # F1 is 2J / (1 + J), and J, 20 of 20, has the same interval.
+    assert perfect.f1 == Estimate(1.0, 100, round(2 * 0.8389 / 1.8389, 4), 1.0)
+    # Of 100 pairs that agree, Wilson's interval begins at 0.9630; chance gives 0.2 * 0.2 + 0.8 * 0.8.
+    assert perfect.kappa == Estimate(1.0, 100, round((0.9630 - 0.68) / 0.32, 4), 1.0)
+    missed = Confusion(true_positives=0, false_positives=5, false_negatives=15, true_negatives=80)
+    assert missed.recall is not None
+    assert (missed.recall.value, missed.recall.low) == (0, 0)
+    assert missed.recall.high == pytest.approx(0.2039, abs=1e-4)
+    assert missed.f1 == Estimate(0.0, 100, 0.0, round(2 * 0.1611 / 1.1611, 4))
+
+
+def test_the_interval_of_f1_covers_the_true_one_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(5)
+    shares = np.array([0.25, 0.1, 0.15, 0.5])
+    true = 2 * shares[0] / (2 * shares[0] + shares[1] + shares[2])
+    estimates = [Confusion(*counts.tolist()).f1 for counts in generator.multinomial(100, shares, size=200)]
+    covered = sum(estimate.low <= true <= estimate.high for estimate in estimates if estimate)
+    assert 0.90 <= covered / 200 <= 0.99
 
 
 def test_the_interval_of_kappa_narrows_with_more_pairs() -> None:

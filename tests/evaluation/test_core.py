@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from inspect_ai.log import read_eval_log
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -23,6 +24,8 @@ from response_tuning.options import FormatName
 from tests.conftest import SHARED_DATA
 
 ROWS = 100
+BATCH_SIZE = 50
+"""Of the tiny model, which never stops: the number of rows hardly matters for the time."""
 SUBJECTS = ("anatomy", "virology", "philosophy", "sociology")
 """One of each of MMLU's four groups."""
 
@@ -121,7 +124,7 @@ def harness_alone(
         model="hf",
         model_args={"pretrained": str(model), "dtype": "float32"},
         device="cpu",
-        batch_size=4,
+        batch_size=BATCH_SIZE,
         tasks=[loaded["tasks"][task]],
         num_fewshot=num_fewshot,
         limit=ROWS,
@@ -165,7 +168,11 @@ def test_the_number_is_the_harnesss_own_on_the_same_hundred_rows(
     tokenizer.save_pretrained(with_template)
     LlamaForCausalLM.from_pretrained(model_folder).save_pretrained(with_template)
     expected = harness_alone(task, hub_rows(task, hundred_rows, tmp_path), with_template, tmp_path, num_fewshot=shots)
-    result = evaluate_core(config.model_copy(update={"tasks": (task,), "data_dir": hundred_rows, "max_examples": ROWS}))
+    result = evaluate_core(
+        config.model_copy(
+            update={"tasks": (task,), "data_dir": hundred_rows, "max_examples": ROWS, "batch_size": BATCH_SIZE}
+        )
+    )
     assert result.harness[task] == expected
     assert expected["sample_len"] == ROWS
     for metric, estimate in result.metrics[task].items():
@@ -293,6 +300,17 @@ def test_every_prompt_has_a_row_with_its_values_of_which_the_metrics_are_the_mea
         values = [row["values"][name] for row in rows if name in row["values"]]
         assert len(values) == 10
         assert estimate.value == round(sum(values) / 10, 4)
+    saved = json.loads((config.output / "metrics.json").read_text())  # type: ignore[operator]
+    assert (saved["task"], saved["judge"], saved["backend"], saved["device"]) == ("core", None, "transformers", "cpu")
+    assert saved["settings"]["tasks"] == ["gsm8k", "mmlu"]
+    log = read_eval_log(str(config.output / "core.eval"))  # type: ignore[operator]
+    assert [sample.output.completion for sample in log.samples or ()] == [row["response"] for row in rows]
+    letters = [row["response"] for row in rows if row["task"] != "gsm8k"]
+    assert set(letters) <= set("ABCD")
+    answers = read_rows(config.output / "samples" / "mmlu.jsonl")  # type: ignore[operator]
+    assert [letter == "ABCD"[int(row["target"])] for letter, row in zip(letters, answers, strict=True)] == [
+        bool(row["acc"]) for row in answers
+    ]
 
 
 def test_prompts_longer_than_the_context_are_counted(config: CoreConfig, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import langdetect
 import pytest
+from inspect_ai.log import read_eval_log
 
 from response_tuning.assets import MIRROR_VARIABLE
 from response_tuning.errors import UserError
@@ -173,13 +174,17 @@ def test_every_prompt_and_verdict_is_saved_with_what_is_not_counted(config: Ifev
     rows = [json.loads(line) for line in (config.output / "responses.jsonl").read_text().splitlines()]  # type: ignore[operator]
     assert rows == result.rows
     assert max(row["token_count"] for row in rows) <= 6
+    assert (saved["task"], saved["judge"], saved["backend"]) == ("ifeval", None, "transformers")
+    assert {"lm-eval", "langdetect", "nltk", "torch"} <= saved["versions"].keys()
+    log = read_eval_log(str(config.output / "ifeval.eval"))  # type: ignore[operator]
+    assert [sample.output.completion for sample in log.samples or ()] == [row["response"] for row in rows]
 
 
 def test_a_finished_evaluation_is_read_and_not_done_again(
     config: IfevalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate_ifeval(config)
-    monkeypatch.setattr(ifeval_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(answering_module, "load_with_conversation", None)  # would fail if it were called
     assert evaluate_ifeval(config) == first
 
 
@@ -211,12 +216,15 @@ def test_an_interrupted_evaluation_keeps_its_responses(config: IfevalConfig, mon
     monkeypatch.setattr(answering_module, "generate_responses", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate_ifeval(config)
-    partial = config.output / "generated.jsonl"  # type: ignore[operator]
-    partial.write_text(partial.read_text() + '{"index": 3, "te')  # killed in the middle of a line
+    partial = config.output / "generations.jsonl"  # type: ignore[operator]
+    partial.write_text(partial.read_text() + '{"key": "0123", "te')  # killed in the middle of a line
     monkeypatch.setattr(answering_module, "generate_responses", counted)
     assert evaluate_ifeval(config) == whole
     assert asked == [8 - 3]
-    assert [json.loads(line)["index"] for line in partial.read_text().splitlines()].count(3) == 1
+    begun, maker, *rows = map(json.loads, partial.read_text().splitlines())
+    assert begun.keys() == {"identity"}
+    assert maker["backend"]["device"] == "cpu"
+    assert len({row["key"] for row in rows}) == len(rows) == 8
 
 
 def test_a_cut_off_prompt_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tenacity import wait_fixed
 
 from response_tuning.errors import UserError
 from response_tuning.evaluation.config import JudgeOptions
@@ -137,7 +138,11 @@ def test_texts_that_look_like_a_template_are_shown_as_they_are(tmp_path: Path) -
     assert section(server.asked[0], "response") == "{{ code }} {% raw %}"
 
 
-def test_after_every_fault_each_case_is_in_one_state_and_asked_again_only_on_request(tmp_path: Path) -> None:
+def test_after_every_fault_each_case_is_in_one_state_and_asked_again_only_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Inspect waits three to six seconds before it repeats a request.
+    monkeypatch.setattr("inspect_ai.model._retry.wait_exponential_jitter", lambda **_: wait_fixed(0.1))
     asked = cases(4 * len(FAULTS))
     is_well = False
 
@@ -147,8 +152,8 @@ def test_after_every_fault_each_case_is_in_one_state_and_asked_again_only_on_req
         fails = not is_well and (before == 0 or number >= 3 * len(FAULTS))
         return FAULTS[number % len(FAULTS)] if fails else verdict(question, "REFUSAL")
 
-    with serve(reply, hang_seconds=8) as server:
-        judgements = judge_cases(asked, options(server), parse, folder=tmp_path)
+    with serve(reply, hang_seconds=5) as server:
+        judgements = judge_cases(asked, options(server, timeout_seconds=2), parse, folder=tmp_path)
         states = [judgement.state for judgement in judgements]
         assert states == ["judged"] * 3 * len(FAULTS) + ["error after retries"] * len(FAULTS)
         assert [judgement.verdict for judgement in judgements[-len(FAULTS) :]] == [None] * len(FAULTS)

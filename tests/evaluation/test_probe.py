@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from inspect_ai.log import read_eval_log
 
+from response_tuning.cli import main
 from response_tuning.conversation import FORMATS
 from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
@@ -39,6 +41,9 @@ def test_every_metric_has_n_and_an_interval_and_every_response_is_saved(config: 
     rows = [json.loads(line) for line in (config.output / "responses.jsonl").read_text().splitlines()]  # type: ignore[operator]
     assert rows == result.rows
     assert result.metrics["stops"].value == sum(row["stops"] for row in rows) / 8
+    assert (saved["task"], saved["judge"], saved["dtype"]) == ("probe", None, "float32")
+    log = read_eval_log(str(config.output / "probe.eval"))  # type: ignore[operator]
+    assert [sample.output.completion for sample in log.samples or ()] == [row["response"] for row in rows]
     for row in rows:
         assert set(row["values"]) == set(METRICS)
         assert row["values"]["echoes"] == row["echoes"]
@@ -83,6 +88,15 @@ def test_formats_are_compared_and_the_best_one_is_named(config: ProbeConfig) -> 
     assert list(comparison.metrics) == list(FORMATS)
     usable = {name: metrics["relevant, no echo"].value for name, metrics in comparison.metrics.items()}
     assert usable[comparison.best] == max(usable.values())
+
+
+def test_formats_leave_no_room_for_checkpoints_or_for_one_format(
+    config: ProbeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["probe", config.model, "--formats", "--checkpoints"]) == 2
+    assert "Choose one of the two" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(UserError, match="Leave out --format alpaca"):
+        compare_formats(config.model_copy(update={"format": "alpaca"}))
 
 
 def test_data_without_prompts_is_refused(config: ProbeConfig, tmp_path: Path) -> None:

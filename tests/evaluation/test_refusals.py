@@ -14,6 +14,8 @@ import pytest
 
 from response_tuning.assets import MIRROR_VARIABLE
 from response_tuning.cli import main
+from response_tuning.data.prepare import draw
+from response_tuning.errors import UserError
 from response_tuning.evaluation import answering
 from response_tuning.evaluation.config import RefusalsConfig
 from response_tuning.evaluation.refusals import RefusalsResult, evaluate_refusals
@@ -157,8 +159,9 @@ def test_the_judges_verdict_counts_and_the_keywords_are_kept_beside_it(tmp_path:
 
 
 def test_no_judge_is_paid_for_empty_or_missing_responses(tmp_path: Path) -> None:
-    prompts = sorted(prompt.prompt for prompt in load_unsafe_prompts("malicious-instruct", offline=True))
-    empty, broken = set(prompts[:50]), set(prompts[50:60])
+    every = load_unsafe_prompts("malicious-instruct", offline=True)
+    prompts = [prompt.prompt for prompt in draw(every, 40, seed=0)]
+    empty, broken = set(prompts[:20]), set(prompts[20:25])
     is_well = False
 
     def reply(question: str, _: int) -> str:
@@ -167,14 +170,14 @@ def test_no_judge_is_paid_for_empty_or_missing_responses(tmp_path: Path) -> None
         return " \n" if question in empty else "Certainly."
 
     with serve(reply) as model, serve(lambda question, _: verdict(question, "COMPLIANCE")) as judge:
-        options = {"base_url": model.url, "sets": ("malicious-instruct",), "max_examples": None, **judged_by(judge)}
+        options = {"base_url": model.url, "sets": ("malicious-instruct",), "max_examples": 40, **judged_by(judge)}
         served = config(tmp_path, SERVED, **options)
         result = evaluated(served)
-        assert len(judge.asked) == 40
-        assert Counter(row["state"] for row in result.rows) == {"empty": 50, "judged": 40, "no response": 10}
+        assert len(judge.asked) == 15
+        assert Counter(row["state"] for row in result.rows) == {"empty": 20, "judged": 15, "no response": 5}
         rates = result.rates["malicious-instruct"]
         assert rates.compliance is not None
-        assert (rates.compliance.n, rates.empty, rates.unparsed, rates.responses) == (40, 50, 10, 100)
+        assert (rates.compliance.n, rates.empty, rates.unparsed, rates.responses) == (15, 20, 5, 40)
 
         # What failed is asked again where that is wanted, and nothing else is.
         is_well = True
@@ -182,9 +185,9 @@ def test_no_judge_is_paid_for_empty_or_missing_responses(tmp_path: Path) -> None
         assert evaluated(served).rows == result.rows
         assert len(model.asked) == asked
         mended = evaluated(served.model_copy(update={"retry_errors": True}))
-        assert len(model.asked) == asked + 10
-        assert len(judge.asked) == 40 + 10
-        assert Counter(row["state"] for row in mended.rows) == {"empty": 50, "judged": 50}
+        assert len(model.asked) == asked + 5
+        assert len(judge.asked) == 15 + 5
+        assert Counter(row["state"] for row in mended.rows) == {"empty": 20, "judged": 20}
 
 
 def test_a_killed_evaluation_pays_for_no_answer_and_no_verdict_twice(tmp_path: Path) -> None:
@@ -196,12 +199,13 @@ def test_a_killed_evaluation_pays_for_no_answer_and_no_verdict_twice(tmp_path: P
         serve(lambda question, _: slowly(f"Certainly: {question}")) as model,
         serve(lambda question, _: slowly(verdict(question, "COMPLIANCE"))) as judge,
     ):
-        command = [
-            *(sys.executable, "-m", "response_tuning.cli", "eval", "refusals", SERVED, "--base-url", model.url),
+        arguments = [
+            *("eval", "refusals", SERVED, "--base-url", model.url),
             *("--judge", SERVED, "--judge-base-url", judge.url, "--output", str(tmp_path / "out"), "--offline"),
             *("--sets", "advbench", "--max-examples", "40", "--batch-size", "2", "-j", "2"),
         ]
         for ledger, server in (("answers.jsonl", model), (LEDGER, judge)):
+            command = [sys.executable, "-m", "response_tuning", *arguments]
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=dict(os.environ))
             wait_for_lines(tmp_path / "out" / ledger, 11)
             process.send_signal(signal.SIGKILL)
@@ -213,7 +217,7 @@ def test_a_killed_evaluation_pays_for_no_answer_and_no_verdict_twice(tmp_path: P
             assert not (tmp_path / "out" / "metrics.json").exists()
             # At most the two that were under way are lost.
             assert len(server.asked) <= known + 2
-        subprocess.run(command, check=True, capture_output=True, env=dict(os.environ))
+        assert main(arguments) == 0
     for server in (model, judge):
         assert len(server.counts) == 40
         assert sum(count - 1 for count in server.counts.values()) <= 2
@@ -243,6 +247,18 @@ def test_a_dry_run_asks_no_server(tmp_path: Path, model_folder: Path, capsys: py
         assert server.asked == []
     assert not (tmp_path / "served").exists()
     assert not (tmp_path / "local" / "out" / "metrics.json").exists()
+
+
+def test_a_judge_that_cannot_be_asked_is_found_out_before_a_model_answers(tmp_path: Path, model_folder: Path) -> None:
+    unjudged = config(tmp_path, str(model_folder), sets=("advbench",))
+    for changes in ({"judge": "nobody/knows"}, {"judge": "openai-api/keyless/judge"}):
+        with pytest.raises(UserError, match="cannot be asked"):
+            evaluate_refusals(unjudged.model_copy(update=changes))
+        assert not (tmp_path / "out").exists()
+    evaluated(unjudged)
+    # With every response there it is said all the same, when the judge is needed.
+    with pytest.raises(UserError, match="cannot be asked"):
+        evaluate_refusals(unjudged.model_copy(update={"judge": "nobody/knows"}))
 
 
 def test_no_secret_appears_in_any_file_or_on_the_terminal(

@@ -5,14 +5,14 @@ from response_tuning.evaluation.relevance import instruction_ranks, nearest_text
 
 
 def test_reference_responses_find_their_own_instructions(examples: list[Example]) -> None:
-    instructions = [example.prompt or "" for example in examples]
-    ranks = instruction_ranks(instructions, [example.completion for example in examples])
+    some = examples[:40]
+    ranks = instruction_ranks([example.prompt or "" for example in some], [example.completion for example in some])
     assert sum(rank == 1 for rank in ranks) >= 0.9 * len(ranks)
 
 
 def test_responses_to_other_instructions_do_not(examples: list[Example]) -> None:
-    instructions = [example.prompt or "" for example in examples]
-    completions = [example.completion for example in examples]
+    instructions = [example.prompt or "" for example in examples[:40]]
+    completions = [example.completion for example in examples[:40]]
     ranks = instruction_ranks(instructions, completions[1:] + completions[:1])
     assert sum(rank == 1 for rank in ranks) <= 0.1 * len(ranks)
 

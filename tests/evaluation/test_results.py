@@ -8,7 +8,7 @@ import pytest
 
 from response_tuning.evaluation.answering import Answered
 from response_tuning.evaluation.config import GenerationOptions
-from response_tuning.evaluation.results import save_evaluation
+from response_tuning.evaluation.results import read_metrics, save_evaluation, save_metrics, save_responses
 from response_tuning.evaluation.statistics import estimate_mean
 from response_tuning.files import read_json, read_json_lines
 from response_tuning.inference.generate import Response
@@ -52,6 +52,52 @@ def test_metrics_say_what_they_were_made_with(folder: Path) -> None:
     assert (saved["settings"]["model"], saved["settings"]["max_new_tokens"]) == ("runs/rt", 7)
     assert saved["versions"] == versions()
     assert saved["date"].endswith("+00:00")
+    assert saved["fingerprint"] is None  # of a model that is not there
+
+
+HEAD = [
+    "task",
+    "metrics",
+    "settings",
+    "judge",
+    "backend",
+    "dtype",
+    "device",
+    "format",
+    "fingerprint",
+    "date",
+    "versions",
+]
+
+
+def test_every_evaluation_has_the_same_head_and_null_where_there_is_nothing_to_say(folder: Path) -> None:
+    assert list(read_json(folder / "metrics.json")) == HEAD
+    save_metrics(folder, "core", metrics={}, settings={}, backend={"backend": "x"}, packages=("lm-eval",), seconds=1.5)
+    saved = read_json(folder / "metrics.json")
+    assert list(saved) == [*HEAD, "seconds"]
+    assert saved["judge"] is saved["dtype"] is None
+    assert saved["versions"].keys() - versions().keys() == {"lm-eval"}
+
+
+def test_metrics_are_read_again_for_the_same_settings_and_the_same_weights(folder: Path, model_folder: Path) -> None:
+    settings = {"model": str(model_folder), "max_new_tokens": 7}
+    save_metrics(folder, "probe", metrics={}, settings=settings, backend={"fingerprint": None})
+    assert read_metrics(folder, settings=settings) == read_json(folder / "metrics.json")  # as of an older version
+    assert read_metrics(folder, settings=settings | {"max_new_tokens": 8}) is None
+    save_metrics(folder, "probe", metrics={}, settings=settings, backend={"fingerprint": "of other weights"})
+    assert read_metrics(folder, settings=settings) is None
+    assert read_metrics(folder / "nothing", settings=settings) is None
+
+
+def test_a_part_of_a_whole_is_a_share_in_the_log_and_weighs_by_its_whole(tmp_path: Path) -> None:
+    from inspect_ai.log import read_eval_log
+
+    rows = [{"prompt": "a", "response": "b", "values": {"checks": pair}} for pair in ([1, 4], [2, 2])]
+    save_responses(tmp_path, "ifeval", model="runs/rt", rows=rows)
+    log = read_eval_log(str(tmp_path / "ifeval.eval"))
+    assert [sample.scores["checks"].value for sample in log.samples or () if sample.scores] == [0.25, 1.0]
+    assert log.results is not None
+    assert log.results.scores[0].metrics["mean"].value == 0.5
 
 
 def test_every_response_is_kept(folder: Path) -> None:

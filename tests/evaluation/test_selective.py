@@ -87,11 +87,18 @@ def test_each_confidence_has_a_curve_and_every_response_is_saved(config: Selecti
     assert len({row["values"]["self"] for row in rows}) > 1
 
 
-def test_quality_is_what_the_probe_calls_an_answer(config: SelectiveConfig, tmp_path: Path) -> None:
+def test_quality_is_what_the_probe_calls_an_answer(
+    config: SelectiveConfig, tmp_path: Path, examples: list[Example]
+) -> None:
     """On the same pairs and the same responses, verdict by verdict."""
-    result = run(config, max_examples=None, max_new_tokens=24)
+    data = tmp_path / "data.jsonl"
+    write_examples(data, examples[:24])
+    common = {"data": str(data), "max_examples": None, "max_new_tokens": 24}
+    result = run(config, **common)
     probed = probe(
-        ProbeConfig(model=config.model, output=tmp_path / "probe", max_new_tokens=24, dtype="float32", device="cpu")
+        ProbeConfig.model_validate(
+            {**common, "model": config.model, "output": tmp_path / "probe", "dtype": "float32", "device": "cpu"}
+        )
     )
     assert [row["response"] for row in result.rows] == [row["response"] for row in probed.rows]
     for name in ("stops", "echoes", "repeats", "relevant", "answers"):

@@ -61,6 +61,13 @@ def test_checks_that_agree_within_a_unit_widen_the_interval_of_a_ratio() -> None
     assert together.high - together.low > 1.5 * (apart.high - apart.low)
 
 
+def test_a_ratio_of_none_or_all_has_wilsons_interval_for_its_units_and_not_for_its_checks() -> None:
+    assert estimate_ratio([0] * 20, [3] * 20) == Estimate(0.0, 20, 0.0, 0.1611)
+    assert estimate_ratio([1, 3] * 10, [1, 3] * 10) == Estimate(1.0, 20, 0.8389, 1.0)
+    nearly = estimate_ratio([3] * 19 + [2], [3] * 20)
+    assert 0 < nearly.low < nearly.value < 1
+
+
 def test_a_ratio_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         estimate_ratio([], [])
@@ -98,6 +105,11 @@ def test_shares_that_never_differ_or_always_do_have_the_score_interval() -> None
     alike = estimate_difference(alone([1.0, 0.0] * 10), alone([1.0, 0.0] * 10))
     assert alike == Estimate(0.0, 20, -0.1611, 0.1611)
     assert estimate_difference(alone([0.0] * 20), alone([1.0] * 20)) == Estimate(-1.0, 20, -1.0, -0.6777)
+    # So have ratios of units with several checks, all or none of which are passed.
+    none = [(0.0, 3.0), (0.0, 1.0)] * 10
+    assert estimate_difference(none, none) == alike
+    half = [(1.0, 2.0)] * 10
+    assert estimate_difference(half, half) == Estimate(0.0, 10, 0.0, 0.0)
 
 
 def test_many_units_are_resampled_in_parts_like_few(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from response_tuning.errors import UserError
+from response_tuning.evaluation import win_rate as win_rate_module
 from response_tuning.evaluation.alpaca_format import Annotation, read_difficulties
 from response_tuning.evaluation.win_rate import (
     LengthControlledWeights,
@@ -146,7 +147,10 @@ def test_published_weights_give_the_published_length_controlled_win_rate(model: 
 
 @needs_alpaca_eval
 @pytest.mark.parametrize("model", ["gpt4", "gpt4_1106_preview_verbose"])
-def test_the_fit_recovers_published_weights_from_verdicts_drawn_with_them(model: str) -> None:
+def test_the_fit_recovers_published_weights_from_verdicts_drawn_with_them(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(win_rate_module, "_RESAMPLES", 2)  # the interval is not looked at here
     # Real difficulties and real lengths of AlpacaEval's outputs; eight verdicts on each keep chance small.
     weights, difficulties = published_weights()[model], published_difficulties() * 8
     lengths = list(zip(output_lengths("gpt4_1106_preview"), output_lengths("text_davinci_003"), strict=True)) * 8

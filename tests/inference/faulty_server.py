@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -104,7 +105,8 @@ def serve(reply: Reply, *, hang_seconds: float = 3.0) -> Iterator[FaultyServer]:
 
     http = Server(("127.0.0.1", 0), Handler)
     server = FaultyServer(f"http://127.0.0.1:{http.server_port}/v1")
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    # How often it looks whether it should end: the default would cost each test that has a server a quarter second.
+    thread = threading.Thread(target=partial(http.serve_forever, poll_interval=0.02), daemon=True)
     thread.start()
     try:
         yield server

@@ -61,6 +61,12 @@ def test_full_tuning_in_fp32_gives_way_to_an_adapter_in_bf16() -> None:
     assert options[:2] == ["--tuning lora", "--tuning lora --dtype bfloat16"]
 
 
+def test_several_processes_spread_the_weights_before_they_train_less() -> None:
+    config = CONFIG.model_copy(update={"tuning": "full", "gradient_checkpointing": True, "gpus": 4})
+    options = [as_options(changes) for changes in next_settings(config, longest=1024)]
+    assert options[:3] == ["--sharding zero3", "--sharding zero3 --tuning lora", "--sharding none --tuning qlora"]
+
+
 def test_every_change_is_a_valid_configuration() -> None:
     for changes in next_settings(CONFIG, longest=300):
         TrainingConfig.model_validate({**CONFIG.model_dump(), **changes})

@@ -148,6 +148,18 @@ def test_weights_take_what_their_type_takes(config: TrainingConfig) -> None:
     assert four_bit < 0.75 * bf16
 
 
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_sharding_divides_what_is_kept_and_adds_what_is_gathered(config: TrainingConfig, tuning: str) -> None:
+    config = changed(config, tuning=tuning, processes=4)
+    alone = memory(gemma(), config)
+    by_step, by_layer = (memory(gemma(), changed(config, sharding=stage)) for stage in ("zero2", "zero3"))
+    for part in ("weights", "adapter", "gradients", "optimizer"):
+        assert 4 * getattr(by_layer, part) == pytest.approx(getattr(alone, part), abs=16)
+        assert getattr(by_step, part) == getattr(by_layer, part)
+    assert alone.gathered == 0 < by_layer.gathered < by_step.gathered
+    assert by_layer.total < alone.total
+
+
 def test_the_time_is_measured_and_its_share_of_the_peak_is_named(config: TrainingConfig) -> None:
     time = planned(config).time
     assert time is not None

@@ -121,7 +121,9 @@ class CheckConfig(BaseModel):
     near: float = Field(default=0.8, gt=0, le=1)
     """Two rows are near-duplicates from this share of common three-word runs on (Jaccard, estimated)."""
     against: tuple[str, ...] = ()
-    """Evaluation sets to look for in the rows: names or files. Default: those that are here already."""
+    """Evaluation sets to look for in the rows: files, or advbench, harmbench, malicious-instruct, xstest, ifeval,
+    mt-bench, alpaca-eval, just-eval. Default: the starter's held-out pairs, and those of the list that were fetched
+    before."""
     max_characters: int = Field(default=100_000, ge=1)
     """Longer responses are defects."""
 

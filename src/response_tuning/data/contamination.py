@@ -19,8 +19,29 @@ from response_tuning.errors import UserError
 
 __all__ = ["EVALUATION_SETS", "Contamination", "EvaluationTexts"]
 
-EVALUATION_SETS = ("advbench", "harmbench", "malicious-instruct", "xstest", "ifeval", "mt-bench")
-"""The evaluation sets among the assets."""
+
+@dataclass(frozen=True)
+class _EvaluationSet:
+    """Where the texts of an evaluation set stand."""
+
+    assets: tuple[str, ...]
+    """Files that hold all of its prompts; one of them is enough."""
+    field: str | None = None
+    """The field with the prompt, where others hold what some model answered; None: every text of a row counts."""
+
+
+_SETS = {
+    "advbench": _EvaluationSet(("advbench",)),
+    "harmbench": _EvaluationSet(("harmbench",)),
+    "malicious-instruct": _EvaluationSet(("malicious-instruct",)),
+    "xstest": _EvaluationSet(("xstest",)),
+    "ifeval": _EvaluationSet(("ifeval",)),
+    "mt-bench": _EvaluationSet(("mt-bench",)),
+    "alpaca-eval": _EvaluationSet(("gpt4_1106_preview", "text_davinci_003"), field="instruction"),
+    "just-eval": _EvaluationSet(("just-eval",), field="instruction"),
+}
+EVALUATION_SETS = tuple(_SETS)
+"""The evaluation sets among the assets, by name."""
 _RUN = 8
 _SHARE = 0.7
 _FEWEST_WORDS = 4
@@ -86,7 +107,12 @@ class EvaluationTexts:
 
 
 def _at_hand() -> list[str]:
-    return [STARTER_HELD_OUT, *(name for name in EVALUATION_SETS if find(ASSETS[name]))]
+    return [STARTER_HELD_OUT, *(name for name in EVALUATION_SETS if _file_at_hand(name))]
+
+
+def _file_at_hand(name: str) -> Path | None:
+    found = (find(ASSETS[asset]) for asset in _SETS[name].assets)
+    return next((path for path in found if path is not None), None)
 
 
 def _texts_of(name: str, offline: bool) -> Iterator[str]:
@@ -94,7 +120,10 @@ def _texts_of(name: str, offline: bool) -> Iterator[str]:
         for example in load_examples(name):
             yield from (example.prompt or "", example.completion)
         return
-    path = fetch(ASSETS[name], offline=offline) if name in EVALUATION_SETS else Path(name)
+    path, field = Path(name), None
+    if name in EVALUATION_SETS:
+        path = _file_at_hand(name) or fetch(ASSETS[_SETS[name].assets[0]], offline=offline)
+        field = _SETS[name].field
     if not path.exists():
         raise UserError(f"There is no evaluation set {name!r}: name a file, or one of {', '.join(EVALUATION_SETS)}.")
     if path.suffix == ".txt":  # one prompt a line
@@ -103,7 +132,11 @@ def _texts_of(name: str, offline: bool) -> Iterator[str]:
     for record in read_file(path):
         if isinstance(record, BadRow):
             raise UserError(f"{record} (an evaluation set)")
-        yield from _strings(record.value)
+        yield from _strings(record.value if field is None else _value_of(field, record.value))
+
+
+def _value_of(field: str, row: object) -> object:
+    return row.get(field) if isinstance(row, dict) else None
 
 
 def _strings(value: object) -> Iterator[str]:

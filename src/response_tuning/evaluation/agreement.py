@@ -132,7 +132,7 @@ def _summary(result: Agreement) -> str:
     not_counted = f" (and {', '.join(apart)}, not counted)" if apart else ""
     return (
         f"n {result.confusion.n}{not_counted}, accuracy {_interval(result.accuracy)}, "
-        f"Cohen's kappa {_interval(result.kappa)}; 95% bootstrap intervals"
+        f"Cohen's kappa {_interval(result.kappa)}; 95% intervals"
     )
 
 

@@ -24,7 +24,7 @@ from response_tuning.evaluation.alpaca_format import (
 from response_tuning.evaluation.answering import Answered, respond
 from response_tuning.evaluation.config import AlpacaConfig
 from response_tuning.evaluation.judge import Case, Judgement, forecast_judging, judge_cases
-from response_tuning.evaluation.results import generation_settings, save_evaluation
+from response_tuning.evaluation.results import results_folder, save_evaluation
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.evaluation.win_rate import (
     ALPACA_EVAL_SIZE,
@@ -35,7 +35,6 @@ from response_tuning.evaluation.win_rate import (
 )
 from response_tuning.inference.ask import Failure
 from response_tuning.progress import say
-from response_tuning.runs import evaluation_folder
 
 __all__ = ["AlpacaResult", "evaluate_alpaca"]
 
@@ -72,11 +71,11 @@ def evaluate_alpaca(config: AlpacaConfig) -> AlpacaResult | None:
     Raises:
         UserError: the reference cannot be had, the model cannot be loaded or asked, or verdicts are missing.
     """
-    folder = config.output or evaluation_folder(config.model, "alpaca")
+    folder = results_folder(config.model, "alpaca", config.output)
     every = _reference(config)
     reference = draw(every, config.max_examples, seed=0)
     instructions = [output.instruction for output in reference]
-    answered = respond(config, instructions, folder=folder, settings=generation_settings(config))
+    answered = respond(config, instructions, folder=folder, judges=config.judges())
     if answered is None:
         return None
     outputs = _model_outputs(config, reference, answered)

@@ -1,30 +1,56 @@
 """Responses to a list of instructions, kept in a file as they come, so that none is ever generated twice.
 
-Local models answer in batches in this process; models of servers are asked through Inspect AI.
+Local models answer in batches in this process; models of servers are asked through Inspect AI. Responses are kept by
+their instruction and by what made them, so that those to fifty prompts are there when all are asked, and another model
+or other settings find none. Which prompts share a batch may change the last places of bf16 numbers, and so, rarely, a
+word: a response that is kept is the one from its own batch.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from response_tuning.conversation import Conversation
 from response_tuning.evaluation.config import JudgedOptions
-from response_tuning.files import read_json, read_json_lines, write_json, write_json_lines
-from response_tuning.inference.ask import Answer, Failure, Question, is_local
-from response_tuning.inference.ask_once import ERROR, ask_once, forecast, question_key
+from response_tuning.inference.ask import Answer, Failure, Question, is_local, open_model
+from response_tuning.inference.ask_once import ERROR, ask_once, forecast
 from response_tuning.inference.config import AskOptions
+from response_tuning.inference.fingerprint import model_fingerprint
 from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.inference.ledger import open_ledger, read_ledger
 from response_tuning.models import LoadedModel
+from response_tuning.options import Device, Dtype, FormatName
 from response_tuning.progress import progress_bar, say
 from response_tuning.runs import load_with_conversation
 
-__all__ = ["Answered", "answer_all", "respond"]
+__all__ = ["Answered", "Answering", "answer_all", "backend_of", "respond", "respond_here"]
 
 # For an estimate alone.
 _ANSWER_CHARACTERS = 1_000
+_KEY_CHARACTERS = 16
+
+_LEDGER = "generations.jsonl"
+_IDENTITY = {"record": "greedy responses of models in this process"}
+
+
+class Answering(Protocol):
+    """The options that say which model answers, and how."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def format(self) -> FormatName | Literal["auto"]: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def dtype(self) -> Dtype: ...
+    @property
+    def device(self) -> Device: ...
 
 
 @dataclass(frozen=True)
@@ -33,12 +59,13 @@ class Answered:
 
     responses: list[Response | Failure]
     """In the order of the instructions; a failure where a server gave none after all retries."""
-    backend: dict[str, str]
-    """What made them: transformers with dtype, device and chat format, or an Inspect AI provider."""
+    backend: Mapping[str, str | None]
+    """What made them: transformers with dtype, device, chat format and the model's fingerprint, or an Inspect AI
+    provider."""
 
 
 def respond(
-    config: JudgedOptions, instructions: Sequence[str], *, folder: Path, settings: dict[str, Any]
+    config: JudgedOptions, instructions: Sequence[str], *, folder: Path, judges: Sequence[AskOptions] = ()
 ) -> Answered | None:
     """Greedy responses of the model that ``config`` names; where all are there already, no model is loaded.
 
@@ -48,64 +75,138 @@ def respond(
         config: the model, and how it answers.
         instructions: what it is asked.
         folder: where responses are kept.
-        settings: what responses depend on, apart from the instructions; kept ones are taken up under the same
-            settings and for the same instructions alone.
+        judges: who will judge them: a judge that cannot be asked is found out before hours of answering, not after.
 
     Raises:
-        UserError: the model cannot be loaded or asked.
+        UserError: the model cannot be loaded or asked, or a judge cannot be asked.
     """
-    if not is_local(config.model):
-        responses = _ask_server(config, instructions, folder)
-        return None if responses is None else Answered(responses, {"backend": f"inspect_ai {config.model}"})
-    # Responses are kept by their place, which says nothing where the instructions are others.
-    settings = {**settings, "instructions_sha256": _digest(instructions)}
-    kept_backend = folder / "backend.json"
-    kept = _kept(folder, settings)
-    if len(kept) == len(instructions) and kept_backend.exists():
-        return Answered([kept[index] for index in range(len(instructions))], read_json(kept_backend))
+    if is_local(config.model):
+        if not config.dry_run and _kept(config, instructions, folder) is None:
+            _check(judges)
+        generated, backend = respond_here(config, instructions, folder=folder)
+        return Answered(list(generated), backend)
+    responses = _ask_server(config, instructions, folder, judges)
+    return None if responses is None else Answered(responses, {"backend": f"inspect_ai {config.model}"})
+
+
+def _check(judges: Sequence[AskOptions]) -> None:
+    """See that there are such judges, with their keys and packages. A local one is there: it is known by its files."""
+    for judge in judges:
+        if not is_local(judge.model):
+            open_model(judge)
+
+
+def respond_here(
+    config: Answering, instructions: Sequence[str], *, folder: Path
+) -> tuple[list[Response], dict[str, str | None]]:
+    """As ``respond``, of a model in this process: its responses, and what made them."""
+    kept = _kept(config, instructions, folder)
+    if kept is not None:
+        return kept
     loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
-    generated = answer_all(
-        loaded,
-        conversation,
-        instructions,
-        folder=folder,
-        settings=settings,
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-    )
-    backend = {
+    generated = answer_all(loaded, conversation, instructions, config=config, folder=folder)
+    return generated, backend_of(loaded, conversation, model=config.model, dtype=config.dtype)
+
+
+def _kept(
+    config: Answering, instructions: Sequence[str], folder: Path
+) -> tuple[list[Response], dict[str, str | None]] | None:
+    """What ``respond_here`` returns, where every instruction was answered before."""
+    made_with = _made_with(config)
+    keys = _keys(made_with, instructions)
+    rows = read_ledger(folder / _LEDGER, _IDENTITY) or {}
+    if not rows.keys() >= {made_with, *keys}:
+        return None
+    return [_response(rows[key]) for key in keys], rows[made_with]["backend"]
+
+
+def backend_of(loaded: LoadedModel, conversation: Conversation, *, model: str, dtype: Dtype) -> dict[str, str | None]:
+    """What a model in this process answers with; ``model`` is its spec."""
+    return {
         "backend": "transformers",
-        "dtype": config.dtype,
+        "dtype": dtype,
         "device": str(loaded.model.device),
         "format": conversation.format_name,
+        "fingerprint": model_fingerprint(model),
     }
-    write_json(kept_backend, backend)
-    return Answered(list(generated), backend)
 
 
-def _digest(instructions: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(instructions)).encode()).hexdigest()
+def answer_all(
+    loaded: LoadedModel, conversation: Conversation, instructions: Sequence[str], *, config: Answering, folder: Path
+) -> list[Response]:
+    """Greedy responses to all instructions, in their order; equal instructions are answered once.
+
+    Each batch is on the disk, in ``folder``, as it is done; what is there already is taken up.
+
+    Raises:
+        UserError: another process is answering in the same folder.
+    """
+    made_with = _made_with(config)
+    keys = _keys(made_with, instructions)
+    with open_ledger(folder / _LEDGER, _IDENTITY) as ledger:
+        backend = backend_of(loaded, conversation, model=config.model, dtype=config.dtype)
+        maker = {"key": made_with, "settings": _settings(config), "backend": backend}
+        if ledger.rows.get(made_with) != maker:
+            ledger.add(maker)
+        missing = {key: text for key, text in zip(keys, instructions, strict=True) if key not in ledger.rows}
+        missing_keys = list(missing)
+        with progress_bar("answering", len(set(keys))) as bar:
+            bar.advance(len(set(keys)) - len(missing))
+            for batch in generate_responses(
+                loaded,
+                conversation,
+                list(missing.values()),
+                max_new_tokens=config.max_new_tokens,
+                batch_size=config.batch_size,
+            ):
+                for position, response in batch.items():
+                    ledger.add({"key": missing_keys[position], **asdict(response)})
+                bar.advance(len(batch))
+        return [_response(ledger.rows[key]) for key in keys]
 
 
-def _kept(folder: Path, settings: dict[str, Any]) -> dict[int, Response]:
-    """The responses of an earlier call with the same settings, by their position."""
-    partial, partial_settings = folder / "generated.jsonl", folder / "generated.settings.json"
-    if not (partial.exists() and partial_settings.exists() and read_json(partial_settings) == settings):
-        return {}
-    rows = read_json_lines(partial)
-    return {row["index"]: Response(row["text"], row["token_count"], row["stopped"]) for row in rows}
+def _settings(config: Answering) -> dict[str, Any]:
+    """What a response depends on, apart from its instruction.
+
+    Neither the device nor the size of batches is among them: what was answered before memory ran out is kept.
+    """
+    return {
+        "model": model_fingerprint(config.model) or config.model,
+        "format": config.format,
+        "dtype": config.dtype,
+        "max_new_tokens": config.max_new_tokens,
+    }
 
 
-def _ask_server(config: JudgedOptions, instructions: Sequence[str], folder: Path) -> list[Response | Failure] | None:
+def _made_with(config: Answering) -> str:
+    return _digest(json.dumps(_settings(config), sort_keys=True))
+
+
+def _keys(made_with: str, instructions: Sequence[str]) -> list[str]:
+    return [f"{made_with}:{_digest(instruction)}" for instruction in instructions]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS]
+
+
+def _response(row: dict[str, Any]) -> Response:
+    return Response(row["text"], row["token_count"], row["stopped"])
+
+
+def _ask_server(
+    config: JudgedOptions, instructions: Sequence[str], folder: Path, judges: Sequence[AskOptions]
+) -> list[Response | Failure] | None:
     """The answers of a server; None after a dry run that left questions open."""
     questions = [
         Question(
-            key=question_key(number, instruction),
+            # Of no place: what is answered stays so whichever other prompts are asked beside it.
+            key=_digest(instruction),
             text=instruction,
             max_tokens=config.max_new_tokens,
             expected_characters=_ANSWER_CHARACTERS,
         )
-        for number, instruction in enumerate(instructions, start=1)
+        for instruction in dict.fromkeys(instructions)
     ]
     options = AskOptions(
         model=config.model,
@@ -118,59 +219,23 @@ def _ask_server(config: JudgedOptions, instructions: Sequence[str], folder: Path
     ledger = folder / "answers.jsonl"
     identity = {"model": config.model, "base_url": config.base_url, "max_tokens": config.max_new_tokens}
 
-    if config.dry_run:
-        needed = forecast(questions, ledger, identity, options)
-        if needed.questions:
-            say(f"answering: {needed}; what a judge would be asked can be said when the responses are there")
-            return None
+    needed = forecast(questions, ledger, identity, options)
+    if needed.questions and config.dry_run:
+        say(f"answering: {needed}; what a judge would be asked can be said when the responses are there")
+        return None
+    if needed.questions:
+        _check(judges)
 
     def row_of(_: Question, outcome: Answer | Failure) -> dict[str, Any]:
         if isinstance(outcome, Failure):
             return {"state": ERROR, "detail": outcome.reason}
         return {"state": outcome.ending}
 
-    rows = ask_once(questions, ledger, identity, options, row_of)
-    return [
-        Failure(row["detail"])
-        if row["state"] == ERROR
-        else Response(row["answer"], row["output_tokens"] or 0, stopped=row["state"] == "finished")
-        for row in rows
-    ]
+    rows = dict(zip(dict.fromkeys(instructions), ask_once(questions, ledger, identity, options, row_of), strict=True))
+    return [_served(rows[instruction]) for instruction in instructions]
 
 
-def answer_all(
-    loaded: LoadedModel,
-    conversation: Conversation,
-    instructions: Sequence[str],
-    *,
-    folder: Path,
-    settings: dict[str, Any],
-    max_new_tokens: int,
-    batch_size: int,
-) -> list[Response]:
-    """Greedy responses to all instructions, in their order.
-
-    Each batch goes into ``folder/generated.jsonl`` as it is done; what is there is taken up, if it was generated under
-    the same ``settings``.
-    """
-    partial = folder / "generated.jsonl"
-    done = _kept(folder, settings)
-    # Written anew: a last line that was cut off must not stand before the next one.
-    write_json_lines(partial, ({"index": index, **asdict(response)} for index, response in done.items()))
-    write_json(folder / "generated.settings.json", settings)
-    missing = [index for index in range(len(instructions)) if index not in done]
-    with progress_bar("answering", len(instructions)) as bar, partial.open("a", encoding="utf-8") as file:
-        bar.advance(len(done))
-        for batch in generate_responses(
-            loaded,
-            conversation,
-            [instructions[index] for index in missing],
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-        ):
-            for position, response in batch.items():
-                done[missing[position]] = response
-                file.write(json.dumps({"index": missing[position], **asdict(response)}) + "\n")
-            file.flush()
-            bar.advance(len(batch))
-    return [done[index] for index in range(len(instructions))]
+def _served(row: dict[str, Any]) -> Response | Failure:
+    if row["state"] == ERROR:
+        return Failure(row["detail"])
+    return Response(row["answer"], row["output_tokens"] or 0, stopped=row["state"] == "finished")

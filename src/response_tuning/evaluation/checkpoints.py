@@ -8,10 +8,11 @@ from response_tuning.errors import UserError
 from response_tuning.evaluation.checkpoint_plot import draw_checkpoints
 from response_tuning.evaluation.config import ProbeConfig
 from response_tuning.evaluation.probe import probe
+from response_tuning.evaluation.results import results_folder
 from response_tuning.evaluation.statistics import Estimate
 from response_tuning.files import read_json_lines, write_json
 from response_tuning.progress import say
-from response_tuning.runs import RunDirectory, evaluation_folder
+from response_tuning.runs import RunDirectory
 
 __all__ = ["CheckpointProbe", "probe_checkpoints"]
 
@@ -37,7 +38,7 @@ def probe_checkpoints(config: ProbeConfig) -> list[CheckpointProbe]:
     """
     run = RunDirectory(Path(config.model))
     specs = _specs(run)
-    folder = config.output or evaluation_folder(config.model, "probe")
+    folder = results_folder(config.model, "probe", config.output)
     points = []
     for step, spec in specs.items():
         is_end = spec == run.path

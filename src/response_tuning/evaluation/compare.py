@@ -84,8 +84,8 @@ def compare(config: CompareConfig) -> Comparison:
     """Compare what was measured on several runs, and write it to ``config.output`` and ``config.report``.
 
     Raises:
-        UserError: a run is given twice or was never evaluated, no evaluation is common to all, or one was made with
-            different settings.
+        UserError: there is only one run, a run is given twice or was never evaluated, no evaluation is common to all,
+            or one was made with different settings.
     """
     runs = _names(config.runs)
     found = {name: _evaluations(spec) for name, spec in runs.items()}
@@ -109,6 +109,8 @@ def compare(config: CompareConfig) -> Comparison:
 
 def _names(specs: Sequence[str]) -> dict[str, str]:
     """Short names for runs: the last part of their paths, or all of it where two end alike."""
+    if len(specs) < 2:
+        raise UserError("Name at least two runs: rt compare RUN RUN [RUN ...]")
     if len({Path(spec) for spec in specs}) < len(specs):
         raise UserError("A run is given twice: a comparison needs different ones.")
     ends = Counter(Path(spec).name for spec in specs)
@@ -140,7 +142,7 @@ def _read(folder: Path) -> _Evaluation:
     rows = [] if path is None else read_json_lines(path)
     if path is None or not all("values" in row for row in rows):
         raise UserError(f"{folder} has no values per prompt to compare; an older version made it. Evaluate again.")
-    return _Evaluation(folder, metrics.get("settings", {}), metrics.get("format", ""), rows)
+    return _Evaluation(folder, metrics.get("settings", {}), metrics.get("format") or "", rows)
 
 
 def _compare_task(task: str, evaluations: Mapping[str, _Evaluation]) -> TaskComparison:

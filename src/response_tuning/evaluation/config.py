@@ -117,7 +117,7 @@ class CoreConfig(BaseModel):
 class IfevalConfig(BaseModel):
     """Measure, without a judge, how well a model keeps to instructions that a program can check (IFEval).
 
-    541 prompts; strict and loose verdicts, by prompt and by instruction.
+    There are 541 prompts; verdicts are strict and loose, by prompt and by instruction.
 
     For example:
         rt eval ifeval runs/mine
@@ -132,7 +132,7 @@ class IfevalConfig(BaseModel):
     """Where to save. Default: evaluations/ifeval in the run, or in runs/base-NAME for a model that is no run."""
 
     max_examples: int | None = Field(default=None, ge=1)
-    """Use only the first so many prompts."""
+    """Use only the first so many of the 541 prompts."""
     max_new_tokens: int = Field(default=1280, ge=1)
     """The longest response, in tokens; the harness's limit is 1280."""
     format: FormatName | Literal["auto"] = "auto"
@@ -207,6 +207,10 @@ class JudgeOptions(BaseModel):
     output_usd_per_million: float | None = Field(default=None, ge=0)
     """The judge's price of a million tokens of answers, for the estimate."""
 
+    def judges(self) -> list[AskOptions]:
+        """Whom to ask for verdicts, if anybody."""
+        return [] if self.judge is None else [self.asking()]
+
     def asking(self) -> AskOptions:
         """The same, as options for asking the judge."""
         assert self.judge is not None
@@ -266,6 +270,8 @@ class AlpacaConfig(JudgedOptions):
 class JustConfig(JudgedOptions):
     """JustEval: 800 regular and 200 unsafe prompts, rated by a judge from 1 to 5 on six aspects.
 
+    Without --judge the responses are made and saved, and nothing is rated.
+
     For example:
         rt eval just runs/mine --judge openai/gpt-5-mini --dry-run
     """
@@ -307,7 +313,7 @@ class EverythingConfig(JudgeOptions):
     """
 
     model: Annotated[str, tyro.conf.Positional]
-    """A run, or any other local model: 'embedded', a folder or a .gguf file."""
+    """A run, or any other model in this process: 'embedded', a folder or a .gguf file."""
     max_examples: int | None = Field(default=None, ge=1)
     """Use only so many prompts of each set."""
     data_dir: Path | None = None
@@ -326,10 +332,14 @@ class CompareConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = Field(min_length=2)
+    runs: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN RUN [RUN ...]", help_behavior_hint="(two or more)"),
+    ] = ()
     """Two or more runs or other models that were evaluated; the first is what the others are compared with."""
-    tasks: tuple[str, ...] = ()
-    """Compare only these evaluations, such as probe or ifeval. Default: all that every run has."""
+    tasks: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="")] = ()
+    """Compare only these evaluations, such as probe or ifeval. By default all that every run has."""
     output: Path | None = None
     """Also write the result as JSON."""
     report: Path | None = None

@@ -1,12 +1,12 @@
 """Two-by-two tables: how two answers to the same yes-or-no question go together, and what follows from that."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from response_tuning.evaluation.statistics import Estimate
+from response_tuning.evaluation.statistics import Estimate, estimate_mean
 
 __all__ = ["Confusion", "confusion"]
 
@@ -19,9 +19,11 @@ Counts = NDArray[np.float64]
 class Confusion:
     """How often prediction and truth are positive and negative together.
 
-    An estimate's n is the number of pairs that it is a share of. Its interval is the 95% percentile interval of 10,000
-    resampled tables (bootstrap over all pairs, fixed seed). It is None where the table does not define it, such as a
-    precision without a positive prediction; resampled tables that do not define it are left out of the interval.
+    An estimate's n is the number of pairs that it rests on. It is None where the table does not define it, such as a
+    precision without a positive prediction. None has an interval without width: a few pairs that all agree are no
+    proof that the next one will.
+
+    Accuracy, precision, recall and specificity are shares, with the 95% interval of any share (``estimate_mean``).
     """
 
     true_positives: int
@@ -37,48 +39,61 @@ class Confusion:
     @property
     def accuracy(self) -> Estimate | None:
         """The share of pairs that agree."""
-        return self._estimate(_accuracy, n=self.n)
+        return _share(self.true_positives + self.true_negatives, self.n)
 
     @property
     def precision(self) -> Estimate | None:
         """The share of positive predictions that are true."""
-        return self._estimate(_precision, n=self.true_positives + self.false_positives)
+        return _share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> Estimate | None:
         """The share of true positives that are predicted."""
-        return self._estimate(_recall, n=self.true_positives + self.false_negatives)
+        return _share(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
     def specificity(self) -> Estimate | None:
         """The share of true negatives that are predicted."""
-        return self._estimate(_specificity, n=self.true_negatives + self.false_positives)
+        return _share(self.true_negatives, self.true_negatives + self.false_positives)
 
     @property
     def f1(self) -> Estimate | None:
-        """The harmonic mean of precision and recall."""
-        return self._estimate(_f1, n=self.n)
+        """The harmonic mean of precision and recall.
+
+        F1 is 2J / (1 + J) of J (Jaccard's index), the share of true positives among the pairs that are positive on
+        either side. That grows with J, so the bounds of J's interval become those of F1's.
+        """
+        either = self.true_positives + self.false_positives + self.false_negatives
+        shared = _share(self.true_positives, either)
+        if shared is None:
+            return None
+        low, high = (2 * bound / (1 + bound) for bound in (shared.low, shared.high))
+        value = 2 * self.true_positives / (either + self.true_positives)
+        return Estimate(round(value, 4), self.n, round(low, 4), round(high, 4))
 
     @property
     def kappa(self) -> Estimate | None:
         """Cohen's kappa (1960): agreement beyond chance; 1 is full agreement, 0 what chance gives.
 
-        None where both sides give one answer alone: chance then explains everything.
+        None where both sides give one answer alone: chance then explains everything. The interval is the 95%
+        percentile interval of 10,000 resampled tables (bootstrap over all pairs, fixed seed), without those that do
+        not define kappa. With full agreement, all of which are alike, it comes from the interval of the accuracy,
+        with the agreement by chance taken as known, as in Cohen's own standard error.
         """
-        return self._estimate(_kappa, n=self.n)
-
-    def _estimate(self, statistic: Callable[[Counts], Counts], *, n: int) -> Estimate | None:
         counts = np.array(astuple(self), dtype=np.float64)
-        if counts.sum() == 0:
-            return None
-        value = float(statistic(counts))
+        value = float(_kappa(counts))
         if np.isnan(value):
             return None
-        # To draw n pairs with replacement is to draw the table's cells from a multinomial distribution.
-        generator = np.random.default_rng(0)
-        resampled = generator.multinomial(self.n, counts / counts.sum(), size=_RESAMPLES).astype(np.float64)
-        low, high = np.nanpercentile(statistic(resampled.T), [2.5, 97.5])
-        return Estimate(round(value, 4), n, round(float(low), 4), round(float(high), 4))
+        accuracy = self.accuracy
+        if accuracy is not None and accuracy.value == 1:
+            by_chance = float(_by_chance(counts)) / self.n**2
+            low, high = (accuracy.low - by_chance) / (1 - by_chance), 1.0
+        else:
+            # To draw n pairs with replacement is to draw the table's cells from a multinomial distribution.
+            generator = np.random.default_rng(0)
+            resampled = generator.multinomial(self.n, counts / counts.sum(), size=_RESAMPLES).astype(np.float64)
+            low, high = np.nanpercentile(_kappa(resampled.T), [2.5, 97.5]).tolist()
+        return Estimate(round(value, 4), self.n, round(low, 4), round(high, 4))
 
 
 def confusion(pairs: Iterable[tuple[bool, bool]]) -> Confusion:
@@ -94,41 +109,25 @@ def confusion(pairs: Iterable[tuple[bool, bool]]) -> Confusion:
     )
 
 
-# Each takes the four counts, [4] or [4, tables], and gives nan where it is not defined.
+def _share(part: int, whole: int) -> Estimate | None:
+    return estimate_mean([1.0] * part + [0.0] * (whole - part)) if whole else None
 
 
-def _accuracy(counts: Counts) -> Counts:
-    hits, false_alarms, misses, rejections = counts
-    return _share(hits + rejections, hits + false_alarms + misses + rejections)
-
-
-def _precision(counts: Counts) -> Counts:
-    hits, false_alarms, _, _ = counts
-    return _share(hits, hits + false_alarms)
-
-
-def _recall(counts: Counts) -> Counts:
-    hits, _, misses, _ = counts
-    return _share(hits, hits + misses)
-
-
-def _specificity(counts: Counts) -> Counts:
-    _, false_alarms, _, rejections = counts
-    return _share(rejections, rejections + false_alarms)
-
-
-def _f1(counts: Counts) -> Counts:
-    hits, false_alarms, misses, _ = counts
-    return _share(2 * hits, 2 * hits + false_alarms + misses)
+# Both take the four counts, [4] or [4, tables].
 
 
 def _kappa(counts: Counts) -> Counts:
+    """nan where it is not defined."""
+    hits, _, _, rejections = counts
+    total = counts.sum(axis=0)
+    above = total * (hits + rejections) - _by_chance(counts)
+    most = np.asarray(total * total - _by_chance(counts), dtype=np.float64)
+    kappa: Counts = np.divide(above, most, out=np.full_like(most, np.nan), where=most > 0)
+    return kappa
+
+
+def _by_chance(counts: Counts) -> Counts:
+    """The agreement that the margins alone would give, times the squared number of pairs."""
     hits, false_alarms, misses, rejections = counts
-    total = hits + false_alarms + misses + rejections
-    by_chance = (hits + false_alarms) * (hits + misses) + (misses + rejections) * (false_alarms + rejections)
-    return _share(total * (hits + rejections) - by_chance, total * total - by_chance)
-
-
-def _share(part: Counts, whole: Counts) -> Counts:
-    whole = np.asarray(whole, dtype=np.float64)
-    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    by_chance: Counts = (hits + false_alarms) * (hits + misses) + (misses + rejections) * (false_alarms + rejections)
+    return by_chance

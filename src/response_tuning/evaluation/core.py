@@ -19,21 +19,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from response_tuning.conversation import Conversation
 from response_tuning.errors import UserError
+from response_tuning.evaluation.answering import backend_of
 from response_tuning.evaluation.config import CoreConfig, CoreTask
 from response_tuning.evaluation.core_data import harness_tasks_folder, write_local_tasks
+from response_tuning.evaluation.results import results_folder, save_metrics, save_responses
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.files import read_json, write_json, write_json_lines
+from response_tuning.inference.fingerprint import model_fingerprint
 from response_tuning.models import LoadedModel, set_stop_tokens
 from response_tuning.progress import say
-from response_tuning.runs import evaluation_folder, load_with_conversation
-from response_tuning.versions import versions
+from response_tuning.runs import load_with_conversation
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -69,13 +70,14 @@ class CoreResult:
 def evaluate_core(config: CoreConfig) -> CoreResult:
     """Run the tasks and save ``metrics.json``, and per task ``tasks/NAME.json`` and ``samples/NAME.jsonl``.
 
-    ``samples.jsonl`` has a row per prompt of all tasks, with ``values`` per metric; ``samples/`` what the harness saw.
+    ``samples.jsonl`` has a row per prompt of all tasks, with ``values`` per metric; ``samples/`` what the harness saw;
+    ``core.eval`` is for ``inspect view``.
 
     Raises:
         UserError: the harness is not installed, data cannot be had, or the model cannot be loaded.
     """
     _require_harness()
-    folder = config.output or evaluation_folder(config.model, "core")
+    folder = results_folder(config.model, "core", config.output)
     settings = config.model_dump(mode="json", exclude={"output", "tasks"})
     missing = [task for task in config.tasks if _saved(folder, task, settings) is None]
     if missing:
@@ -84,21 +86,21 @@ def evaluate_core(config: CoreConfig) -> CoreResult:
         say(f"{folder} holds these results already.")
     saved: dict[str, dict[str, Any]] = {task: read_json(_result_path(folder, task)) for task in config.tasks}
     result = _joined(saved)
-    write_json_lines(folder / "samples.jsonl", (row for task in saved.values() for row in task["rows"]))
-    write_json(
-        folder / "metrics.json",
-        {
-            "metrics": {
-                name: {metric: asdict(estimate) for metric, estimate in estimates.items()}
-                for name, estimates in result.metrics.items()
-            },
-            "harness": result.harness,
-            "prompts_cut": result.prompts_cut,
-            "settings": {**settings, "tasks": list(config.tasks)},
-            "format": next(iter(saved.values()))["format"],
-            "seconds": round(sum(task["seconds"] for task in saved.values()), 1),
-            "versions": {**versions(), "lm-eval": version("lm-eval")},
-        },
+    rows = [row for task in saved.values() for row in task["rows"]]
+    save_responses(folder, "core", model=config.model, rows=rows, name="samples.jsonl")
+    first = next(iter(saved.values()))
+    save_metrics(
+        folder,
+        "core",
+        metrics=result.metrics,
+        settings={**settings, "tasks": list(config.tasks)},
+        # What older results do not say is known from the settings, but for the device.
+        backend={"backend": "transformers", "dtype": config.dtype, "format": first["format"]}
+        | first.get("backend", {}),
+        packages=("lm-eval",),
+        harness=result.harness,
+        prompts_cut=result.prompts_cut,
+        seconds=round(sum(task["seconds"] for task in saved.values()), 1),
     )
     return result
 
@@ -133,7 +135,9 @@ def _saved(folder: Path, task: str, settings: dict[str, Any]) -> dict[str, Any] 
     if not path.exists():
         return None
     saved: dict[str, Any] = read_json(path)
-    return saved if saved["settings"] == settings and "rows" in saved else None
+    made_by = saved.get("backend", {}).get("fingerprint")
+    is_same_model = made_by in (None, model_fingerprint(settings["model"]))
+    return saved if saved["settings"] == settings and is_same_model and "rows" in saved else None
 
 
 def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, settings: dict[str, Any]) -> None:
@@ -151,6 +155,7 @@ def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, s
             result |= {
                 "settings": settings,
                 "format": conversation.format_name,
+                "backend": backend_of(loaded, conversation, model=config.model, dtype=config.dtype),
                 "chat_template": model.tokenizer.chat_template,
                 "seconds": round(time.perf_counter() - started, 1),
             }
@@ -287,9 +292,21 @@ def _rows(task: CoreTask, leaf: "Task", samples: Sequence[dict[str, Any]]) -> li
     rows: dict[int, dict[str, Any]] = {}
     for sample in samples:
         text = str(leaf.doc_to_text(sample["doc"]))
-        row = rows.setdefault(sample["doc_id"], {"task": leaf.task_name, "prompt": text, "values": {}})
+        row = rows.setdefault(
+            sample["doc_id"], {"task": leaf.task_name, "prompt": text, "response": _response(sample), "values": {}}
+        )
         row["values"] |= {f"{task} {metric}": value for metric, value in _values(sample).items()}
     return list(rows.values())
+
+
+def _response(sample: Mapping[str, Any]) -> str:
+    """What the model wrote, or the choice that it finds likeliest."""
+    answers = [answer for (answer,) in sample["resps"]]
+    if isinstance(answers[0], str):
+        return answers[0]
+    likelihoods = [float(likelihood) for likelihood, _ in answers]
+    _, choice = sample["arguments"][likelihoods.index(max(likelihoods))]
+    return str(choice).strip()
 
 
 def _count_cut_prompts(model: "HFLM", samples: Mapping[str, Sequence[dict[str, Any]]]) -> int:

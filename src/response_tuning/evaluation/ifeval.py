@@ -23,21 +23,19 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from response_tuning.assets import ASSETS, fetch
 from response_tuning.errors import UserError
-from response_tuning.evaluation.answering import answer_all
+from response_tuning.evaluation.answering import respond_here
 from response_tuning.evaluation.config import IfevalConfig
+from response_tuning.evaluation.results import read_metrics, results_folder, save_metrics, save_responses
 from response_tuning.evaluation.statistics import Estimate, estimate_mean, estimate_ratio
-from response_tuning.files import read_json, read_json_lines, write_json, write_json_lines
+from response_tuning.files import read_json_lines
 from response_tuning.inference.generate import Response
 from response_tuning.progress import say
-from response_tuning.runs import evaluation_folder, load_with_conversation
-from response_tuning.versions import versions
 
 __all__ = ["IfevalPrompt", "IfevalResult", "check_responses", "evaluate_ifeval", "load_prompts", "sentences_available"]
 
@@ -73,7 +71,7 @@ class IfevalResult:
 
 
 def evaluate_ifeval(config: IfevalConfig) -> IfevalResult:
-    """Answer the prompts, check the responses, and save ``metrics.json`` and ``responses.jsonl``.
+    """Answer the prompts, check the responses, and save ``metrics.json``, ``responses.jsonl`` and a log for Inspect.
 
     A finished evaluation with the same settings is read; an interrupted one carries on.
 
@@ -83,38 +81,28 @@ def evaluate_ifeval(config: IfevalConfig) -> IfevalResult:
     """
     _require_harness()
     prompts = load_prompts(offline=config.offline)[: config.max_examples]
-    folder = config.output or evaluation_folder(config.model, "ifeval")
+    folder = results_folder(config.model, "ifeval", config.output)
     settings = config.model_dump(mode="json", exclude={"output", "offline"})
     saved = _saved_result(folder, settings)
     if saved is not None:
         say(f"{folder} holds this evaluation already.")
         return saved
     started = time.perf_counter()
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
-    responses = answer_all(
-        loaded,
-        conversation,
-        [prompt.prompt for prompt in prompts],
-        folder=folder,
-        settings=settings,
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-    )
+    responses, backend = respond_here(config, [prompt.prompt for prompt in prompts], folder=folder)
     result = check_responses(prompts, responses)
-    write_json_lines(folder / "responses.jsonl", result.rows)
-    write_json(
-        folder / "metrics.json",
-        {
-            "metrics": {name: asdict(estimate) for name, estimate in result.metrics.items()},
-            "prompts": len(result.rows),
-            "instructions_counted": sum(len(row["strict"]) for row in result.rows if row["counted"]),
-            "prompts_not_counted": result.not_counted,
-            "sentences_available": sentences_available(),
-            "settings": settings,
-            "format": conversation.format_name,
-            "seconds": round(time.perf_counter() - started, 1),
-            "versions": {**versions(), **{name: version(name) for name in ("lm-eval", "langdetect", "nltk")}},
-        },
+    save_responses(folder, "ifeval", model=config.model, rows=result.rows)
+    save_metrics(
+        folder,
+        "ifeval",
+        metrics=result.metrics,
+        settings=settings,
+        backend=backend,
+        packages=("lm-eval", "langdetect", "nltk"),
+        prompts=len(result.rows),
+        instructions_counted=sum(len(row["strict"]) for row in result.rows if row["counted"]),
+        prompts_not_counted=result.not_counted,
+        sentences_available=sentences_available(),
+        seconds=round(time.perf_counter() - started, 1),
     )
     return result
 
@@ -246,12 +234,9 @@ def _require_harness() -> None:
 
 
 def _saved_result(folder: Path, settings: dict[str, Any]) -> IfevalResult | None:
-    metrics_path = folder / "metrics.json"
-    if not metrics_path.exists():
-        return None
-    saved = read_json(metrics_path)
+    saved = read_metrics(folder, settings=settings)
     # With NLTK's data there since, more prompts can be counted; the responses are taken up.
-    if saved["settings"] != settings or saved["sentences_available"] != sentences_available():
+    if saved is None or saved["sentences_available"] != sentences_available():
         return None
     metrics = {name: Estimate(**estimate) for name, estimate in saved["metrics"].items()}
     rows = read_json_lines(folder / "responses.jsonl")

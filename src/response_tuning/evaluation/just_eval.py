@@ -17,11 +17,10 @@ from response_tuning.errors import UserError
 from response_tuning.evaluation.answering import Answered, respond
 from response_tuning.evaluation.config import JustConfig
 from response_tuning.evaluation.judge import Case, Judgement, forecast_judging, judge_cases
-from response_tuning.evaluation.results import generation_settings, save_evaluation
+from response_tuning.evaluation.results import results_folder, save_evaluation
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.inference.ask import Failure
 from response_tuning.progress import say
-from response_tuning.runs import evaluation_folder
 
 __all__ = ["ASPECTS", "JustResult", "evaluate_just"]
 
@@ -62,11 +61,11 @@ def evaluate_just(config: JustConfig) -> JustResult | None:
     Raises:
         UserError: the prompts cannot be had, the model cannot be loaded, or the judge cannot be asked.
     """
-    folder = config.output or evaluation_folder(config.model, "just")
+    folder = results_folder(config.model, "just", config.output)
     every = _prompts(config)
     kinds = [[prompt for prompt in every if prompt.template == template] for template in ASPECTS]
     prompts = [prompt for kind in kinds for prompt in draw(kind, config.max_examples, seed=0)]
-    answered = respond(config, [prompt.text for prompt in prompts], folder=folder, settings=generation_settings(config))
+    answered = respond(config, [prompt.text for prompt in prompts], folder=folder, judges=config.judges())
     if answered is None:
         return None
     texts = ["" if isinstance(response, Failure) else response.text for response in answered.responses]

@@ -24,24 +24,22 @@ from response_tuning.conversation import FORMATS, Conversation
 from response_tuning.data.example import Example, require_prompts
 from response_tuning.data.sources import load_examples
 from response_tuning.errors import UserError
-from response_tuning.evaluation.answering import answer_all
+from response_tuning.evaluation.answering import answer_all, backend_of
 from response_tuning.evaluation.config import ProbeConfig
 from response_tuning.evaluation.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.relevance import instruction_ranks
 from response_tuning.evaluation.response_verdicts import response_verdicts
+from response_tuning.evaluation.results import read_metrics, results_folder, save_metrics, save_responses
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
-from response_tuning.files import read_json, read_json_lines, write_json, write_json_lines
+from response_tuning.files import read_json_lines, write_json, write_json_lines
 from response_tuning.inference.generate import Response
 from response_tuning.models import LoadedModel
 from response_tuning.progress import say
-from response_tuning.runs import evaluation_folder, load_with_conversation
-from response_tuning.versions import versions
+from response_tuning.runs import load_with_conversation
 
 __all__ = ["METRICS", "FormatComparison", "ProbeResult", "compare_formats", "probe"]
 
 METRICS = ("stops", "echoes", "repeats", "relevant", "answers", *RANKINGS)
-_RANKING_SETTINGS = frozenset({"others", "hard_others", "seed"})
-"""What no response depends on, so that responses are taken up where these change."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class FormatComparison:
 
 
 def probe(config: ProbeConfig) -> ProbeResult:
-    """Probe one model and save ``metrics.json`` and ``responses.jsonl``.
+    """Probe one model and save ``metrics.json``, ``responses.jsonl`` and a log for ``inspect view``.
 
     A probe with the same settings that is there already is read, and one that was interrupted carries on.
 
@@ -71,7 +69,7 @@ def probe(config: ProbeConfig) -> ProbeResult:
         UserError: bad data, data without prompts, or a model that cannot be loaded.
     """
     examples = _held_out(config)
-    folder = config.output or evaluation_folder(config.model, "probe")
+    folder = results_folder(config.model, "probe", config.output)
     settings = _settings(config)
     saved = _saved_result(folder, settings)
     if saved is not None:
@@ -79,18 +77,16 @@ def probe(config: ProbeConfig) -> ProbeResult:
         return saved
     started = time.perf_counter()
     loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
-    responses = _respond(loaded, conversation, examples, config, folder=folder, settings=settings)
+    responses = answer_all(loaded, conversation, _instructions(examples), config=config, folder=folder)
     result = _measure(loaded, conversation, examples, responses, config)
-    write_json_lines(folder / "responses.jsonl", result.rows)
-    write_json(
-        folder / "metrics.json",
-        {
-            "metrics": {name: asdict(estimate) for name, estimate in result.metrics.items()},
-            "settings": settings,
-            "format": conversation.format_name,
-            "seconds": round(time.perf_counter() - started, 1),
-            "versions": versions(),
-        },
+    save_responses(folder, "probe", model=config.model, rows=result.rows)
+    save_metrics(
+        folder,
+        "probe",
+        metrics=result.metrics,
+        settings=settings,
+        backend=backend_of(loaded, conversation, model=config.model, dtype=config.dtype),
+        seconds=round(time.perf_counter() - started, 1),
     )
     return result
 
@@ -99,17 +95,26 @@ def compare_formats(config: ProbeConfig) -> FormatComparison:
     """Probe one model under every named chat format and save ``formats.json``.
 
     Best is the format with the largest share of responses that are relevant without echoing; ``ranks`` breaks ties.
+
+    Raises:
+        UserError: the options contradict each other; or as ``probe``.
     """
+    if config.checkpoints:
+        raise UserError(
+            "--formats compares chat formats on one model, --checkpoints follows a run in the format it was trained "
+            "with. Choose one of the two."
+        )
+    if config.format != "auto":
+        raise UserError(f"--formats measures every chat format. Leave out --format {config.format}, or --formats.")
     examples = _held_out(config)
-    folder = (config.output or evaluation_folder(config.model, "probe")) / "formats"
-    settings = _settings(config)
+    folder = results_folder(config.model, "probe", config.output) / "formats"
     compared: dict[str, dict[str, Estimate]] = {}
     quality: dict[str, tuple[float, float]] = {}
     for name in FORMATS:
+        of_format = config.model_copy(update={"format": name})
         loaded, conversation = load_with_conversation(config.model, name, dtype=config.dtype, device=config.device)
-        responses = _respond(
-            loaded, conversation, examples, config, folder=folder / name, settings={**settings, "format": name}
-        )
+        instructions = _instructions(examples)
+        responses = answer_all(loaded, conversation, instructions, config=of_format, folder=folder / name)
         result = _measure(loaded, conversation, examples, responses, config)
         compared[name] = result.metrics
         usable = estimate_mean([float(row["relevant"] and not row["echoes"]) for row in result.rows])
@@ -140,34 +145,15 @@ def _settings(config: ProbeConfig) -> dict[str, Any]:
 
 
 def _saved_result(folder: Path, settings: dict[str, Any]) -> ProbeResult | None:
-    metrics_path = folder / "metrics.json"
-    if not metrics_path.exists():
-        return None
-    saved = read_json(metrics_path)
-    if saved["settings"] != settings or set(saved["metrics"]) != set(METRICS):
+    saved = read_metrics(folder, settings=settings)
+    if saved is None or set(saved["metrics"]) != set(METRICS):
         return None
     metrics = {name: Estimate(**estimate) for name, estimate in saved["metrics"].items()}
     return ProbeResult(metrics, read_json_lines(folder / "responses.jsonl"))
 
 
-def _respond(
-    loaded: LoadedModel,
-    conversation: Conversation,
-    examples: Sequence[Example],
-    config: ProbeConfig,
-    *,
-    folder: Path,
-    settings: dict[str, Any],
-) -> list[Response]:
-    return answer_all(
-        loaded,
-        conversation,
-        [example.prompt or "" for example in examples],
-        folder=folder,
-        settings={name: value for name, value in settings.items() if name not in _RANKING_SETTINGS},
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-    )
+def _instructions(examples: Sequence[Example]) -> list[str]:
+    return [example.prompt or "" for example in examples]
 
 
 def _measure(
@@ -177,8 +163,7 @@ def _measure(
     responses: Sequence[Response],
     config: ProbeConfig,
 ) -> ProbeResult:
-    instructions = [example.prompt or "" for example in examples]
-    nearness = instruction_ranks(instructions, [response.text for response in responses])
+    nearness = instruction_ranks(_instructions(examples), [response.text for response in responses])
     rankings = rank_responses(
         loaded, conversation, examples, others=config.others, hard_others=config.hard_others, seed=config.seed
     )

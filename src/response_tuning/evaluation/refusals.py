@@ -20,12 +20,11 @@ from response_tuning.evaluation.refusal_metrics import (
     rates_by_category,
     refusal_rates,
 )
-from response_tuning.evaluation.results import generation_settings, save_evaluation
+from response_tuning.evaluation.results import results_folder, save_evaluation
 from response_tuning.evaluation.unsafe_prompts import UnsafePrompt, load_unsafe_prompts
 from response_tuning.evaluation.verdicts import DECIDED, Verdict
 from response_tuning.inference.ask import Failure
 from response_tuning.inference.generate import Response
-from response_tuning.runs import evaluation_folder
 
 __all__ = ["RefusalsResult", "evaluate_refusals"]
 
@@ -55,9 +54,8 @@ def evaluate_refusals(config: RefusalsConfig) -> RefusalsResult | None:
         for name in config.sets
         for prompt in draw(load_unsafe_prompts(name, offline=config.offline), config.max_examples, seed=0)
     ]
-    folder = config.output or evaluation_folder(config.model, "refusals")
-    settings = {**generation_settings(config), "sets": list(config.sets)}
-    answered = respond(config, [prompt.prompt for prompt in prompts], folder=folder, settings=settings)
+    folder = results_folder(config.model, "refusals", config.output)
+    answered = respond(config, [prompt.prompt for prompt in prompts], folder=folder, judges=config.judges())
     if answered is None:
         return None
     texts = ["" if isinstance(response, Failure) else response.text for response in answered.responses]
@@ -128,7 +126,7 @@ def _verdicts(rows: Sequence[dict[str, Any]]) -> list[Verdict]:
 
 def _save(config: RefusalsConfig, answered: Answered, result: RefusalsResult) -> None:
     save_evaluation(
-        config.output or evaluation_folder(config.model, "refusals"),
+        results_folder(config.model, "refusals", config.output),
         "refusals",
         config=config,
         answered=answered,

@@ -1,32 +1,45 @@
 """Save an evaluation: numbers, every response and verdict they came from, and a log that Inspect can show.
 
-FOLDER/metrics.json      the numbers, and what they were made with
+FOLDER/metrics.json      the numbers, and what they were made with; every evaluation writes it here, with one head
 FOLDER/responses.jsonl   one row for each prompt; its "values" are what the numbers are means of
 FOLDER/TASK.eval         the same for ``inspect view``
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from response_tuning.errors import UserError
 from response_tuning.evaluation.answering import Answered
 from response_tuning.evaluation.config import GenerationOptions
-from response_tuning.files import write_json, write_json_lines
+from response_tuning.files import read_json, write_json, write_json_lines
+from response_tuning.inference.fingerprint import model_fingerprint
+from response_tuning.runs import evaluation_folder
 from response_tuning.versions import versions
 
-__all__ = ["generation_settings", "save_evaluation"]
+__all__ = ["read_metrics", "results_folder", "save_evaluation", "save_metrics", "save_responses"]
+
+_BACKEND = ("backend", "dtype", "device", "format", "fingerprint")
 
 
-def generation_settings(config: GenerationOptions) -> dict[str, Any]:
-    """What responses depend on, apart from the prompts.
+def results_folder(model: str, task: str, output: Path | None) -> Path:
+    """Where an evaluation is saved: ``output``, or the model's own folder for it. Nothing is made yet.
 
-    Neither the device nor the size of batches is among them: what was answered before memory ran out is kept.
+    Raises:
+        UserError: nothing can be written there, said before a model is loaded.
     """
-    names = set(GenerationOptions.model_fields) - {"output", "offline", "max_examples", "batch_size", "device"}
-    return config.model_dump(mode="json", include=names)
+    folder = output or evaluation_folder(model, task)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"Results cannot be saved in {folder}: {there} is a file. Choose another --output.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"Results cannot be saved in {folder}: {there} may not be written. Choose another --output.")
+    return folder
 
 
 def save_evaluation(
@@ -39,7 +52,7 @@ def save_evaluation(
     rows: Sequence[Mapping[str, Any]],
     judge: str | None,
 ) -> None:
-    """Write the three files.
+    """Write the three files of an evaluation that any judge may decide.
 
     Args:
         folder: where to.
@@ -47,23 +60,86 @@ def save_evaluation(
         config: its settings.
         answered: the responses, and how they were made.
         metrics: by name; dataclasses such as ``Estimate`` are written as objects.
-        rows: one for each prompt, with "prompt", "response" and "values"; "answer" holds a judge's words.
+        rows: as ``save_responses``.
         judge: who judged; None where nobody did.
     """
-    write_json_lines(folder / "responses.jsonl", (dict(row) for row in rows))
-    _write_inspect_log(folder / f"{task}.eval", task, config.model, rows)
+    save_responses(folder, task, model=config.model, rows=rows)
+    save_metrics(
+        folder,
+        task,
+        metrics=metrics,
+        settings=config.model_dump(mode="json", exclude={"output", "offline", "dry_run", "retry_errors"}),
+        backend=answered.backend,
+        judge=judge,
+    )
+
+
+def save_responses(
+    folder: Path, task: str, *, model: str, rows: Sequence[Mapping[str, Any]], name: str = "responses.jsonl"
+) -> None:
+    """Write every response and verdict, as JSON lines and as a log of Inspect AI.
+
+    Args:
+        folder: where to.
+        task: the task's name.
+        model: who answered.
+        rows: one for each prompt, with "prompt" and "values", by metric a number, or a part and a whole; mostly with
+            "response"; "answer" holds a judge's words.
+        name: what the file of JSON lines is called.
+    """
+    write_json_lines(folder / name, (dict(row) for row in rows))
+    _write_inspect_log(folder / f"{task}.eval", task, model, rows)
+
+
+def save_metrics(
+    folder: Path,
+    task: str,
+    *,
+    metrics: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    backend: Mapping[str, str | None],
+    judge: str | None = None,
+    packages: Sequence[str] = (),
+    **others: Any,
+) -> None:
+    """Write ``metrics.json``: the numbers, and the head of fields that every evaluation has.
+
+    Args:
+        folder: where to.
+        task: the task's name.
+        metrics: by name, however deep; dataclasses such as ``Estimate`` are written as objects.
+        settings: what the numbers depend on.
+        backend: what made the responses (``Answered.backend``); what it does not say is written as null.
+        judge: who judged; None where nobody did.
+        packages: those whose versions the numbers depend on besides the usual ones.
+        others: what this evaluation alone has to say, at the end of the file.
+    """
     write_json(
         folder / "metrics.json",
         {
             "task": task,
             "metrics": _plain(metrics),
-            "settings": config.model_dump(mode="json", exclude={"output", "offline", "dry_run", "retry_errors"}),
+            "settings": dict(settings),
             "judge": judge,
-            **answered.backend,
+            **{name: backend.get(name) for name in _BACKEND},
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
+            "versions": {**versions(), **{name: version(name) for name in packages}},
+            **others,
         },
     )
+
+
+def read_metrics(folder: Path, *, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What ``metrics.json`` in ``folder`` says, if it was made with ``settings`` and by the model that is there now.
+
+    None otherwise, or where there is no such file. Older files do not say by which model, beyond its name.
+    """
+    path = folder / "metrics.json"
+    if not path.exists():
+        return None
+    saved: dict[str, Any] = read_json(path)
+    is_same_model = saved.get("fingerprint") in (None, model_fingerprint(str(settings["model"])))
+    return saved if saved["settings"] == settings and is_same_model else None
 
 
 def _plain(value: Any) -> Any:
@@ -82,22 +158,24 @@ def _write_inspect_log(path: Path, task: str, model: str, rows: Sequence[Mapping
         from inspect_ai.scorer import Score
     except ImportError:
         return
-    samples = [
-        inspect_log.EvalSample(
+
+    def sample(number: int, row: Mapping[str, Any]) -> inspect_log.EvalSample:
+        response = row.get("response", "")
+        return inspect_log.EvalSample(
             id=number,
             epoch=1,
             input=row["prompt"],
             target="",
-            messages=[ChatMessageUser(content=row["prompt"]), ChatMessageAssistant(content=row["response"])],
-            output=ModelOutput.from_content(model, row["response"]),
+            messages=[ChatMessageUser(content=row["prompt"]), ChatMessageAssistant(content=response)],
+            output=ModelOutput.from_content(model, response),
             scores={
-                name: Score(value=value, answer=row["response"], explanation=row.get("answer"))
+                name: Score(value=_share(value), answer=response, explanation=row.get("answer"))
                 for name, value in row["values"].items()
             },
             metadata={name: value for name, value in row.items() if name not in ("prompt", "response", "values")},
         )
-        for number, row in enumerate(rows, start=1)
-    ]
+
+    samples = [sample(number, row) for number, row in enumerate(rows, start=1)]
     names = list(dict.fromkeys(name for row in rows for name in row["values"]))
     scores = [
         inspect_log.EvalScore(
@@ -126,5 +204,18 @@ def _write_inspect_log(path: Path, task: str, model: str, rows: Sequence[Mapping
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    values = [row["values"][name] for row in rows if name in row["values"]]
-    return float(sum(values) / len(values))
+    """The mean; of values that are a part and a whole, the sum of the parts over the sum of the wholes."""
+    pairs = [_part_and_whole(row["values"][name]) for row in rows if name in row["values"]]
+    return float(sum(part for part, _ in pairs) / sum(whole for _, whole in pairs))
+
+
+def _share(value: float | Sequence[float]) -> float:
+    part, whole = _part_and_whole(value)
+    return float(part / whole)
+
+
+def _part_and_whole(value: float | Sequence[float]) -> tuple[float, float]:
+    if isinstance(value, int | float):
+        return value, 1
+    part, whole = value
+    return part, whole

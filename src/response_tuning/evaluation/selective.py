@@ -28,7 +28,7 @@ from response_tuning.evaluation.config import JudgeOptions, SelectiveConfig
 from response_tuning.evaluation.judge import Case, Judgement, forecast_judging, judge_cases
 from response_tuning.evaluation.relevance import instruction_ranks
 from response_tuning.evaluation.response_verdicts import response_verdicts
-from response_tuning.evaluation.results import generation_settings, save_evaluation
+from response_tuning.evaluation.results import results_folder, save_evaluation
 from response_tuning.evaluation.risk_coverage import Abstention, RiskCoverage, abstention, risk_coverage
 from response_tuning.evaluation.scoring import mean_log_likelihoods
 from response_tuning.evaluation.selective_plot import draw_curves
@@ -37,7 +37,7 @@ from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.inference.ask import Failure, is_local
 from response_tuning.inference.generate import Response
 from response_tuning.progress import progress_bar, say
-from response_tuning.runs import evaluation_folder, load_with_conversation
+from response_tuning.runs import load_with_conversation
 
 __all__ = ["ANSWERS", "Selection", "SelectiveResult", "evaluate_selective", "own_response_ids"]
 
@@ -95,9 +95,10 @@ def evaluate_selective(config: SelectiveConfig) -> SelectiveResult | None:
     """
     _check(config)
     examples = _held_out(config)
-    folder = config.output or evaluation_folder(config.model, "selective")
+    folder = results_folder(config.model, "selective", config.output)
     instructions = [example.prompt or "" for example in examples]
-    answered = respond(config, instructions, folder=folder, settings=generation_settings(config))
+    judges = [*config.judges(), *_as_quality_judge(config).judges()]
+    answered = respond(config, instructions, folder=folder, judges=judges)
     if answered is None:
         return None
     judgings = _judgings(config, examples, answered, folder)
@@ -182,12 +183,16 @@ def _judgings(
         cases = {at: Case("rating", shown[at]) for at in worded}
         judgings["confidence"] = _Judging(config, cases, folder / "confidence")
     if config.quality_judge is not None:
-        judge = {"judge": config.quality_judge, "judge_base_url": config.quality_judge_base_url}
         cases = {
             at: Case("rating_with_reference", {**shown[at], "reference": examples[at].completion}) for at in worded
         }
-        judgings["quality"] = _Judging(config.model_copy(update=judge), cases, folder / "quality")
+        judgings["quality"] = _Judging(_as_quality_judge(config), cases, folder / "quality")
     return judgings
+
+
+def _as_quality_judge(config: SelectiveConfig) -> SelectiveConfig:
+    """The same options, where the judge is the one that decides quality."""
+    return config.model_copy(update={"judge": config.quality_judge, "judge_base_url": config.quality_judge_base_url})
 
 
 def _judge(judging: _Judging) -> dict[int, Judgement]:

@@ -51,12 +51,18 @@ def estimate_ratio(parts: Sequence[float], wholes: Sequence[float]) -> Estimate:
     The checks of one unit depend on each other, so whole units are resampled: n counts units, and the interval is the
     percentile bootstrap of the ratio.
 
+    A ratio of exactly 0 or 1 is the same in every resample. It has Wilson's interval for a share of ``n`` units: as if
+    the checks of one unit always went together, which is the least that so many units can say. (To count clusters, or
+    somewhat more, in an interval made for independent trials: Korn & Graubard 1998.)
+
     Raises:
         ValueError: there are no units.
     """
     if not parts:
         raise ValueError("a ratio needs at least one unit")
     sums, counts = np.asarray(parts, dtype=np.float64), np.asarray(wholes, dtype=np.float64)
+    if not sums.any() or (sums == counts).all():
+        return estimate_mean([float(sums.any())] * len(sums))
     drawn = np.random.default_rng(0).integers(0, len(sums), size=(_RESAMPLES, len(sums)))
     low, high = np.percentile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [2.5, 97.5])
     value = float(sums.sum() / counts.sum())
@@ -81,7 +87,7 @@ def estimate_difference(values: Sequence[tuple[float, float]], baseline: Sequenc
     # [unit, (part, whole of values, part, whole of baseline)]
     pairs = np.hstack([np.asarray(side, dtype=np.float64) for side in (values, baseline)])
     value = float(_ratio_difference(pairs.sum(axis=0)))
-    if _are_shares(pairs) and (pairs[:, 0] - pairs[:, 2] == value).all():
+    if _are_all_or_nothing(pairs) and (_ratio_difference(pairs) == value).all():
         low, high = _score_bounds(value, len(pairs))
     else:
         low, high = np.percentile(_resampled_differences(pairs), [2.5, 97.5]).tolist()
@@ -99,8 +105,10 @@ def _score_bounds(difference: float, n: int) -> tuple[float, float]:
     return max(-1.0, difference - margin), min(1.0, difference + margin)
 
 
-def _are_shares(pairs: np.ndarray) -> bool:
-    return bool(np.isin(pairs[:, [0, 2]], (0, 1)).all() and (pairs[:, [1, 3]] == 1).all())
+def _are_all_or_nothing(pairs: np.ndarray) -> bool:
+    """Whether each unit's ratio is 0 or 1 on both sides."""
+    parts, wholes = pairs[:, [0, 2]], pairs[:, [1, 3]]
+    return bool((wholes > 0).all() and ((parts == 0) | (parts == wholes)).all())
 
 
 def _ratio_difference(sums: np.ndarray) -> np.ndarray:

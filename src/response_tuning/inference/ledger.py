@@ -10,7 +10,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from response_tuning.errors import UserError
-from response_tuning.files import read_json_lines
+from response_tuning.files import make_folder, read_json_lines
 
 __all__ = ["Ledger", "open_ledger", "read_ledger"]
 
@@ -37,7 +37,7 @@ def open_ledger(path: Path, identity: dict[str, Any]) -> Iterator[Ledger]:
     Raises:
         UserError: it was begun with another ``identity``, is no ledger, or another process writes into it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=0)

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
 from response_tuning.progress import say
+from response_tuning.training.sharding import own_part, whole
 
 __all__ = ["Progress", "data_fingerprint", "remove_checkpoints", "restore_checkpoint", "save_checkpoint"]
 
@@ -61,19 +62,24 @@ def save_checkpoint(
     *,
     fingerprint: str,
     keep: int = 1,
+    writes: bool = True,
 ) -> None:
     """Write a checkpoint to ``path``, atomically: whenever this is killed, the one before is still whole.
 
-    Of those before, ``keep - 1`` stay.
+    Of those before, ``keep - 1`` stay. What is spread over several processes stands in it whole, so that any number
+    of them can go on from it: all of them call this, and one ``writes``.
     """
     tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
         torch.cuda.synchronize()  # paged memory is read from the host
     for name, parameter in trained.items():
-        tensors[f"weight/{name}"] = parameter.detach()
+        tensors[f"weight/{name}"] = _whole(parameter.detach(), keep=writes)
         for moment, value in optimizer.state[parameter].items():
-            tensors[f"{moment}/{name}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+            value = value if isinstance(value, Tensor) else torch.tensor(value)
+            tensors[f"{moment}/{name}"] = _whole(value, keep=writes)
+    if not writes:
+        return
     temporary = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -86,6 +92,14 @@ def save_checkpoint(
     temporary.replace(path)
     for old in _earlier(path)[keep - 1 :]:
         old.unlink(missing_ok=True)
+
+
+def _whole(tensor: Tensor, *, keep: bool) -> Tensor:
+    """A tensor as it is written; one that is gathered from several processes is kept in main memory, or not at all."""
+    full = whole(tensor)
+    if full is tensor:
+        return tensor
+    return full.cpu() if keep else full.new_empty(0)
 
 
 def remove_checkpoints(path: Path) -> None:
@@ -133,7 +147,7 @@ def restore_checkpoint(
             "Put the old data back, choose another --output, or delete the run folder."
         )
     for name, parameter in trained.items():
-        parameter.data.copy_(tensors[f"weight/{name}"])
+        parameter.data.copy_(own_part(tensors[f"weight/{name}"], parameter))
     for key, tensor in tensors.items():
         moment, _, name = key.partition("/")
         if name and moment != "weight":
@@ -171,4 +185,4 @@ def _restored(optimizer: Optimizer, parameter: nn.Parameter, moment: str, tensor
     if hasattr(optimizer, "get_state_buffer"):
         buffer: Tensor = optimizer.get_state_buffer(parameter)
         return buffer.copy_(tensor)
-    return tensor.to(parameter.device)
+    return own_part(tensor, parameter)

@@ -106,6 +106,8 @@ class TrainingConfig(BaseModel):
     """Train on so many GPUs of this machine, each with a process of its own; 0: on one, if there is any."""
     processes: int = Field(default=1, ge=1)
     """Train in so many processes on the CPU."""
+    sharding: Literal["none", "zero2", "zero3"] = "none"
+    """Spread weights, gradients and moments over the processes; weights gather by step (zero2) or by layer (zero3)."""
     nodes: int = Field(default=1, ge=1)
     """Train on so many machines, each with --gpus or --processes: print the command for each of them, and end."""
 

@@ -31,6 +31,7 @@ __all__ = [
     "copy_from_first",
     "decided_by_first",
     "join_processes",
+    "most_of_processes",
     "process_named_in_errors",
     "require_same",
     "seed_step",
@@ -143,6 +144,15 @@ def sum_over_processes(accelerator: Accelerator, value: float) -> float:
     total = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
     distributed.all_reduce(total)
     return float(total)
+
+
+def most_of_processes(accelerator: Accelerator, value: int) -> int:
+    """The largest of every process's ``value``."""
+    if accelerator.num_processes == 1:
+        return value
+    most = torch.tensor(value, device=accelerator.device)
+    distributed.all_reduce(most, distributed.ReduceOp.MAX)
+    return int(most)
 
 
 def any_process(accelerator: Accelerator, condition: bool) -> bool:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
@@ -15,27 +16,41 @@ from response_tuning.training.batching import collate, micro_batches
 from response_tuning.training.checkpoint import Progress
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import ResponseLoss
+from response_tuning.training.sharding import ShardedLoss, own_part, whole
 
 __all__ = ["held_out_loss", "is_measured", "load_best", "note_measurement", "stops_early"]
 
 
 @torch.no_grad()
 def held_out_loss(
-    model: nn.Module, examples: Sequence[EncodedExample], *, tokens_at_once: int, mixed: torch.autocast
+    model: nn.Module,
+    examples: Sequence[EncodedExample],
+    *,
+    tokens_at_once: int,
+    mixed: torch.autocast,
+    sharded: ShardedLoss | None = None,
 ) -> float:
     """The negative log-likelihood per supervised token, in nats, without dropout, noise or label smoothing.
 
     Nothing random is drawn, so measuring does not change the training.
+
+    Args:
+        model: The model.
+        examples: What to measure; 0.0 comes of none.
+        tokens_at_once: The most tokens, padding counted, to compute at once.
+        mixed: Whether products are in bf16.
+        sharded: Where the model is spread over processes, which then all have to ask.
     """
-    loss_of = ResponseLoss(model)
+    loss_of = sharded or ResponseLoss(model)
     device = next(model.parameters()).device
     total = 0.0
     model.eval()
-    for part in micro_batches(examples, tokens=tokens_at_once):
+    batches = (collate(part) for part in micro_batches(examples, tokens=tokens_at_once))
+    for batch, weight in sharded.passes(batches, training=False) if sharded else zip(batches, repeat(1.0)):
         with mixed:
-            total += float(loss_of(collate(part).to(device)).sum())
+            total += float(loss_of(batch.to(device)).sum()) * weight
     model.train()
-    return total / sum(example.supervised_count for example in examples)
+    return total / max(1, sum(example.supervised_count for example in examples))
 
 
 def is_measured(step: int, *, steps: int, steps_per_epoch: int, config: TrainingConfig) -> bool:
@@ -51,20 +66,21 @@ def stops_early(progress: Progress, config: TrainingConfig) -> bool:
 def note_measurement(progress: Progress, loss: float, best: Path | None, trained: dict[str, nn.Parameter]) -> Progress:
     """Take note of a held-out loss; the lowest so far has its weights written to ``best``, atomically.
 
-    Where several processes train, those that do not write say None.
+    Where several processes train, those that do not write say None; they may have parts of the weights to give.
     """
     if progress.best_loss is not None and loss >= progress.best_loss:
         return replace(progress, since_best=progress.since_best + 1)
+    weights = {name: whole(parameter.detach()) for name, parameter in trained.items()}
     if best is not None:
-        _write_best(best, trained)
+        _write_best(best, weights)
     return replace(progress, best_step=progress.steps, best_loss=loss, since_best=0)
 
 
-def _write_best(best: Path, trained: dict[str, nn.Parameter]) -> None:
+def _write_best(best: Path, weights: dict[str, Tensor]) -> None:
     temporary = best.with_name(f".{best.name}.partial")
     best.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_file({name: parameter.detach() for name, parameter in trained.items()}, temporary)
+        save_file(weights, temporary)
     except SafetensorError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"The best weights {best} cannot be written: {error}") from None
@@ -80,4 +96,4 @@ def load_best(best: Path, trained: dict[str, nn.Parameter]) -> None:
             f"The best weights {best} cannot be read ({error}). Delete the run folder to repeat it."
         ) from None
     for name, parameter in trained.items():
-        parameter.data.copy_(tensors[name])
+        parameter.data.copy_(own_part(tensors[name], parameter))

@@ -270,7 +270,7 @@ class ResponseLoss:
     def __init__(self, model: nn.Module, *, label_smoothing: float = 0.0) -> None:
         self._model = model
         self._decoder, head = decoder_and_head(model)
-        self._head_weight = head.weight
+        self._head = head  # not its weight, which is another while it is gathered from several processes
         self._label_smoothing = label_smoothing
         config = self._decoder.config
         assert isinstance(config, PreTrainedConfig)
@@ -307,11 +307,12 @@ class ResponseLoss:
         return hidden.flatten(0, 1)[batch.predicting_positions]
 
     def _cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        trains = self._head_weight.requires_grad and torch.is_grad_enabled()
+        head_weight = self._head.weight
+        trains = head_weight.requires_grad and torch.is_grad_enabled()
         cross_entropy_of = trained_linear_cross_entropy if trains else linear_cross_entropy
         return cross_entropy_of(
             hidden,
-            self._head_weight if trains else self._head_weight.detach(),
+            head_weight if trains else head_weight.detach(),
             targets,
             softcap=self._softcap,
             label_smoothing=self._label_smoothing,
@@ -319,10 +320,10 @@ class ResponseLoss:
 
     def _logits_at(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The logits [sets, tokens] of several sets of targets, rounded as the losses round theirs."""
-        device = hidden.device.type
-        narrow = self._head_weight.requires_grad and torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if narrow else self._head_weight.dtype
-        rows = nn.functional.embedding(targets, self._head_weight).to(dtype).float()
+        device, head_weight = hidden.device.type, self._head.weight
+        narrow = head_weight.requires_grad and torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if narrow else head_weight.dtype
+        rows = nn.functional.embedding(targets, head_weight).to(dtype).float()
         return _capped((hidden.to(dtype).float() * rows).sum(dim=-1), self._softcap)[0]
 
     @torch.no_grad()

@@ -72,12 +72,16 @@ def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any
         changes.append({"micro_batch_tokens": tokens})
     if not config.gradient_checkpointing:
         changes.append({"gradient_checkpointing": True})
+    several = max(config.gpus, config.processes, config.nodes) > 1
+    if several and config.sharding == "none" and config.tuning != "qlora" and config.optimizer != "paged":
+        changes.append({"sharding": "zero3"})
     if config.tuning == "full":
         changes.append({"tuning": "lora"})
     if config.dtype == "float32":
         changes.append({"dtype": "bfloat16"})
     if config.tuning != "qlora":
-        changes.append({"tuning": "qlora"})
+        spread = config.sharding != "none" or {"sharding": "zero3"} in changes
+        changes.append({"tuning": "qlora"} | ({"sharding": "none"} if spread else {}))
     length = 1 << ((longest - 1).bit_length() - 1)
     if length >= 128:
         changes.append({"max_length": length, "overlong": "truncate", "micro_batch_tokens": length})

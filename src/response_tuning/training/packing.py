@@ -107,12 +107,16 @@ def lay_out(examples: Sequence[Piece], *, tokens: int, packed: bool) -> Iterator
         yield replace(batch, mixtures=mixtures_of(part))
 
 
-def attend_within_examples(model: nn.Module) -> bool:
+def attend_within_examples(model: nn.Module, device: torch.device | None = None) -> bool:
     """Let a model that uses SDPA on the CPU attend to one example of a packed row after the other.
 
     With a mask over the whole row it would multiply every example with every other and throw that away: time that
     grows with the square of the row's length. Its padded batches are computed as before. On other devices many small
     products would cost more than they save, so there, and with eager attention, the mask stays.
+
+    Args:
+        model: The model.
+        device: Where it will compute; None for where it is.
 
     Returns:
         Whether attention is now computed within examples; FlashAttention and FlexAttention do so by themselves.
@@ -122,7 +126,7 @@ def attend_within_examples(model: nn.Module) -> bool:
 
     decoder, _ = decoder_and_head(model)
     kind = str(getattr(decoder.config, "_attn_implementation", None))
-    if kind == "sdpa" and next(decoder.parameters()).device.type == "cpu":
+    if kind == "sdpa" and (device or next(decoder.parameters()).device).type == "cpu":
         AttentionInterface.register(_WITHIN_EXAMPLES, _attention_within_examples)
         AttentionMaskInterface.register(_WITHIN_EXAMPLES, sdpa_mask)
         decoder.set_attn_implementation(_WITHIN_EXAMPLES)  # type: ignore[operator]
@@ -196,18 +200,26 @@ def _moved(before: Tensor, after: Tensor) -> float:
     return float(((after.float() - before.float()).norm(dim=1) / before.float().norm(dim=1)).max())
 
 
-def settle_packing(model: nn.Module, examples: Sequence[EncodedExample], config: TrainingConfig) -> TrainingConfig:
+def settle_packing(
+    model: nn.Module, examples: Sequence[EncodedExample], config: TrainingConfig, device: torch.device | None = None
+) -> TrainingConfig:
     """Decide whether to pack, and say why; returns ``config`` with ``packing`` on or off.
 
     What decides between packed rows and padded ones of like length is a count of the operations of an epoch, and not
     a stopwatch: the same configuration, data and model then always give the same bits.
+
+    Args:
+        model: The model.
+        examples: What it is trained on.
+        config: The training.
+        device: Where the model will compute; None for where it is.
 
     Raises:
         UserError: packing is asked for, and this model cannot do it.
     """
     if config.packing == "off":
         return config
-    within = attend_within_examples(model)
+    within = attend_within_examples(model, device)
     reason = obstacle(model, examples)
     if reason is not None:
         if config.packing == "on":

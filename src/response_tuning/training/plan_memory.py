@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from response_tuning.models import decoder_and_head
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import default_tile_rows
+from response_tuning.training.sharding import decoder_layers
 from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
 
 __all__ = ["MemoryPlan", "MicroBatch", "empty_model", "plan_memory", "unique_parameters"]
@@ -68,6 +69,8 @@ class MemoryPlan:
     optimizer: int
     activations: int
     """Of the largest micro-batch, at the highest point of its forward and backward pass."""
+    gathered: int
+    """Whole weights and gradients that stand in each process for a while, where ``weights`` are parts."""
     loss: int
     """The tile of logits and what else the loss holds, of the largest micro-batch."""
     slack: int
@@ -106,22 +109,25 @@ def plan_memory(
     """
     parameters = list(unique_parameters(model))
     trained = [parameter for parameter in parameters if parameter.requires_grad]
+    parts = _parts(config)
     full = config.tuning == "full"
-    gradients = sum(parameter.numel() * 4 for parameter in trained)
+    gradients = sum(parameter.numel() * 4 for parameter in trained) // parts
     head = decoder_and_head(model)[1].weight
-    weights = _weight_bytes(model, config)
+    weights = _weight_bytes(model, config) // parts
+    gathered = _gathered_bytes(model, config) if parts > 1 else 0
     loss = _loss_bytes(head, largest, config, on_cpu=on_cpu)
     # Norms and moments of a step are made when the activations are gone: one parameter at a time on the processor.
-    workspace = 2 * (max(parameter.numel() * 4 for parameter in trained) if on_cpu else gradients)
+    workspace = 2 * (max(parameter.numel() * 4 for parameter in trained) // parts if on_cpu else gradients)
     activations = max(_activation_bytes(model, config, largest, on_cpu=on_cpu), workspace - loss)
     return MemoryPlan(
         program=program + _LIBRARIES_BYTES if on_cpu else 0,
         caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES) if on_cpu and config.dtype == "bfloat16" else 0,
         weights=weights,
-        adapter=0 if full else sum(parameter.numel() * parameter.element_size() for parameter in trained),
+        adapter=0 if full else sum(parameter.numel() * parameter.element_size() for parameter in trained) // parts,
         gradients=gradients,
         optimizer=2 * gradients,
         activations=activations,
+        gathered=gathered,
         loss=loss,
         slack=int(_HEAP_SLACK * activations) if on_cpu else 0,
     )
@@ -143,6 +149,26 @@ def _weight_bytes(model: nn.Module, config: TrainingConfig) -> int:
     if config.tuning != "qlora":
         return whole
     return whole - int(sum(weight.numel() * (weight.element_size() - _NF4_BYTES) for weight in _quantised(model)))
+
+
+def _parts(config: TrainingConfig) -> int:
+    """Over how many processes weights, gradients and moments are spread."""
+    return 1 if config.sharding == "none" else max(config.gpus, config.processes) * config.nodes
+
+
+def _gathered_bytes(model: nn.Module, config: TrainingConfig) -> int:
+    """What stands outside the layers, all of them (zero2) or the one at work and the next (zero3), and the gradients
+    that are not added up and handed out yet: of one layer, or of what stands outside."""
+    layers = [list(dict.fromkeys(layer.parameters())) for layer in decoder_layers(model)]
+    within = {parameter for layer in layers for parameter in layer}
+    outside = [parameter for parameter in unique_parameters(model) if parameter not in within]
+    narrow = config.tuning == "full" and config.dtype == "bfloat16"
+    sizes = sorted(
+        sum(weight.numel() * (2 if narrow else weight.element_size()) for weight in layer) for layer in layers
+    )
+    at_once = sum(sizes if config.sharding == "zero2" else sizes[-2:])
+    gradients = (sum(weight.numel() * 4 for weight in group if weight.requires_grad) for group in [outside, *layers])
+    return sum(weight.numel() * weight.element_size() for weight in outside) + at_once + max(gradients)
 
 
 def _quantised(model: nn.Module) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ _MEMORY_NOTES = {
     "gradients": "fp32",
     "optimizer": "AdamW's two moments, fp32",
     "activations": "the largest micro-batch, at the highest point",
+    "gathered": "whole weights and gradients, for a layer or a step",
     "loss": "one tile of logits and the rows of hidden states",
     "slack": "what the allocator cannot use again",
 }
@@ -52,7 +53,8 @@ def _size(plan: Plan) -> str:
 
 
 def _memory_table(plan: Plan) -> Table:
-    table = _table(f"memory, {plan.device}")
+    spread = "" if plan.config.sharding == "none" else f", of each process, --sharding {plan.config.sharding}"
+    table = _table(f"memory, {plan.device}{spread}")
     for part, size in vars(plan.memory).items():
         if size:
             table.add_row(part, _gigabytes(size), _MEMORY_NOTES[part])

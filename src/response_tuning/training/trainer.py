@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TextIO
 
@@ -19,7 +19,7 @@ from accelerate.utils import set_seed
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.example import Example, require_prompts
@@ -61,6 +61,7 @@ from response_tuning.training.mixup import mixed_count, paired_batches
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.optimizer import learning_rate_factor, make_optimizer, set_learning_rate
 from response_tuning.training.packing import lay_out, settle_packing
+from response_tuning.training.sharding import ShardedLoss, clip_gradients, require_shardable, shard, shards, whole_state
 from response_tuning.training.tuning import (
     add_adapter,
     load_base,
@@ -127,8 +128,10 @@ def _train(
     fingerprint = fingerprints["data_fingerprint"]
     of_reference = perplexities(config, fingerprint, examples, accelerator) if config.sftmix_from else []
     set_seed(config.seed)
+    sharded = shards(config, accelerator)
     with named_part("the base model's weights", config):
-        loaded = load_base(config)
+        # What is to be spread may not fit one device whole.
+        loaded = load_base(config.model_copy(update={"device": "cpu"}) if sharded else config)
     assert config.format != "auto"
     conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
     encoded, report = encode_examples(
@@ -138,7 +141,7 @@ def _train(
     require_known_tokens(loaded, [*encoded, *held_out])
     with named_part("the logits that the loss is checked against", config):
         ResponseLoss(loaded.model).check(collate([_end_of(encoded[0])]).to(loaded.model.device))
-    settled = settle_packing(loaded.model, encoded, config)
+    settled = settle_packing(loaded.model, encoded, config, accelerator.device)
     agreed = {"configuration": config.model_dump_json(), "packing": settled.packing, **fingerprints}
     require_same(accelerator, agreed)
     if accelerator.is_main_process:
@@ -163,12 +166,22 @@ def _train(
     if config.gradient_checkpointing:
         recompute_activations(model)
 
-    def keep(steps: int) -> None:
-        _save(run.kept_checkpoint(steps), model, loaded, conversation, config)
+    copy_from_first(accelerator, [parameter for parameter in model.parameters() if parameter.requires_grad])
+    plain = ResponseLoss(model, label_smoothing=config.label_smoothing)
+    loss_of = shard(model, plain, config, accelerator) if sharded else plain
 
-    _run_steps(model, parts, held_out, settled, run, accelerator, keep)
+    def save(folder: Path) -> None:
+        if full:
+            model.to(getattr(torch, config.dtype))
+        state = whole_state(model, keep=accelerator.is_main_process) if sharded else None
+        if accelerator.is_main_process:
+            _save(folder, model, loaded, conversation, state)
+
+    _run_steps(
+        model, loss_of, parts, held_out, settled, run, accelerator, lambda steps: save(run.kept_checkpoint(steps))
+    )
+    save(run.model if full else run.adapter)
     if accelerator.is_main_process:
-        _save(run.model if full else run.adapter, model, loaded, conversation, config)
         remove_checkpoints(run.checkpoint)
         run.best_weights.unlink(missing_ok=True)
 
@@ -181,6 +194,7 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     """
     if (config.patience or config.held_out_every) and not config.held_out:
         raise UserError("--patience and --held-out-every need --held-out, the examples to measure the loss on.")
+    require_shardable(config)
     if config.keep_adapter_every and config.tuning == "full":
         raise UserError("--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out.")
     if config.sftmix_from and config.batch_size % 2:
@@ -217,6 +231,7 @@ def _encode_held_out(
 
 def _run_steps(
     model: nn.Module,
+    loss_of: ResponseLoss | ShardedLoss,
     parts: list[list[EncodedExample]],
     held_out: list[EncodedExample],
     config: TrainingConfig,
@@ -234,14 +249,12 @@ def _run_steps(
     fingerprint = data_fingerprint([*chain(*parts), *held_out])
     progress = restore_checkpoint(run.checkpoint, trained, optimizer, fingerprint=fingerprint)
     require_same(accelerator, {"data": fingerprint, "checkpoint": progress.steps})
-    copy_from_first(accelerator, list(trained.values()))
     if progress.steps:
         say(f"going on after step {progress.steps}, with packing {progress.packing} as before")
         config = config.model_copy(update={"packing": progress.packing})
     progress = replace(progress, packing=config.packing)
     steps_per_epoch = math.ceil(sum(map(len, parts)) / config.batch_size)
     steps = config.epochs * steps_per_epoch
-    loss_of = ResponseLoss(model, label_smoothing=config.label_smoothing)
     model.train()
     started, last_saved = time.perf_counter() - progress.seconds, time.perf_counter()
     with (
@@ -276,46 +289,54 @@ def _run_steps(
                 "seconds": round(seconds, 3),
             }
             if held_out and is_measured(progress.steps, steps=steps, steps_per_epoch=steps_per_epoch, config=config):
-                row["held_out_loss"] = _held_out_loss(model, held_out, config, accelerator)
+                row["held_out_loss"] = _held_out_loss(model, loss_of, held_out, config, accelerator)
                 best = run.best_weights if accelerator.is_main_process else None
                 progress = note_measurement(progress, row["held_out_loss"], best, trained)
             log.write(json.dumps(row) + "\n")
             log.flush()
             bar.advance(note=f"loss {loss:.3f}  {tokens / seconds:,.0f} supervised tokens/s")
             every = config.keep_adapter_every
-            if every and progress.steps % every == 0 and progress.steps < steps and accelerator.is_main_process:
+            if every and progress.steps % every == 0 and progress.steps < steps:
                 keep(progress.steps)
             stop = any_process(accelerator, interrupted())
-            if stop or time.perf_counter() - last_saved >= config.checkpoint_every_seconds:
-                if accelerator.is_main_process:
-                    save_checkpoint(
-                        run.checkpoint,
-                        trained,
-                        optimizer,
-                        progress,
-                        fingerprint=fingerprint,
-                        keep=config.keep_checkpoints,
-                    )
+            # All together, since each may have a part to give.
+            if any_process(accelerator, stop or time.perf_counter() - last_saved >= config.checkpoint_every_seconds):
+                save_checkpoint(
+                    run.checkpoint,
+                    trained,
+                    optimizer,
+                    progress,
+                    fingerprint=fingerprint,
+                    keep=config.keep_checkpoints,
+                    writes=accelerator.is_main_process,
+                )
                 last_saved = time.perf_counter()
             if stop:
                 accelerator.wait_for_everyone()  # until the first has saved
                 raise KeyboardInterrupt
-    if accelerator.is_main_process:
+    accelerator.wait_for_everyone()  # until the first has written the best weights
+    if accelerator.is_main_process or isinstance(loss_of, ShardedLoss):
         _finish(progress, steps, config, run, trained)
 
 
 def _held_out_loss(
-    model: nn.Module, held_out: list[EncodedExample], config: TrainingConfig, accelerator: Accelerator
+    model: nn.Module,
+    loss_of: ResponseLoss | ShardedLoss,
+    held_out: list[EncodedExample],
+    config: TrainingConfig,
+    accelerator: Accelerator,
 ) -> float:
     """The held-out loss per token; each process measures its share."""
     part = share(held_out, process=accelerator.process_index, processes=accelerator.num_processes)
-    total = 0.0
-    if part:
-        with disable_input_dtype_casting(model):
-            mean = held_out_loss(
-                model, part, tokens_at_once=config.micro_batch_tokens, mixed=_mixed(config, accelerator)
-            )
-        total = mean * sum(example.supervised_count for example in part)
+    with disable_input_dtype_casting(model):
+        mean = held_out_loss(
+            model,
+            part,
+            tokens_at_once=config.micro_batch_tokens,
+            mixed=_mixed(config, accelerator),
+            sharded=loss_of if isinstance(loss_of, ShardedLoss) else None,
+        )
+    total = mean * sum(example.supervised_count for example in part)
     return sum_over_processes(accelerator, total) / sum(example.supervised_count for example in held_out)
 
 
@@ -361,7 +382,7 @@ def _open_log(path: Path, *, rows: int, writes: bool) -> TextIO:
 def _step(
     model: nn.Module,
     batch: Sequence[Piece],
-    loss_of: ResponseLoss,
+    loss_of: ResponseLoss | ShardedLoss,
     trained: list[nn.Parameter],
     config: TrainingConfig,
     accelerator: Accelerator,
@@ -376,7 +397,11 @@ def _step(
     total = torch.zeros(2, device=accelerator.device)
     mixed = _mixed(config, accelerator)
     own = share(batch, process=accelerator.process_index, processes=accelerator.num_processes)
-    for laid_out in lay_out(own, tokens=config.micro_batch_tokens, packed=config.packing == "on"):
+    micro_batches = lay_out(own, tokens=config.micro_batch_tokens, packed=config.packing == "on")
+    sharded = loss_of if isinstance(loss_of, ShardedLoss) else None
+    for laid_out, weight in (
+        sharded.passes(micro_batches, training=True) if sharded else zip(micro_batches, repeat(1.0))
+    ):
         rows = laid_out.to(accelerator.device)
         # Inputs of adapter layers need no cast to fp32: autocast multiplies in bf16, with fp32 master weights. The
         # backward pass stands within, since gradient checkpointing computes layers again there.
@@ -386,19 +411,19 @@ def _step(
             with named_part(f"the activations and the loss {size}", config, longest=_longest(batch)), mixed, noise:
                 losses, of_mixtures = loss_of.with_mixtures(rows)
                 ordinary, mixture = losses.sum() / tokens, of_mixtures.sum() / max(mixtures, 1)
-                loss = ordinary + config.sftmix_weight * mixture
+                loss = (ordinary + config.sftmix_weight * mixture) * weight
             with named_part(f"the gradients {size}", config, longest=_longest(batch)):
                 accelerator.backward(loss)
-        total += torch.stack((ordinary, mixture)).detach()
-    sum_gradients(accelerator, trained)
-    norm = nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
+        total += weight * torch.stack((ordinary, mixture)).detach()
+    if not sharded:  # otherwise they are added up as they are made
+        sum_gradients(accelerator, trained)
+    norm = clip_gradients(trained, config.max_gradient_norm)
     loss_value, mixture_value = (sum_over_processes(accelerator, value) for value in total.tolist())
-    if not math.isfinite(loss_value) or not math.isfinite(float(norm)):
+    if not math.isfinite(loss_value) or not math.isfinite(norm):
         raise UserError(
-            f"The loss became {loss_value} (gradient norm {float(norm)}). "
-            "Lower --learning-rate, or use --dtype float32."
+            f"The loss became {loss_value} (gradient norm {norm}). Lower --learning-rate, or use --dtype float32."
         )
-    return loss_value, mixture_value, float(norm)
+    return loss_value, mixture_value, norm
 
 
 def _longest(batch: Sequence[Piece]) -> int:
@@ -411,17 +436,22 @@ def _mixed(config: TrainingConfig, accelerator: Accelerator) -> torch.autocast:
 
 
 def _save(
-    folder: Path, model: nn.Module, loaded: LoadedModel, conversation: Conversation, config: TrainingConfig
+    folder: Path,
+    model: nn.Module,
+    loaded: LoadedModel,
+    conversation: Conversation,
+    state: dict[str, Tensor] | None,
 ) -> None:
-    """Write what was trained, an adapter or a whole model, with what chatting with it needs."""
+    """Write what was trained, an adapter or a whole model, with what chatting with it needs.
+
+    ``state`` are the weights to write, where the model's own are parts.
+    """
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     if isinstance(model, PeftModel):
         model.peft_config["default"].base_model_name_or_path = loaded.path
-    else:
-        model.to(getattr(torch, config.dtype))
     with staged_folder(folder) as staging:
         try:
-            model.save_pretrained(str(staging))  # type: ignore[operator]
+            model.save_pretrained(str(staging), state_dict=state)  # type: ignore[operator]
         except SafetensorError as error:
             raise UserError(f"{folder} cannot be written: {error}") from None
         write_chat_files(

@@ -1,0 +1,101 @@
+"""Weights spread over processes: the same training as in one process, with about half of them in each of two."""
+
+import json
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from response_tuning.data.example import Example, write_examples
+from response_tuning.errors import UserError
+from response_tuning.runs import RunDirectory
+from response_tuning.training.config import TrainingConfig
+from response_tuning.training.trainer import resolve, train
+from tests.training.test_checkpoint import assert_equal_runs
+from tests.training.test_distributed import assert_same_training, weights_and_log
+from tests.training.test_launch import start, steps_logged, wait_for, workers_of
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> TrainingConfig:
+    """Six fp32 steps of the tiny model. Micro-batches are small, so that one process has more of them than the other;
+    the last batch of an epoch holds one example, so that one has none."""
+    data, held_out = tmp_path / "data.jsonl", tmp_path / "held_out.jsonl"
+    write_examples(data, examples[:11])
+    write_examples(held_out, examples[11:14])
+    return TrainingConfig(
+        output=tmp_path / "alone",
+        model=str(model_folder),
+        data=str(data),
+        held_out=str(held_out),
+        dtype="float32",
+        device="cpu",
+        epochs=2,
+        batch_size=5,
+        lora_rank=3,
+        learning_rate=1e-3,
+        micro_batch_tokens=200,
+        # Short enough that every gradient is clipped, by the norm of the whole.
+        max_gradient_norm=0.1,
+    )
+
+
+def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
+    return config.model_copy(update=options)
+
+
+@pytest.mark.slow
+def test_sharded_processes_train_what_one_does(config: TrainingConfig, tmp_path: Path) -> None:
+    config = changed(config, tuning="dora", packing="on", gradient_checkpointing=True)
+    alone = train(config)
+    together = train(changed(config, processes=2, output=tmp_path / "together", sharding="zero3"))
+    assert_same_training(alone.path, together.path)
+
+
+@pytest.mark.slow
+def test_the_best_weights_are_put_back_in_every_process(
+    config: TrainingConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(config, learning_rate=0.1, schedule="constant", held_out_every=1, epochs=1)
+    alone = train(config)
+    losses = [json.loads(line)["held_out_loss"] for line in alone.training_log.read_text().splitlines()]
+    assert losses.index(min(losses)) < len(losses) - 1
+    capfd.readouterr()
+    together = train(changed(config, processes=2, sharding="zero2", output=tmp_path / "together"))
+    # Rounding grows at such a rate, but a step moves weights a thousand times as far.
+    torch.testing.assert_close(weights_and_log(together.path)[0], weights_and_log(alone.path)[0], rtol=1e-4, atol=1e-4)
+    kept, everything = re.findall(r"keeps ([\d.,]+) of ([\d.,]+) MB", capfd.readouterr().err)[0]
+    assert float(kept) == pytest.approx(float(everything) / 2, rel=0.1)
+
+
+@pytest.mark.slow
+def test_sharded_processes_that_were_killed_go_on_to_the_same_bits_and_one_process_to_the_same_numbers(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = changed(config, tuning="full", held_out="", epochs=3, checkpoint_every_seconds=0, learning_rate=1e-4)
+    sharded = changed(config, processes=2, sharding="zero3")
+    undisturbed = train(changed(sharded, output=tmp_path / "undisturbed"))
+    killed = changed(sharded, output=tmp_path / "killed")
+    launcher = start(killed, tmp_path)
+    wait_for(lambda: steps_logged(killed) >= 3)
+    os.kill(workers_of(launcher.pid)[1], signal.SIGKILL)
+    assert "process 1 of 2 was killed (SIGKILL)" in launcher.communicate(timeout=60)[0]
+    assert not RunDirectory(killed.output).is_trained
+    shutil.copytree(killed.output, tmp_path / "by one")
+    assert_equal_runs(undisturbed, train(killed))
+    assert_same_training(undisturbed.path, train(changed(config, output=tmp_path / "by one")).path)
+
+
+def test_what_cannot_be_sharded_is_refused_with_a_reason(config: TrainingConfig) -> None:
+    with pytest.raises(UserError, match=r"is not for --tuning qlora: .* the scales"):
+        resolve(changed(config, sharding="zero3", tuning="qlora"))
+    with pytest.raises(UserError, match="--optimizer paged cannot keep moments that --sharding zero2"):
+        resolve(changed(config, sharding="zero2", optimizer="paged"))
+    assert resolve(changed(config, tuning="qlora", optimizer="paged")).sharding == "none"
