@@ -6,6 +6,8 @@ Model libraries are loaded inside the command that needs them, so that ``--help`
 import errno
 import sys
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -56,6 +58,9 @@ _FULL_OR_NOT_ALLOWED = {
 }
 
 
+_TYRO = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+
+
 def _run(arguments: list[str]) -> None:
     config = _parse(arguments)
     next(command.run for command in COMMANDS if command.config is type(config))(config)
@@ -67,21 +72,24 @@ def _parse(arguments: list[str]) -> BaseModel:
     group = arguments[0] if arguments[:1] and arguments[0] in GROUPS else ""
     if group:
         arguments = arguments[1:]
-    variants = []
-    for name, config in _choices(group).items():
-        chosen = arguments[:1] == [name]
-        default = _default(config, config_path, arguments) if chosen else None
-        marker = tyro.conf.subcommand(name, default=default) if default else tyro.conf.subcommand(name)
-        variants.append(Annotated[config, marker])
-    union = variants[0]
-    for variant in variants[1:]:
-        union = union | variant
+    choices = _choices(group)
+    if arguments and arguments[0] in choices:  # alone, so that a typo's hint is about this command's options
+        chosen = choices[arguments[0]]
+        default = _default(chosen, config_path, arguments)
+        return tyro.cli(
+            chosen,
+            prog=" ".join(("rt", group, arguments[0])).replace("  ", " "),
+            args=arguments[1:],
+            default=tyro.MISSING_NONPROP if default is None else default,
+            config=_TYRO,
+        )
+    union = reduce(or_, (Annotated[config, tyro.conf.subcommand(name)] for name, config in choices.items()))
     parsed = tyro.cli(
         cast(Any, union),
         prog=f"rt {group}".strip(),
         description=GROUPS[group].__doc__ if group else _DESCRIPTION,
         args=arguments,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=_TYRO,
     )
     return cast(BaseModel, parsed)
 

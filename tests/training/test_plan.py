@@ -174,6 +174,12 @@ def test_the_held_out_loss_takes_time_too(config: TrainingConfig) -> None:
     assert 0 < plan.time.held_out < plan.time.total
 
 
+def test_mixtures_take_memory_in_the_loss(config: TrainingConfig) -> None:
+    plain, mixing = planned(config).memory, planned(config, sftmix_from="runs/first").memory
+    assert mixing.loss > plain.loss
+    assert mixing.total - mixing.loss == pytest.approx(plain.total - plain.loss, rel=0.01)
+
+
 def test_what_does_not_fit_is_not_measured_and_the_next_setting_fits(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ _SETTINGS_OF_A_MACHINE = {
     *("output", "device", "gpus", "processes", "nodes"),
     *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every", "micro_batch_tokens", "packing"),
 }
-_PATHS = ("model", "data")
+_PATHS = ("model", "data", "sftmix_from")
 
 
 def model_card(

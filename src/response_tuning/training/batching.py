@@ -3,15 +3,80 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from response_tuning.conversation import EncodedExample
 
-__all__ = ["Batch", "collate", "epoch_batches", "length_sorted_groups", "micro_batches"]
+__all__ = [
+    "Batch",
+    "Mixtures",
+    "Pair",
+    "Piece",
+    "batches_of_like_length",
+    "collate",
+    "epoch_batches",
+    "length_sorted_groups",
+    "members",
+    "micro_batches",
+]
 
 _SORTING_WINDOW_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two examples that stay in one micro-batch, since mixtures of their hidden states are trained on as well.
+
+    It has the tokens of both, so it is shared out and packed like one example of that length.
+    """
+
+    confident: EncodedExample
+    unconfident: EncodedExample
+    confident_share: float
+    """How much of a mixture is the confident one's, from 0 to 1."""
+
+    @property
+    def input_ids(self) -> list[int]:
+        """The token ids of both."""
+        return self.confident.input_ids + self.unconfident.input_ids
+
+    @property
+    def supervised_count(self) -> int:
+        """The number of supervised tokens of both."""
+        return self.confident.supervised_count + self.unconfident.supervised_count
+
+
+Piece = EncodedExample | Pair
+"""What is never cut: it belongs to one process and to one micro-batch."""
+AnyPiece = TypeVar("AnyPiece", bound=Piece)
+
+
+def members(pieces: Sequence[Piece]) -> list[EncodedExample]:
+    """The examples that ``pieces`` are made of, in order."""
+    return [
+        example
+        for piece in pieces
+        for example in ((piece.confident, piece.unconfident) if isinstance(piece, Pair) else (piece,))
+    ]
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """Which supervised tokens of a batch are mixed with which (``training.mixup``)."""
+
+    first: Tensor
+    """[mixtures] indices into the supervised tokens of the batch."""
+    second: Tensor
+    """[mixtures] the ones that they are mixed with."""
+    first_share: Tensor
+    """[mixtures] how much of each mixture is the first one's, in fp32."""
+
+    def to(self, device: torch.device) -> "Mixtures":
+        """The same on ``device``."""
+        return Mixtures(self.first.to(device), self.second.to(device), self.first_share.to(device))
 
 
 @dataclass(frozen=True)
@@ -33,6 +98,8 @@ class Batch:
     """[supervised tokens] the row that each belongs to; in a packed row the example, counted from 0."""
     position_ids: Tensor | None = None
     """[1, length] positions of the tokens of a packed row, from 0 in every example; None for padded rows."""
+    mixtures: Mixtures | None = None
+    """What is trained on beside the supervised tokens themselves, if anything is."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on ``device``."""
@@ -42,6 +109,7 @@ class Batch:
             self.targets.to(device),
             self.rows.to(device),
             None if self.position_ids is None else self.position_ids.to(device),
+            None if self.mixtures is None else self.mixtures.to(device),
         )
 
 
@@ -66,26 +134,35 @@ def epoch_batches(examples: Sequence[EncodedExample], *, batch_size: int, seed: 
     """
     generator = random.Random(seed)
     shuffled = generator.sample(list(examples), len(examples))
+    batches = batches_of_like_length(shuffled, batch_size=batch_size)
+    generator.shuffle(batches)
+    return batches
+
+
+def batches_of_like_length(shuffled: Sequence[EncodedExample], *, batch_size: int) -> list[list[EncodedExample]]:
+    """Cut shuffled examples into batches, sorted by length within windows of a few batches."""
     window = batch_size * _SORTING_WINDOW_BATCHES
     batches: list[list[EncodedExample]] = []
     for start in range(0, len(shuffled), window):
         by_length = sorted(shuffled[start : start + window], key=lambda example: len(example.input_ids))
         batches += [by_length[first : first + batch_size] for first in range(0, len(by_length), batch_size)]
-    generator.shuffle(batches)
     return batches
 
 
-def micro_batches(examples: Sequence[EncodedExample], *, tokens: int) -> Iterator[list[EncodedExample]]:
-    """Cut a batch into parts of at most ``tokens`` padded tokens each (or one example, if that alone is longer)."""
-    by_length = sorted(examples, key=lambda example: len(example.input_ids))
-    part: list[EncodedExample] = []
-    for example in by_length:
-        if part and (len(part) + 1) * len(example.input_ids) > tokens:
+def micro_batches(pieces: Sequence[AnyPiece], *, tokens: int) -> Iterator[list[AnyPiece]]:
+    """Cut a batch into parts of at most ``tokens`` padded tokens each (or one piece, if that alone has more)."""
+    part: list[AnyPiece] = []
+    for piece in sorted(pieces, key=_longest):
+        if part and len(members([*part, piece])) * _longest(piece) > tokens:
             yield part
             part = []
-        part.append(example)
+        part.append(piece)
     if part:
         yield part
+
+
+def _longest(piece: Piece) -> int:
+    return max(len(example.input_ids) for example in members([piece]))
 
 
 def length_sorted_groups(examples: Sequence[EncodedExample], *, tokens: int) -> list[list[int]]:

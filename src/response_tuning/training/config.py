@@ -99,6 +99,12 @@ class TrainingConfig(BaseModel):
     """The share of each target that is spread over the whole vocabulary."""
     loss_kernel: LossKernel = "auto"
     """What computes the loss: tiles of the vocabulary (auto), or the extras liger or cut-cross-entropy on CUDA."""
+    sftmix_from: str = ""
+    """SFTMix: a finished run on the same data, with adapters kept, that tells which examples are learned easily."""
+    sftmix_weight: float = Field(default=0.2, ge=0)
+    """What the loss of mixtures of easily and hardly learned examples counts, beside the examples' own."""
+    sftmix_alpha: float = Field(default=0.5, gt=0)
+    """Their shares in a mixture are drawn from Beta(alpha, alpha): near 0 and 1 below 1, near a half above."""
 
     held_out: str = ""
     """Examples (as for --data) to measure the loss on after each epoch. The weights of the lowest loss are saved."""
@@ -129,7 +135,7 @@ class TrainingConfig(BaseModel):
     device: Device = "auto"
     """Where to compute."""
     seed: int = 0
-    """Decides the adapter's first weights, the order of examples, dropout and noise."""
+    """Decides the adapter's first weights, the order of examples, dropout, noise and mixtures."""
     plan: bool = Field(default=False, exclude=True)
     """Train nothing: show what it would take (memory by part, tokens, steps, time) and whether it fits."""
 

@@ -20,11 +20,11 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import distributed, nn
 
-from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
 from response_tuning.models import pick_device
 from response_tuning.options import Device
 from response_tuning.progress import console
+from response_tuning.training.batching import AnyPiece
 
 __all__ = [
     "any_process",
@@ -78,7 +78,7 @@ def process_named_in_errors(accelerator: Accelerator) -> Iterator[None]:
         raise UserError(f"{_name(accelerator)}: {error}") from error
 
 
-def share(examples: Sequence[EncodedExample], *, process: int, processes: int) -> list[EncodedExample]:
+def share(examples: Sequence[AnyPiece], *, process: int, processes: int) -> list[AnyPiece]:
     """The part of a batch that one process computes, empty if there are more processes than examples.
 
     The longest example first, each goes to the process that has the fewest tokens so far: no process waits long for
@@ -86,7 +86,7 @@ def share(examples: Sequence[EncodedExample], *, process: int, processes: int) -
     """
     if processes == 1:
         return list(examples)
-    shares: list[list[EncodedExample]] = [[] for _ in range(processes)]
+    shares: list[list[AnyPiece]] = [[] for _ in range(processes)]
     tokens = [0] * processes
     for example in sorted(examples, key=lambda example: -len(example.input_ids)):
         fewest = tokens.index(min(tokens))

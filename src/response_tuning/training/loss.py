@@ -33,6 +33,7 @@ from response_tuning.options import LossKernel
 from response_tuning.training import loss_chunks
 from response_tuning.training.batching import Batch
 from response_tuning.training.loss_kernels import cut_cross_entropy, liger_cross_entropy, trained_liger_cross_entropy
+from response_tuning.training.mixup import mix
 
 __all__ = ["ResponseLoss", "default_tile_rows", "linear_cross_entropy", "trained_linear_cross_entropy"]
 
@@ -315,21 +316,51 @@ class ResponseLoss:
 
         That is its negative log-likelihood, where there is no label smoothing.
         """
+        return self._cross_entropy(self._predicting(batch), batch.targets)
+
+    def with_mixtures(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same, and the loss [mixtures] of each of the batch's mixtures, in one pass over the head.
+
+        With shares ``a`` and ``1 - a`` of two targets, and logits ``z``, a mixture's loss is ``logsumexp(z) -
+        a z[first] - (1 - a) z[second]``: that of the first target alone, and ``(1 - a) (z[first] - z[second])``.
+        """
+        if batch.mixtures is None:
+            return self(batch), torch.zeros(0, device=batch.input_ids.device)
+        hidden, mixtures = self._predicting(batch), batch.mixtures
+        mixed, first, second = mix(hidden, mixtures), batch.targets[mixtures.first], batch.targets[mixtures.second]
+        losses = self._cross_entropy(torch.cat((hidden, mixed)), torch.cat((batch.targets, first)))
+        own, of_first = losses.split([len(hidden), len(mixed)])
+        logits = self._logits_at(mixed, torch.stack((first, second)))
+        aimed = (1 - self._label_smoothing) * (1 - mixtures.first_share)
+        return own, of_first + aimed * (logits[0] - logits[1])
+
+    def _predicting(self, batch: Batch) -> Tensor:
+        """The final hidden states [supervised tokens, hidden] that the supervised tokens are predicted from."""
         # Without an attention mask, and only so, positions that restart keep the examples of a packed row apart.
         packed = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
-        hidden = self._decoder(input_ids=batch.input_ids, use_cache=False, **packed).last_hidden_state
-        predicting = hidden.flatten(0, 1)[batch.predicting_positions]
+        hidden: Tensor = self._decoder(input_ids=batch.input_ids, use_cache=False, **packed).last_hidden_state
+        return hidden.flatten(0, 1)[batch.predicting_positions]
+
+    def _cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:
         head_weight = self._head.weight
         trains = head_weight.requires_grad and torch.is_grad_enabled()
         cross_entropy_of = trained_linear_cross_entropy if trains else linear_cross_entropy
         return cross_entropy_of(
-            predicting,
+            hidden,
             head_weight if trains else head_weight.detach(),
-            batch.targets,
+            targets,
             softcap=self._softcap,
             label_smoothing=self._label_smoothing,
             kernel=self._kernel,
         )
+
+    def _logits_at(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The logits [sets, tokens] of several sets of targets, rounded as the losses round theirs."""
+        device, head_weight = hidden.device.type, self._head.weight
+        narrow = head_weight.requires_grad and torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if narrow else head_weight.dtype
+        rows = nn.functional.embedding(targets, head_weight).to(dtype).float()
+        return _capped((hidden.to(dtype).float() * rows).sum(dim=-1), self._softcap)[0]
 
     @torch.no_grad()
     def check(self, batch: Batch) -> None:

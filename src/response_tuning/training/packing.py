@@ -24,6 +24,7 @@ A model that goes its own way would leak in silence, so ``obstacle`` tries it ou
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -36,8 +37,17 @@ from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
 from response_tuning.models import decoder_and_head
 from response_tuning.progress import say
-from response_tuning.training.batching import Batch, collate, epoch_batches, micro_batches
+from response_tuning.training.batching import (
+    AnyPiece,
+    Batch,
+    Piece,
+    collate,
+    epoch_batches,
+    members,
+    micro_batches,
+)
 from response_tuning.training.config import TrainingConfig
+from response_tuning.training.mixup import mixtures_of
 
 __all__ = ["attend_within_examples", "collate_packed", "lay_out", "obstacle", "pack", "settle_packing"]
 
@@ -54,13 +64,13 @@ _MOST_MOVED = 0.2
 0.06 in bf16, a leak by 1."""
 
 
-def pack(examples: Sequence[EncodedExample], *, tokens: int) -> list[list[EncodedExample]]:
+def pack(examples: Sequence[AnyPiece], *, tokens: int) -> list[list[AnyPiece]]:
     """Put examples into bins of at most ``tokens`` tokens each (or one example, if that alone is longer).
 
     Best-fit decreasing: from the longest on, each example goes into the fullest bin that has room for it. It never
     takes more than 11/9 of the fewest possible bins and one more (Johnson 1973). Equal lengths keep their order.
     """
-    bins: list[list[EncodedExample]] = []
+    bins: list[list[AnyPiece]] = []
     rooms: list[tuple[int, int]] = []  # what is left in each bin, and its index, in increasing order
     for example in sorted(examples, key=lambda example: -len(example.input_ids)):
         length = len(example.input_ids)
@@ -94,12 +104,11 @@ def _is_last(positions: Tensor) -> Tensor:
     return torch.cat((positions[1:], positions.new_zeros(1))) == 0
 
 
-def lay_out(examples: Sequence[EncodedExample], *, tokens: int, packed: bool) -> Iterator[Batch]:
+def lay_out(examples: Sequence[Piece], *, tokens: int, packed: bool) -> Iterator[Batch]:
     """The micro-batches of a step: packed rows, or padded ones, of at most ``tokens`` tokens each."""
-    if packed:
-        yield from (collate_packed(part) for part in pack(examples, tokens=tokens))
-    else:
-        yield from (collate(part) for part in micro_batches(examples, tokens=tokens))
+    for part in pack(examples, tokens=tokens) if packed else micro_batches(examples, tokens=tokens):
+        batch = collate_packed(members(part)) if packed else collate(members(part))
+        yield replace(batch, mixtures=mixtures_of(part))
 
 
 def attend_within_examples(model: nn.Module, device: torch.device | None = None) -> bool:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -166,6 +166,14 @@ def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig) -> list[Micr
     ]
 
 
+def _loss_tokens(supervised: int, config: TrainingConfig) -> int:
+    """The hidden states that the loss is computed of: beside supervised tokens, at the most half as many mixtures.
+
+    Which examples will be mixed is not known yet.
+    """
+    return supervised + supervised // 2 if config.sftmix_from else supervised
+
+
 def _largest(sizes: Sequence[MicroBatch]) -> MicroBatch:
     """The micro-batch of most padded tokens, with the most supervised tokens of any."""
     most = max(sizes, key=lambda size: size.padded)
@@ -197,10 +205,11 @@ def _memory(
     program: int,
     device: torch.device,
 ) -> MemoryPlan:
+    largest = _largest(sizes)
     return plan_memory(
         empty_model(model_config, config),
         config,
-        _largest(sizes),
+        replace(largest, supervised=_loss_tokens(largest.supervised, config)),
         shapes=len({(size.rows, size.length) for size in sizes}),
         program=program,
         on_cpu=device.type == "cpu",
@@ -245,11 +254,14 @@ def _time(
             seconds=seconds,
         )
     layers = config.epochs * speed.layer_per_token * sum(size.padded for size in sizes)
-    loss = config.epochs * speed.loss_per_token * tokens.supervised
+    loss = config.epochs * speed.loss_per_token * _loss_tokens(tokens.supervised, config)
     operations = (
         _passes(config)
         * 2
-        * (parameters.layers * (tokens.prompt + tokens.supervised) + parameters.head * tokens.supervised)
+        * (
+            parameters.layers * (tokens.prompt + tokens.supervised)
+            + parameters.head * _loss_tokens(tokens.supervised, config)
+        )
     )
     return TimePlan(
         layers=layers,

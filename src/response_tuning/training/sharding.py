@@ -84,8 +84,15 @@ class ShardedLoss(nn.Module):
         self._gathers_once = False
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss [supervised tokens] of each supervised token of ``batch``."""
-        return self._loss_of(batch).clone()  # a view would lose what gathers the weights again for the backward pass
+        """The loss [supervised tokens + mixtures] of each supervised token of ``batch``, and then of each mixture."""
+        # A copy: a view would lose what gathers the weights again for the backward pass.
+        return torch.cat(self._loss_of.with_mixtures(batch))
+
+    def with_mixtures(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The two apart, as from ``ResponseLoss``."""
+        losses: Tensor = self(batch)
+        own, of_mixtures = losses.tensor_split([len(batch.targets)])
+        return own, of_mixtures
 
     def passes(self, micro_batches: Iterable[Batch], *, training: bool) -> Iterator[tuple[Batch, float]]:
         """``micro_batches``, each of weight 1, and idle ones of weight 0 until there are as many as in any process."""

@@ -7,9 +7,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TextIO
 
@@ -29,7 +29,7 @@ from response_tuning.files import read_json_lines, staged_folder, write_json, wr
 from response_tuning.models import LoadedModel, set_stop_tokens, write_chat_files
 from response_tuning.progress import progress_bar, say
 from response_tuning.runs import RunDirectory, check_folder, claim_folder, remove_leftovers
-from response_tuning.training.batching import collate, epoch_batches
+from response_tuning.training.batching import Piece, collate, epoch_batches
 from response_tuning.training.checkpoint import (
     Progress,
     data_fingerprint,
@@ -37,6 +37,7 @@ from response_tuning.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from response_tuning.training.confidence import confidences, halves, perplexities, require_reference, write_confidences
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.distributed import (
     any_process,
@@ -57,6 +58,7 @@ from response_tuning.training.launch import launch, processes_wanted
 from response_tuning.training.loss import ResponseLoss
 from response_tuning.training.loss_kernels import require_kernel
 from response_tuning.training.memory import named_part
+from response_tuning.training.mixup import mixed_count, paired_batches
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.optimizer import learning_rate_factor, make_optimizer, set_learning_rate
 from response_tuning.training.packing import lay_out, settle_packing
@@ -92,6 +94,8 @@ def train(config: TrainingConfig) -> RunDirectory:
         "data_fingerprint": examples_fingerprint(examples, config.method),
         "held_out_fingerprint": examples_fingerprint(held_out_examples, config.method),
     }
+    if config.sftmix_from and not run.is_trained:
+        require_reference(config, fingerprints["data_fingerprint"])
     processes = processes_wanted(config)
     if processes > 1:
         if not _is_finished(run, config, fingerprints):
@@ -123,6 +127,8 @@ def _train(
     accelerator: Accelerator,
 ) -> None:
     require_kernel(config, accelerator.device)
+    fingerprint = fingerprints["data_fingerprint"]
+    of_reference = perplexities(config, fingerprint, examples, accelerator) if config.sftmix_from else []
     set_seed(config.seed)
     sharded = shards(config, accelerator)
     with named_part("the base model's weights", config):
@@ -144,11 +150,19 @@ def _train(
     if accelerator.is_main_process:
         claim_folder(run.path, config)
         remove_leftovers(run.path)
+        if config.sftmix_from:
+            write_confidences(run.confidence, of_reference)  # before the report, which says of which data they are
         write_json(run.data_report, {**asdict(report), **fingerprints})
     say(
         f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
         f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
     )
+    parts = [encoded]
+    if config.sftmix_from:
+        dropped = set(report.rows_dropped_overlong)
+        certainty = confidences(of_reference)
+        parts = halves(encoded, [value for row, value in enumerate(certainty, start=1) if row not in dropped])
+        say(f"mixtures of {len(parts[0])} confident and {len(parts[1])} unconfident examples")
     full = config.tuning == "full"
     with named_part("the adapter", config):
         model = train_all_weights(loaded.model) if full else add_adapter(loaded.model, config)
@@ -167,7 +181,7 @@ def _train(
             _save(folder, model, loaded, conversation, state)
 
     _run_steps(
-        model, loss_of, encoded, held_out, settled, run, accelerator, lambda steps: save(run.kept_checkpoint(steps))
+        model, loss_of, parts, held_out, settled, run, accelerator, lambda steps: save(run.kept_checkpoint(steps))
     )
     save(run.model if full else run.adapter)
     if accelerator.is_main_process:
@@ -186,6 +200,8 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     require_shardable(config)
     if config.keep_adapter_every and config.tuning == "full":
         raise UserError("--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out.")
+    if config.sftmix_from and config.batch_size % 2:
+        raise UserError(f"--sftmix-from trains on pairs, and --batch-size {config.batch_size} is odd.")
     if config.format != "auto":
         return config
     return config.model_copy(update={"format": default_format(config.model)})
@@ -219,7 +235,7 @@ def _encode_held_out(
 def _run_steps(
     model: nn.Module,
     loss_of: ResponseLoss | ShardedLoss,
-    encoded: list[EncodedExample],
+    parts: list[list[EncodedExample]],
     held_out: list[EncodedExample],
     config: TrainingConfig,
     run: RunDirectory,
@@ -228,18 +244,19 @@ def _run_steps(
 ) -> None:
     """Run all optimizer steps, from the last checkpoint on; logs each, and saves checkpoints.
 
+    The examples come in one part, or in two (a confident and an unconfident half) that are to be mixed.
     Ends early, and leaves the best weights in the model, where the held-out loss says so.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer = make_optimizer(trained.values(), config, accelerator.device)
-    fingerprint = data_fingerprint([*encoded, *held_out])
+    fingerprint = data_fingerprint([*chain(*parts), *held_out])
     progress = restore_checkpoint(run.checkpoint, trained, optimizer, fingerprint=fingerprint)
     require_same(accelerator, {"data": fingerprint, "checkpoint": progress.steps})
     if progress.steps:
         say(f"going on after step {progress.steps}, with packing {progress.packing} as before")
         config = config.model_copy(update={"packing": progress.packing})
     progress = replace(progress, packing=config.packing)
-    steps_per_epoch = math.ceil(len(encoded) / config.batch_size)
+    steps_per_epoch = math.ceil(sum(map(len, parts)) / config.batch_size)
     steps = config.epochs * steps_per_epoch
     model.train()
     started, last_saved = time.perf_counter() - progress.seconds, time.perf_counter()
@@ -249,23 +266,26 @@ def _run_steps(
         held_back_interruption() as interrupted,
     ):
         bar.advance(progress.steps)
-        for epoch, batch in islice(_all_batches(encoded, config), progress.steps, None):
+        for epoch, batch in islice(_all_batches(parts, config), progress.steps, None):
             if stops_early(progress, config):
                 break
             learning_rate = config.learning_rate * learning_rate_factor(progress.steps, steps=steps, config=config)
             set_learning_rate(optimizer, learning_rate)
             seed_step(accelerator, seed=config.seed, step=progress.steps)
-            loss, gradient_norm = _step(model, batch, loss_of, list(trained.values()), config, accelerator)
+            loss, mixture_loss, gradient_norm = _step(
+                model, batch, loss_of, list(trained.values()), config, accelerator
+            )
             with named_part("the optimizer's state", config, longest=_longest(batch)):
                 optimizer.step()
             optimizer.zero_grad()
-            tokens = progress.supervised_tokens + sum(example.supervised_count for example in batch)
+            tokens = progress.supervised_tokens + sum(piece.supervised_count for piece in batch)
             seconds = time.perf_counter() - started
             progress = replace(progress, steps=progress.steps + 1, supervised_tokens=tokens, seconds=seconds)
             row = {
                 "step": progress.steps,
                 "epoch": epoch,
                 "loss": loss,
+                **({"mixture_loss": mixture_loss} if config.sftmix_from else {}),
                 "gradient_norm": gradient_norm,
                 "learning_rate": learning_rate,
                 "supervised_tokens": tokens,
@@ -337,11 +357,17 @@ def _finish(
         say("its weights are kept")
 
 
-def _all_batches(encoded: list[EncodedExample], config: TrainingConfig) -> Iterator[tuple[int, list[EncodedExample]]]:
-    """The epoch (from 1) and the examples of every optimizer step."""
+def _all_batches(parts: list[list[EncodedExample]], config: TrainingConfig) -> Iterator[tuple[int, Sequence[Piece]]]:
+    """The epoch (from 1) and the examples, or pairs of them, of every optimizer step."""
+    size = config.batch_size
     for epoch in range(config.epochs):
-        for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed + epoch):
-            yield epoch + 1, batch
+        seed = config.seed + epoch
+        batches: Sequence[Sequence[Piece]] = (
+            epoch_batches(*parts, batch_size=size, seed=seed)
+            if len(parts) == 1
+            else paired_batches(*parts, batch_size=size, alpha=config.sftmix_alpha, seed=seed)
+        )
+        yield from ((epoch + 1, batch) for batch in batches)
 
 
 def _open_log(path: Path, *, rows: int, writes: bool) -> TextIO:
@@ -358,19 +384,20 @@ def _open_log(path: Path, *, rows: int, writes: bool) -> TextIO:
 
 def _step(
     model: nn.Module,
-    batch: list[EncodedExample],
+    batch: Sequence[Piece],
     loss_of: ResponseLoss | ShardedLoss,
     trained: list[nn.Parameter],
     config: TrainingConfig,
     accelerator: Accelerator,
-) -> tuple[float, float]:
-    """Make the gradient of one optimizer step; returns its loss per token and the gradient's norm before clipping.
+) -> tuple[float, float, float]:
+    """Make the gradient of one optimizer step; returns its loss per token, that of its mixtures (0 without any), and
+    the gradient's norm before clipping.
 
     The loss is summed over supervised tokens and divided by their number in the whole step, so the result does
-    not depend on how the step is cut into micro-batches, or shared by several processes.
+    not depend on how the step is cut into micro-batches, or shared by several processes. So is that of mixtures.
     """
-    tokens = sum(example.supervised_count for example in batch)
-    total = torch.zeros((), device=accelerator.device)
+    tokens, mixtures = sum(piece.supervised_count for piece in batch), sum(map(mixed_count, batch))
+    total = torch.zeros(2, device=accelerator.device)
     mixed = _mixed(config, accelerator)
     own = share(batch, process=accelerator.process_index, processes=accelerator.num_processes)
     micro_batches = lay_out(own, tokens=config.micro_batch_tokens, packed=config.packing == "on")
@@ -385,23 +412,25 @@ def _step(
             size = f"of a micro-batch of {rows.input_ids.shape[0]} x {rows.input_ids.shape[1]} tokens"
             noise = embedding_noise(model, rows, alpha=config.neftune_alpha)
             with named_part(f"the activations and the loss {size}", config, longest=_longest(batch)), mixed, noise:
-                loss = loss_of(rows).sum() * weight / tokens
+                losses, of_mixtures = loss_of.with_mixtures(rows)
+                ordinary, mixture = losses.sum() / tokens, of_mixtures.sum() / max(mixtures, 1)
+                loss = (ordinary + config.sftmix_weight * mixture) * weight
             with named_part(f"the gradients {size}", config, longest=_longest(batch)):
                 accelerator.backward(loss)
-        total += loss.detach()
+        total += weight * torch.stack((ordinary, mixture)).detach()
     if not sharded:  # otherwise they are added up as they are made
         sum_gradients(accelerator, trained)
     norm = clip_gradients(trained, config.max_gradient_norm)
-    loss_value = sum_over_processes(accelerator, float(total))
+    loss_value, mixture_value = (sum_over_processes(accelerator, value) for value in total.tolist())
     if not math.isfinite(loss_value) or not math.isfinite(norm):
         raise UserError(
             f"The loss became {loss_value} (gradient norm {norm}). Lower --learning-rate, or use --dtype float32."
         )
-    return loss_value, norm
+    return loss_value, mixture_value, norm
 
 
-def _longest(batch: list[EncodedExample]) -> int:
-    return max(len(example.input_ids) for example in batch)
+def _longest(batch: Sequence[Piece]) -> int:
+    return max(len(piece.input_ids) for piece in batch)
 
 
 def _mixed(config: TrainingConfig, accelerator: Accelerator) -> torch.autocast:
