@@ -92,11 +92,14 @@ def test_tokens_and_steps_are_those_that_training_reports(config: TrainingConfig
     assert (plan.tokens.steps, plan.tokens.all_steps) == (5, len(log))
 
 
-def test_nothing_is_padded_where_every_example_is_computed_alone(config: TrainingConfig) -> None:
+def test_nothing_is_padded_where_every_example_is_computed_alone_or_packed(config: TrainingConfig) -> None:
     alone = planned(config, micro_batch_tokens=1)
     assert alone.tokens.padding == 0
     assert alone.tokens.micro_batches == 18
-    assert planned(config, micro_batch_tokens=10_000).tokens.padding > 0
+    padded = planned(config, micro_batch_tokens=10_000, packing="off")
+    packed = planned(config, micro_batch_tokens=10_000)
+    assert padded.tokens.padding > 0 == packed.tokens.padding
+    assert sum(packed.largest.examples) == packed.largest.length
 
 
 def test_a_plan_writes_nothing_and_reads_no_weights(config: TrainingConfig, model_folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from response_tuning.models import decoder_and_head, load_model_config, load_tok
 from response_tuning.training.batching import epoch_batches, micro_batches
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.memory import available_memory, named_part, next_settings, program_memory
+from response_tuning.training.packing import pack
 from response_tuning.training.plan_memory import MemoryPlan, MicroBatch, empty_model, plan_memory, unique_parameters
 from response_tuning.training.plan_speed import Speed, measure_speed
 from response_tuning.training.trainer import resolve
@@ -116,8 +117,10 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
     available = available_memory(device)
     encoded, held_out = _encode(config)
     model_config = load_model_config(config.model)
+    packed = _packs(config, device)
     batches = [
-        _sizes(batch, config) for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed)
+        _sizes(batch, config, packed=packed)
+        for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed)
     ]
     sizes = [size for batch in batches for size in batch]
     parameters = _count(model_config, config)
@@ -154,16 +157,27 @@ def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedE
     return both[0], both[1]
 
 
-def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig) -> list[MicroBatch]:
+def _packs(config: TrainingConfig, device: torch.device) -> bool:
+    """Whether training will pack, as far as can be told without the model.
+
+    On the CPU attention is computed within examples, and packing is never more work. Elsewhere ``auto`` decides when
+    the model is there, and padded batches are the more careful guess.
+    """
+    return config.packing == "on" or (config.packing == "auto" and device.type == "cpu")
+
+
+def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig, *, packed: bool) -> list[MicroBatch]:
     """The micro-batches of an optimizer step, as training cuts it."""
-    return [
-        MicroBatch(
-            rows=len(part),
-            length=max(len(example.input_ids) for example in part),
-            supervised=sum(example.supervised_count for example in part),
-        )
-        for part in micro_batches(batch, tokens=config.micro_batch_tokens)
-    ]
+    parts = (pack if packed else micro_batches)(batch, tokens=config.micro_batch_tokens)
+    return [_size(part, packed=packed) for part in parts]
+
+
+def _size(part: Sequence[EncodedExample], *, packed: bool) -> MicroBatch:
+    lengths = tuple(len(example.input_ids) for example in part)
+    supervised = sum(example.supervised_count for example in part)
+    if packed:
+        return MicroBatch(rows=1, length=sum(lengths), supervised=supervised, examples=lengths)
+    return MicroBatch(rows=len(part), length=max(lengths), supervised=supervised)
 
 
 def _loss_tokens(supervised: int, config: TrainingConfig) -> int:
@@ -177,7 +191,7 @@ def _loss_tokens(supervised: int, config: TrainingConfig) -> int:
 def _largest(sizes: Sequence[MicroBatch]) -> MicroBatch:
     """The micro-batch of most padded tokens, with the most supervised tokens of any."""
     most = max(sizes, key=lambda size: size.padded)
-    return MicroBatch(most.rows, most.length, max(size.supervised for size in sizes))
+    return replace(most, supervised=max(size.supervised for size in sizes))
 
 
 def _count(model_config: PreTrainedConfig, config: TrainingConfig) -> Parameters:
@@ -286,7 +300,7 @@ def _held_out_seconds(
         return 0.0
     every = config.held_out_every or tokens.steps
     measurements = -(-tokens.all_steps // every)
-    sizes = _sizes(held_out, config)
+    sizes = _sizes(held_out, config, packed=False)
     layers = speed.layer_per_token * sum(size.padded for size in sizes)
     loss = speed.loss_per_token * sum(size.supervised for size in sizes)
     return measurements * (layers + loss) / (_passes(config) + config.gradient_checkpointing)
@@ -308,7 +322,7 @@ def _suggest(
         if not cut:
             continue
         batches = epoch_batches(cut, batch_size=changed.batch_size, seed=changed.seed)
-        sizes = [size for batch in batches for size in _sizes(batch, changed)]
+        sizes = [size for batch in batches for size in _sizes(batch, changed, packed=_packs(changed, device))]
         total = _memory(model_config, changed, sizes, program=program, device=device).total
         tried.append(Suggestion(options, total, total <= available))
         if tried[-1].fits:

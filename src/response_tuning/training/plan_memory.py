@@ -48,6 +48,8 @@ class MicroBatch:
     rows: int
     length: int
     supervised: int
+    examples: tuple[int, ...] = ()
+    """The lengths of a packed row's examples; none where rows are padded."""
 
     @property
     def padded(self) -> int:

@@ -49,6 +49,8 @@ def _data_table(plan: Plan) -> Table:
 
 
 def _size(plan: Plan) -> str:
+    if plan.largest.examples:
+        return f"a packed row of {plan.largest.length:,} tokens"
     return f"{plan.largest.rows} x {plan.largest.length} tokens"
 
 
