@@ -106,13 +106,13 @@ def test_a_fully_tuned_run_is_an_ordinary_model_folder_and_is_loaded_with_its_co
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
     kept: list[dict[str, torch.Tensor]] = []
-    real_save = trainer._save
+    real_run_steps = trainer._run_steps
 
-    def save(folder: Path, model: Any, *others: Any) -> None:
+    def run_steps(model: Any, *others: Any) -> None:
+        real_run_steps(model, *others)
         kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        real_save(folder, model, *others)
 
-    monkeypatch.setattr(trainer, "_save", save)
+    monkeypatch.setattr(trainer, "_run_steps", run_steps)
     run = train(with_options(config, tuning="full", dtype=dtype, format="chatml"))
     assert {tensor.dtype for tensor in kept[0].values()} == {torch.float32}
     loaded, conversation = load_with_conversation(str(run.path), "auto", dtype="float32", device="cpu")
