@@ -25,6 +25,8 @@ __all__ = ["Answer", "Failure", "Question", "ask_all", "is_local", "open_model"]
 
 _FAILURES_IN_A_ROW = 20
 _REASON_CHARACTERS = 300
+_NO_LIMIT = 10_000
+"""For Inspect, which keeps a model's first limit for all later calls in a process; our workers are the limit."""
 _LONGEST_PAUSE_SECONDS = 30
 # The server understood who asks, or for what, and will not change its mind.
 _REFUSED_STATUS = (401, 403, 404)
@@ -80,7 +82,7 @@ def open_model(options: AskOptions) -> "Model":
         return get_model(
             options.model,
             base_url=options.base_url,
-            config=GenerateConfig(max_connections=options.concurrency),
+            config=GenerateConfig(max_connections=_NO_LIMIT),
             memoize=False,
         )
     # Each provider has its own way to say that a package, a key or a name is missing.
