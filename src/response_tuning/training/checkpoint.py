@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
 from response_tuning.progress import say
-from response_tuning.training.sharding import own_part, whole
+from response_tuning.training.sharding import gathered, own_part
 
 __all__ = ["Progress", "data_fingerprint", "remove_checkpoints", "restore_checkpoint", "save_checkpoint"]
 
@@ -74,10 +74,10 @@ def save_checkpoint(
         tensors["random.cuda"] = torch.cuda.get_rng_state()
         torch.cuda.synchronize()  # paged memory is read from the host
     for name, parameter in trained.items():
-        tensors[f"weight/{name}"] = _whole(parameter.detach(), keep=writes)
+        tensors[f"weight/{name}"] = gathered(parameter.detach(), keep=writes)
         for moment, value in optimizer.state[parameter].items():
             value = value if isinstance(value, Tensor) else torch.tensor(value)
-            tensors[f"{moment}/{name}"] = _whole(value, keep=writes)
+            tensors[f"{moment}/{name}"] = gathered(value, keep=writes)
     if not writes:
         return
     temporary = path.with_name(f".{path.name}.partial")
@@ -92,14 +92,6 @@ def save_checkpoint(
     temporary.replace(path)
     for old in _earlier(path)[keep - 1 :]:
         old.unlink(missing_ok=True)
-
-
-def _whole(tensor: Tensor, *, keep: bool) -> Tensor:
-    """A tensor as it is written; one that is gathered from several processes is kept in main memory, or not at all."""
-    full = whole(tensor)
-    if full is tensor:
-        return tensor
-    return full.cpu() if keep else full.new_empty(0)
 
 
 def remove_checkpoints(path: Path) -> None:

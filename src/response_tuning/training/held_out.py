@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from response_tuning.training.batching import collate, micro_batches
 from response_tuning.training.checkpoint import Progress
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import ResponseLoss
-from response_tuning.training.sharding import ShardedLoss, own_part, whole
+from response_tuning.training.sharding import ShardedLoss, gathered, own_part, passes
 
 __all__ = ["held_out_loss", "is_measured", "load_best", "note_measurement", "stops_early"]
 
@@ -46,7 +45,7 @@ def held_out_loss(
     total = 0.0
     model.eval()
     batches = (collate(part) for part in micro_batches(examples, tokens=tokens_at_once))
-    for batch, weight in sharded.passes(batches, training=False) if sharded else zip(batches, repeat(1.0)):
+    for batch, weight in passes(loss_of, batches, training=False):
         with mixed:
             total += float(loss_of(batch.to(device)).sum()) * weight
     model.train()
@@ -70,7 +69,7 @@ def note_measurement(progress: Progress, loss: float, best: Path | None, trained
     """
     if progress.best_loss is not None and loss >= progress.best_loss:
         return replace(progress, since_best=progress.since_best + 1)
-    weights = {name: whole(parameter.detach()) for name, parameter in trained.items()}
+    weights = {name: gathered(parameter.detach(), keep=best is not None) for name, parameter in trained.items()}
     if best is not None:
         _write_best(best, weights)
     return replace(progress, best_step=progress.steps, best_loss=loss, since_best=0)

@@ -148,12 +148,12 @@ def _tile_rows(hidden: Tensor, head_weight: Tensor, softcap: float | None) -> in
 def _product(left: Tensor, right: Tensor, room: Tensor | None = None) -> Tensor:
     """The matrix product in fp32, on a GPU without being rounded on the way; the processor's library does round it.
 
-    ``room`` is where the product may be written.
+    ``room`` is where it may be written, if it has to be converted.
     """
     if left.is_cuda and left.dtype != torch.float32 and torch.version.hip is None:
         return torch.mm(left, right, out_dtype=torch.float32)
     product = left @ right
-    return product.float() if room is None else room.copy_(product)
+    return product.float() if room is None or product.dtype == torch.float32 else room.copy_(product)
 
 
 class _FrozenHead(torch.autograd.Function):
@@ -200,9 +200,9 @@ def _losses_and_gradient(
     spread_logits = torch.zeros((tokens, 1), device=hidden.device)
     spread_gradient = torch.zeros((tokens if softcap else 1, width), device=hidden.device)
     # One place for the logits of every tile: on the CPU fresh memory would cost a twentieth of the time.
-    room = torch.empty((tokens, min(tile_rows, len(head_weight)) if hidden.device.type == "cpu" else 0))
+    room = torch.empty((tokens, min(tile_rows, len(head_weight)))) if hidden.device.type == "cpu" else None
     for tile in head_weight.split(tile_rows):
-        logits, slope = _capped(_product(hidden, tile.T, room[:, : len(tile)] if room.numel() else None), softcap)
+        logits, slope = _capped(_product(hidden, tile.T, None if room is None else room[:, : len(tile)]), softcap)
         if spread:
             spread_logits += logits.sum(dim=1, keepdim=True)
             if with_gradient:

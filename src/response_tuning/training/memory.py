@@ -13,6 +13,7 @@ import torch
 
 from response_tuning.errors import UserError
 from response_tuning.training.config import TrainingConfig
+from response_tuning.training.sharding import sharding_obstacle
 
 __all__ = ["as_options", "available_memory", "is_out_of_memory", "named_part", "next_settings", "program_memory"]
 
@@ -73,7 +74,7 @@ def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any
     if not config.gradient_checkpointing:
         changes.append({"gradient_checkpointing": True})
     several = max(config.gpus, config.processes, config.nodes) > 1
-    if several and config.sharding == "none" and config.tuning != "qlora" and config.optimizer != "paged":
+    if several and config.sharding == "none" and sharding_obstacle(config) is None:
         changes.append({"sharding": "zero3"})
     if config.tuning == "full":
         changes.append({"tuning": "lora"})

@@ -49,7 +49,15 @@ from response_tuning.training.batching import (
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.mixup import mixtures_of
 
-__all__ = ["attend_within_examples", "collate_packed", "lay_out", "obstacle", "pack", "settle_packing"]
+__all__ = [
+    "attend_within_examples",
+    "collate_packed",
+    "lay_out",
+    "obstacle",
+    "pack",
+    "restarting_positions",
+    "settle_packing",
+]
 
 _WITHIN_EXAMPLES = "within_examples"
 """The name that our attention has in transformers' registry."""
@@ -88,15 +96,19 @@ def pack(examples: Sequence[AnyPiece], *, tokens: int) -> list[list[AnyPiece]]:
 def collate_packed(examples: Sequence[EncodedExample]) -> Batch:
     """Lay examples out in one row, one behind the other."""
     lengths = torch.tensor([len(example.input_ids) for example in examples])
-    starts = lengths.cumsum(0) - lengths
     supervised = torch.tensor([example.supervised_count for example in examples])
     prompts = lengths - supervised
     input_ids = torch.tensor([token for example in examples for token in example.input_ids])
-    positions = torch.arange(len(input_ids)) - starts.repeat_interleave(lengths)
+    positions = restarting_positions(lengths.tolist())[0]
     # Never the last position of an example: it would predict the first token of the next one.
     predicting = ((positions >= (prompts - 1).repeat_interleave(lengths)) & ~_is_last(positions)).nonzero().squeeze(1)
     rows = torch.arange(len(examples)).repeat_interleave(supervised)
     return Batch(input_ids[None, :], predicting, input_ids[predicting + 1], rows, positions[None, :])
+
+
+def restarting_positions(lengths: Sequence[int]) -> Tensor:
+    """The positions [1, tokens] of a packed row of examples of such ``lengths``: from 0 in every one."""
+    return torch.cat([torch.arange(length) for length in lengths])[None, :]
 
 
 def _is_last(positions: Tensor) -> Tensor:
@@ -254,11 +266,9 @@ def obstacle(model: nn.Module, examples: Sequence[EncodedExample]) -> str | None
 def _hidden_states(decoder: nn.Module, examples: Sequence[Tensor]) -> Tensor:
     """Final hidden states [tokens, hidden] of the examples in one packed row."""
     device = next(decoder.parameters()).device
-    positions = torch.cat([torch.arange(len(example)) for example in examples]).to(device)
+    positions = restarting_positions([len(example) for example in examples]).to(device)
     input_ids = torch.cat(list(examples)).to(device)
-    hidden: Tensor = decoder(
-        input_ids=input_ids[None, :], position_ids=positions[None, :], use_cache=False
-    ).last_hidden_state
+    hidden: Tensor = decoder(input_ids=input_ids[None, :], position_ids=positions, use_cache=False).last_hidden_state
     return hidden[0]
 
 

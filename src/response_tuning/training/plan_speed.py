@@ -21,7 +21,7 @@ from response_tuning.models import decoder_and_head
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import default_tile_rows, linear_cross_entropy, trained_linear_cross_entropy
 from response_tuning.training.optimizer import make_optimizer
-from response_tuning.training.packing import attend_within_examples
+from response_tuning.training.packing import attend_within_examples, restarting_positions
 from response_tuning.training.plan_memory import MicroBatch
 from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
 
@@ -120,7 +120,7 @@ class _Timer:
     def _run_layer(self, size: MicroBatch) -> None:
         decoder, _ = decoder_and_head(self.layer)
         input_ids = torch.randint(_SMALL_VOCABULARY, (size.rows, size.length), device=self.device)
-        packed = {"position_ids": _positions(size).to(self.device)} if size.examples else {}
+        packed = {"position_ids": restarting_positions(size.examples).to(self.device)} if size.examples else {}
         with disable_input_dtype_casting(self.layer), _mixed(self.config, self.device):
             hidden = decoder(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
             hidden.backward(torch.ones_like(hidden))
@@ -138,11 +138,6 @@ class _Timer:
             # The embeddings get a gradient of the same size.
             embedded = nn.functional.embedding(targets, self.head)
             (losses.sum() + embedded.sum()).backward()
-
-
-def _positions(size: MicroBatch) -> Tensor:
-    """The positions [1, length] of a packed row's tokens, each in its own example."""
-    return torch.cat([torch.arange(length) for length in size.examples])[None, :]
 
 
 def _mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:

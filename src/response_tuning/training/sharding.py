@@ -33,11 +33,13 @@ __all__ = [
     "ShardedLoss",
     "clip_gradients",
     "decoder_layers",
+    "gathered",
     "own_part",
+    "passes",
     "require_shardable",
     "shard",
+    "sharding_obstacle",
     "shards",
-    "whole",
     "whole_state",
 ]
 
@@ -48,19 +50,25 @@ def require_shardable(config: TrainingConfig) -> None:
     Raises:
         UserError: it cannot.
     """
-    if config.sharding == "none":
-        return
+    obstacle = sharding_obstacle(config)
+    if config.sharding != "none" and obstacle is not None:
+        raise UserError(obstacle)
+
+
+def sharding_obstacle(config: TrainingConfig) -> str | None:
+    """Why what ``config`` trains cannot be spread over processes; None if it can."""
     if config.tuning == "qlora":
-        raise UserError(
+        return (
             f"--sharding {config.sharding} is not for --tuning qlora: parts of weights move to the GPU after loading, "
             "and the scales that bitsandbytes keeps apart from 4-bit weights stay behind. Leave --sharding out, which "
             "keeps all of the 4-bit weights in each process, or choose --tuning lora."
         )
     if config.optimizer == "paged":
-        raise UserError(
+        return (
             f"--optimizer paged cannot keep moments that --sharding {config.sharding} spreads over processes. "
             "Choose --optimizer adamw."
         )
+    return None
 
 
 def shards(config: TrainingConfig, accelerator: Accelerator) -> bool:
@@ -110,6 +118,15 @@ class ShardedLoss(nn.Module):
         """Let go of what a forward pass without a backward pass has left gathered."""
         for module in _sharded_modules(self):
             module.reshard()
+
+
+def passes(
+    loss_of: ResponseLoss | ShardedLoss, micro_batches: Iterable[Batch], *, training: bool
+) -> Iterator[tuple[Batch, float]]:
+    """``micro_batches``, each with its weight, and what else is to be computed to keep step with other processes."""
+    if isinstance(loss_of, ShardedLoss):
+        return loss_of.passes(micro_batches, training=training)
+    return zip(micro_batches, repeat(1.0))
 
 
 def _idle() -> Batch:
@@ -191,14 +208,24 @@ def _sharded_modules(loss: nn.Module) -> list[FSDPModule]:
 def clip_gradients(parameters: Sequence[nn.Parameter], longest: float) -> float:
     """Scale the gradients down to the norm ``longest``, in place; returns their norm before, over all processes."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = whole(nn.utils.get_total_norm(gradients))
+    norm = nn.utils.get_total_norm(gradients)
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
     nn.utils.clip_grads_with_norm_(parameters, longest, norm)
     return float(norm)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor of which each process has a part; every process has to ask. Others are given back as they are."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def gathered(tensor: Tensor, *, keep: bool) -> Tensor:
+    """All of a tensor of which each process has a part, in main memory; any other tensor as it is. All have to ask.
+
+    Args:
+        tensor: The part, or a tensor that every process has.
+        keep: Whether this process wants it; otherwise it only gives its part, and what it gets of it is empty.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor
+    whole = tensor.full_tensor()
+    return whole.cpu() if keep else whole.new_empty(0)
 
 
 def own_part(tensor: Tensor, like: Tensor) -> Tensor:
@@ -218,13 +245,12 @@ def whole_state(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
     """
     named = model.state_dict(keep_vars=True)
     adapted = any(not tensor.requires_grad for tensor in model.parameters())
-    gathered: dict[int, Tensor] = {}  # tied weights once
+    wholes: dict[int, Tensor] = {}  # tied weights once
     state: dict[str, Tensor] = {}
     for name, tensor in named.items():
         if adapted and not tensor.requires_grad:
             continue
-        if id(tensor) not in gathered:
-            full = whole(tensor.detach())
-            gathered[id(tensor)] = full.cpu() if keep else full.new_empty(0)
-        state[name] = gathered[id(tensor)]
+        if id(tensor) not in wholes:
+            wholes[id(tensor)] = gathered(tensor.detach(), keep=keep)
+        state[name] = wholes[id(tensor)]
     return state if keep else {}

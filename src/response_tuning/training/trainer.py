@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -62,7 +62,15 @@ from response_tuning.training.mixup import mixed_count, paired_batches
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.optimizer import learning_rate_factor, make_optimizer, set_learning_rate
 from response_tuning.training.packing import lay_out, settle_packing
-from response_tuning.training.sharding import ShardedLoss, clip_gradients, require_shardable, shard, shards, whole_state
+from response_tuning.training.sharding import (
+    ShardedLoss,
+    clip_gradients,
+    passes,
+    require_shardable,
+    shard,
+    shards,
+    whole_state,
+)
 from response_tuning.training.tuning import (
     add_adapter,
     load_base,
@@ -401,10 +409,7 @@ def _step(
     mixed = _mixed(config, accelerator)
     own = share(batch, process=accelerator.process_index, processes=accelerator.num_processes)
     micro_batches = lay_out(own, tokens=config.micro_batch_tokens, packed=config.packing == "on")
-    sharded = loss_of if isinstance(loss_of, ShardedLoss) else None
-    for laid_out, weight in (
-        sharded.passes(micro_batches, training=True) if sharded else zip(micro_batches, repeat(1.0))
-    ):
+    for laid_out, weight in passes(loss_of, micro_batches, training=True):
         rows = laid_out.to(accelerator.device)
         # Inputs of adapter layers need no cast to fp32: autocast multiplies in bf16, with fp32 master weights. The
         # backward pass stands within, since gradient checkpointing computes layers again there.
@@ -418,7 +423,7 @@ def _step(
             with named_part(f"the gradients {size}", config, longest=_longest(batch)):
                 accelerator.backward(loss)
         total += weight * torch.stack((ordinary, mixture)).detach()
-    if not sharded:  # otherwise they are added up as they are made
+    if not isinstance(loss_of, ShardedLoss):  # with that they are added up as they are made
         sum_gradients(accelerator, trained)
     norm = clip_gradients(trained, config.max_gradient_norm)
     loss_value, mixture_value = (sum_over_processes(accelerator, value) for value in total.tolist())
