@@ -82,19 +82,24 @@ def shards(config: TrainingConfig, accelerator: Accelerator) -> bool:
 
 
 class ShardedLoss(nn.Module):
-    """``ResponseLoss`` of a model that is spread over processes: each call gathers what it needs, in all of them."""
+    """``ResponseLoss`` of a model that is spread over processes: each call gathers what it needs, in all of them.
+
+    Where the model is set to be measured (``eval``), it is the plain loss, without label smoothing.
+    """
 
     def __init__(self, model: nn.Module, loss_of: ResponseLoss, accelerator: Accelerator) -> None:
         super().__init__()
         self.model = model
-        self._loss_of = loss_of
+        self._loss_to_train = loss_of
+        self._loss_to_measure = ResponseLoss(model)
         self._accelerator = accelerator
         self._gathers_once = False
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss [supervised tokens + mixtures] of each supervised token of ``batch``, and then of each mixture."""
         # A copy: a view would lose what gathers the weights again for the backward pass.
-        return torch.cat(self._loss_of.with_mixtures(batch))
+        loss_of = self._loss_to_train if self.model.training else self._loss_to_measure
+        return torch.cat(loss_of.with_mixtures(batch))
 
     def with_mixtures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The two apart, as from ``ResponseLoss``."""
