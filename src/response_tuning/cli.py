@@ -72,13 +72,13 @@ def _parse(arguments: list[str]) -> BaseModel:
     group = arguments[0] if arguments[:1] and arguments[0] in GROUPS else ""
     if group:
         arguments = arguments[1:]
-    choices = _choices(group)
+    choices, program = _choices(group), f"rt {group}".strip()
     if arguments and arguments[0] in choices:  # alone, so that a typo's hint is about this command's options
         chosen = choices[arguments[0]]
         default = _default(chosen, config_path, arguments)
         return tyro.cli(
             chosen,
-            prog=" ".join(("rt", group, arguments[0])).replace("  ", " "),
+            prog=f"{program} {arguments[0]}",
             args=arguments[1:],
             default=tyro.MISSING_NONPROP if default is None else default,
             config=_TYRO,
@@ -86,7 +86,7 @@ def _parse(arguments: list[str]) -> BaseModel:
     union = reduce(or_, (Annotated[config, tyro.conf.subcommand(name)] for name, config in choices.items()))
     parsed = tyro.cli(
         cast(Any, union),
-        prog=f"rt {group}".strip(),
+        prog=program,
         description=GROUPS[group].__doc__ if group else _DESCRIPTION,
         args=arguments,
         config=_TYRO,

@@ -31,7 +31,7 @@ from response_tuning.evaluation.core_data import harness_tasks_folder, write_loc
 from response_tuning.evaluation.results import results_folder, save_metrics, save_responses
 from response_tuning.evaluation.statistics import Estimate, estimate_mean
 from response_tuning.files import read_json, write_json, write_json_lines
-from response_tuning.inference.fingerprint import model_fingerprint
+from response_tuning.inference.fingerprint import is_of_same_model
 from response_tuning.models import LoadedModel, set_stop_tokens
 from response_tuning.progress import say
 from response_tuning.runs import load_with_conversation
@@ -135,8 +135,7 @@ def _saved(folder: Path, task: str, settings: dict[str, Any]) -> dict[str, Any] 
     if not path.exists():
         return None
     saved: dict[str, Any] = read_json(path)
-    made_by = saved.get("backend", {}).get("fingerprint")
-    is_same_model = made_by in (None, model_fingerprint(settings["model"]))
+    is_same_model = is_of_same_model(saved.get("backend", {}).get("fingerprint"), settings["model"])
     return saved if saved["settings"] == settings and is_same_model and "rows" in saved else None
 
 

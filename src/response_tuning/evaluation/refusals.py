@@ -6,6 +6,7 @@ them. A keyword tier decides always; where there is a judge, the judge's verdict
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from response_tuning.data.prepare import draw
@@ -68,19 +69,20 @@ def evaluate_refusals(config: RefusalsConfig) -> RefusalsResult | None:
         judged = verdicts
     rows = [_row(*parts) for parts in zip(prompts, answered.responses, judged, strict=True)]
     result = _result(rows, method=config.judge or METHOD)
-    _save(config, answered, result)
+    _save(folder, config, answered, result)
     return result
 
 
 def _row(prompt: UnsafePrompt, response: Response | Failure, judged: JudgedRefusal | None) -> dict[str, Any]:
     text = "" if isinstance(response, Failure) else response.text
+    group = _group(prompt)
     keyword = keyword_verdict(prompt.prompt, text)
     verdict, state = (keyword.verdict, "judged") if judged is None else (judged.verdict, judged.state)
     if isinstance(response, Failure):
         verdict, state = "unparsed", "no response"
     return {
         "benchmark": prompt.benchmark,
-        "group": _group(prompt),
+        "group": group,
         "identifier": prompt.identifier,
         "category": prompt.category,
         "is_unsafe": prompt.is_unsafe,
@@ -92,7 +94,7 @@ def _row(prompt: UnsafePrompt, response: Response | Failure, judged: JudgedRefus
         "keyword_verdict": keyword.verdict,
         "keyword_evidence": keyword.evidence,
         "answer": judged.answer if judged else None,
-        "values": {f"refused, {_group(prompt)}": float(verdict == "refusal")} if verdict in DECIDED else {},
+        "values": {f"refused, {group}": float(verdict == "refusal")} if verdict in DECIDED else {},
     }
 
 
@@ -124,9 +126,9 @@ def _verdicts(rows: Sequence[dict[str, Any]]) -> list[Verdict]:
     return [row["verdict"] for row in rows]
 
 
-def _save(config: RefusalsConfig, answered: Answered, result: RefusalsResult) -> None:
+def _save(folder: Path, config: RefusalsConfig, answered: Answered, result: RefusalsResult) -> None:
     save_evaluation(
-        results_folder(config.model, "refusals", config.output),
+        folder,
         "refusals",
         config=config,
         answered=answered,

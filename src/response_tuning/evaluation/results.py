@@ -18,7 +18,7 @@ from response_tuning.errors import UserError
 from response_tuning.evaluation.answering import Answered
 from response_tuning.evaluation.config import GenerationOptions
 from response_tuning.files import read_json, write_json, write_json_lines
-from response_tuning.inference.fingerprint import model_fingerprint
+from response_tuning.inference.fingerprint import is_of_same_model
 from response_tuning.runs import evaluation_folder
 from response_tuning.versions import versions
 
@@ -138,7 +138,7 @@ def read_metrics(folder: Path, *, settings: Mapping[str, Any]) -> dict[str, Any]
     if not path.exists():
         return None
     saved: dict[str, Any] = read_json(path)
-    is_same_model = saved.get("fingerprint") in (None, model_fingerprint(str(settings["model"])))
+    is_same_model = is_of_same_model(saved.get("fingerprint"), str(settings["model"]))
     return saved if saved["settings"] == settings and is_same_model else None
 
 

@@ -6,13 +6,13 @@ another model would answer without loading either.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from response_tuning.options import EMBEDDED, EMBEDDED_INSTRUCT
 
-__all__ = ["model_fingerprint"]
+__all__ = ["is_of_same_model", "model_fingerprint"]
 
 _MEBIBYTE = 1 << 20
 _PIECES = 64
@@ -45,6 +45,11 @@ def model_fingerprint(spec: str) -> str | None:
     return digest.hexdigest()[:16]
 
 
+def is_of_same_model(fingerprint: str | None, spec: str) -> bool:
+    """Whether what was kept with ``fingerprint`` is of the model that ``spec`` names now; None is believed."""
+    return fingerprint in (None, model_fingerprint(spec))
+
+
 def _files(path: Path) -> list[Path]:
     """What a model is loaded from: of a run, its adapter or its whole model; of another folder, the folder itself."""
     if path.is_file():
@@ -62,10 +67,16 @@ def _adapter_config(file: Path) -> bytes:
 
 
 def _sample(file: Path) -> bytes:
+    status = file.stat()
+    return _read_sample(file, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=256)
+def _read_sample(file: Path, _inode: int, _modified: int, size_bytes: int) -> bytes:
+    """An evaluation asks several times: a file that is what it was is read once."""
+    digest = hashlib.sha256(str(size_bytes).encode())
     with file.open("rb") as opened:
-        size = os.fstat(opened.fileno()).st_size
-        digest = hashlib.sha256(str(size).encode())
-        for start in _starts(size):
+        for start in _starts(size_bytes):
             opened.seek(start)
             digest.update(opened.read(_MEBIBYTE))
     return digest.digest()
