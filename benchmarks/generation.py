@@ -50,9 +50,9 @@ def main() -> None:
         return [answered[index] for index in range(len(prompts))], time.perf_counter() - started
 
     respond(config.batch_sizes[-1])
-    alone, alone_seconds = respond(config.batch_sizes[0])
-    for batch_size in config.batch_sizes:
-        responses, seconds = (alone, alone_seconds) if batch_size == config.batch_sizes[0] else respond(batch_size)
+    measured = {batch_size: respond(batch_size) for batch_size in config.batch_sizes}
+    alone, alone_seconds = measured[config.batch_sizes[0]]
+    for batch_size, (responses, seconds) in measured.items():
         same = sum(one == other for one, other in zip(responses, alone, strict=True))
         print(
             f"{batch_size:>4} at once: {seconds:6.1f} s, {alone_seconds / seconds:4.1f} times as fast, "

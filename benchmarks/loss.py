@@ -31,13 +31,14 @@ from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy
 from torch.nn.functional import linear_cross_entropy as torch_linear_cross_entropy
 
-from measuring import extra_memory, matrix_product_peak, median_seconds, published_examples, run_in_own_process
+from measuring import PEAK_SECONDS, extra_memory, median_seconds, published_examples, run_in_own_process
 from response_tuning.conversation import Conversation, default_format, encode_examples
 from response_tuning.files import write_json
 from response_tuning.models import decoder_and_head, load_model
 from response_tuning.options import STARTER, LossKernel
 from response_tuning.training.batching import collate
 from response_tuning.training.loss import linear_cross_entropy, trained_linear_cross_entropy
+from response_tuning.training.timing import matrix_product_peak
 
 _WARM_UP_TOKENS = 8
 _SECONDS = 10
@@ -191,7 +192,7 @@ def _model_inputs(config: BenchmarkConfig) -> dict[str, Tensor]:
 def _measure(config: BenchmarkConfig) -> dict[str, Any]:
     device = _device()
     if config.setting == _PEAK:
-        return {"flops": matrix_product_peak(device)}
+        return {"flops": matrix_product_peak(device, torch.bfloat16, seconds=PEAK_SECONDS)}
     assert config.setting is not None
     assert config.inputs is not None
     (tokens,) = config.tokens

@@ -1,10 +1,9 @@
-"""What the benchmarks share: rows, a process for each setting, the rate of products, a function's peak memory."""
+"""What the benchmarks share: rows, a process for each setting, a function's peak memory."""
 
 import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from pydantic import BaseModel
 from response_tuning.data.example import Example, Row
 from response_tuning.data.fields import Fields
 from response_tuning.data.sources import SourceOptions, load_examples, read_rows
+from response_tuning.training.timing import seconds_of
 
-__all__ = ["extra_memory", "matrix_product_peak", "median_seconds", "published_examples", "run_in_own_process"]
+__all__ = ["PEAK_SECONDS", "extra_memory", "median_seconds", "published_examples", "run_in_own_process"]
 
-_CPU_SHAPES = ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096))
-_CUDA_SHAPES = ((8192, 8192, 8192), (8192, 4096, 16384))
-_PRODUCTS = 20
+PEAK_SECONDS = 3.0
+"""How long the rate of matrix products is measured."""
+
 _OTHER_FIELDS = (Fields("output", "instruction", "input"), Fields("response", "instruction", "context"))
 """As Alpaca and Dolly were published."""
 
@@ -54,22 +54,11 @@ def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: 
     return result
 
 
-def matrix_product_peak(device: torch.device) -> float:
-    """The best rate of bf16 matrix products over several shapes, in operations per second."""
-    best = 0.0
-    for rows, inner, columns in _CPU_SHAPES if device.type == "cpu" else _CUDA_SHAPES:
-        left = torch.randn((rows, inner), device=device).bfloat16()
-        right = torch.randn((inner, columns), device=device).bfloat16()
-        for _ in range(_PRODUCTS):
-            best = max(best, 2 * rows * inner * columns / _seconds(lambda: left @ right, device))  # noqa: B023
-    return best
-
-
 def median_seconds(work: Callable[[], object], device: torch.device, *, repeats: int, at_most: float) -> float:
     """The median time of ``work``, in seconds; no repeat begins after ``at_most`` seconds."""
     taken: list[float] = []
     while len(taken) < repeats and sum(taken) < at_most:
-        taken.append(_seconds(work, device))
+        taken.append(seconds_of(work, device))
     return statistics.median(taken)
 
 
@@ -92,17 +81,3 @@ def extra_memory(work: Callable[[], object], device: torch.device) -> int:
 def _resident_bytes(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    started = time.perf_counter()
-    work()
-    _wait(device)
-    return time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    """Kernels of a GPU run on after the call that starts them."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

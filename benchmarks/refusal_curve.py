@@ -8,7 +8,6 @@ prompts of four benchmarks, decides by keywords, prints a table and draws it. Wh
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -17,9 +16,9 @@ from rich.table import Table
 from response_tuning.data.config import MixRefusalsConfig
 from response_tuning.data.refusals import mix_refusals
 from response_tuning.evaluation.config import RefusalsConfig
-from response_tuning.evaluation.refusal_metrics import refusal_rates
 from response_tuning.evaluation.refusals import evaluate_refusals
 from response_tuning.evaluation.statistics import Estimate
+from response_tuning.files import read_json
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.trainer import train
 
@@ -75,15 +74,8 @@ def make(arguments: argparse.Namespace) -> None:
 
 def rates(run: Path) -> dict[str, Estimate]:
     """The share of refusals by benchmark; XSTest's unsafe and safe prompts apart."""
-    lines = (run / "evaluations" / "refusals" / "responses.jsonl").read_text(encoding="utf-8").splitlines()
-    verdicts: dict[str, list[str]] = {}
-    for row in map(json.loads, lines):
-        name = row["benchmark"]
-        if name == "xstest":
-            name = "xstest, unsafe" if row["is_unsafe"] else "xstest, safe"
-        verdicts.setdefault(name, []).append(row["verdict"])
-    estimates = {name: refusal_rates(of_set).refusal for name, of_set in verdicts.items()}  # type: ignore[arg-type]
-    return {name: estimate for name, estimate in estimates.items() if estimate is not None}
+    saved = read_json(run / "evaluations" / "refusals" / "metrics.json")["metrics"]["rates"]
+    return {name: Estimate(**rates["refusal"]) for name, rates in saved.items() if rates["refusal"]}
 
 
 def as_table(curves: dict[int, dict[str, Estimate]]) -> Table:

@@ -25,13 +25,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
-from measuring import matrix_product_peak, published_examples, run_in_own_process
+from measuring import PEAK_SECONDS, published_examples, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.example import Example, write_examples
 from response_tuning.files import write_json
-from response_tuning.models import decoder_and_head, load_model, resolve_model
+from response_tuning.models import decoder_and_head, load_model, load_tokenizer, resolve_model
 from response_tuning.options import STARTER, Method
 from response_tuning.training.config import TrainingConfig
+from response_tuning.training.timing import matrix_product_peak
 from response_tuning.training.trainer import train
 
 
@@ -98,7 +99,7 @@ def main() -> int:
 
 
 def _measure_peak(_config: BenchmarkConfig) -> dict[str, Any]:
-    return {"flops": matrix_product_peak(torch.device("cpu"))}
+    return {"flops": matrix_product_peak(torch.device("cpu"), torch.bfloat16, seconds=PEAK_SECONDS)}
 
 
 def _measure_padded(config: BenchmarkConfig) -> dict[str, Any]:
@@ -212,8 +213,7 @@ def _examples(config: BenchmarkConfig) -> list[Example]:
 
 
 def _encode(config: BenchmarkConfig) -> tuple[list[EncodedExample], Conversation]:
-    loaded = load_model(config.model)
-    conversation = Conversation(loaded.tokenizer, default_format(config.model))
+    conversation = Conversation(load_tokenizer(config.model), default_format(config.model))
     examples = _examples(config)
     return encode_examples(examples, conversation, config.method, max_length=2048, overlong="error")[0], conversation
 

@@ -23,11 +23,11 @@ from response_tuning.training.loss import default_tile_rows, linear_cross_entrop
 from response_tuning.training.optimizer import make_optimizer
 from response_tuning.training.packing import attend_within_examples, restarting_positions
 from response_tuning.training.plan_memory import MicroBatch
+from response_tuning.training.timing import matrix_product_peak, seconds_of
 from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
 
 __all__ = ["Speed", "measure_speed"]
 
-_PEAK_SHAPES = ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096))
 _SMALL_VOCABULARY = 256
 _HEAD_TILES = 4
 _PEAK_SHARE, _OPTIMIZER_SHARE = 0.15, 0.1
@@ -69,7 +69,7 @@ def measure_speed(
         seconds: About how long to measure. One micro-batch is timed in any case.
     """
     started = time.perf_counter()
-    peak = _peak_flops(config, device, seconds=_PEAK_SHARE * seconds)
+    peak = matrix_product_peak(device, getattr(torch, config.dtype), seconds=_PEAK_SHARE * seconds)
     layer = _one_layer(model_config, config).to(device)
     if any(size.examples for size in micro_batches):
         attend_within_examples(layer, device)
@@ -113,8 +113,8 @@ class _Timer:
 
     def time(self, size: MicroBatch) -> _Timed:
         """Time one micro-batch in all layers, and its loss over the whole vocabulary."""
-        first, again = (_seconds(lambda: self._run_layer(size), self.device) for _ in range(2))
-        loss = _seconds(lambda: self._run_loss(size), self.device)
+        first, again = (seconds_of(lambda: self._run_layer(size), self.device) for _ in range(2))
+        loss = seconds_of(lambda: self._run_loss(size), self.device)
         return _Timed(size, first + (self.layer_count - 1) * again, loss * self.vocabulary / len(self.head))
 
     def _run_layer(self, size: MicroBatch) -> None:
@@ -204,38 +204,9 @@ def _step_seconds(layer: nn.Module, config: TrainingConfig, device: torch.device
     return _median_seconds(step, device, seconds=seconds)
 
 
-def _peak_flops(config: TrainingConfig, device: torch.device, *, seconds: float) -> float:
-    """The best rate of matrix products over several shapes, two operations for each multiplication and addition."""
-    best = 0.0
-    dtype = getattr(torch, config.dtype)
-    for rows, inner, columns in _PEAK_SHAPES:
-        left = torch.randn((rows, inner), device=device).to(dtype)
-        right = torch.randn((inner, columns), device=device).to(dtype)
-        ended = time.perf_counter() + seconds / len(_PEAK_SHAPES)
-        while time.perf_counter() < ended:
-            best = max(best, 2 * rows * inner * columns / _seconds(lambda: left @ right, device))  # noqa: B023
-    return best
-
-
 def _median_seconds(work: Callable[[], object], device: torch.device, *, seconds: float) -> float:
     ended = time.perf_counter() + seconds
-    taken = [_seconds(work, device)]
+    taken = [seconds_of(work, device)]
     while time.perf_counter() < ended:
-        taken.append(_seconds(work, device))
+        taken.append(seconds_of(work, device))
     return statistics.median(taken)
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    started = time.perf_counter()
-    work()
-    _wait(device)
-    return time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    """Kernels of a GPU run on after the call that starts them."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
