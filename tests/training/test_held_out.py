@@ -43,12 +43,9 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
 
 @pytest.fixture
 def worsening(config: TrainingConfig) -> TrainingConfig:
-    """A training whose held-out loss falls at first, and then rises: steps far too long for the tiny model.
-
-    It does so with one way of dropout and not with every other, and packed rows draw it otherwise than padded ones.
-    """
-    steps = {"learning_rate": 0.3, "schedule": "linear", "warmup_share": 0.9, "epochs": 6, "held_out_every": 2}
-    return config.model_copy(update={**steps, "packing": "off"})
+    """A training whose held-out loss falls at first, and then rises: steps far too long for the tiny model."""
+    steps = {"learning_rate": 1.0, "schedule": "linear", "warmup_share": 0.9, "epochs": 6, "held_out_every": 2}
+    return config.model_copy(update={**steps, "packing": "off", "lora_dropout": 0.0})
 
 
 def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
@@ -131,7 +128,7 @@ def test_the_weights_of_the_lowest_loss_are_saved(worsening: TrainingConfig, exa
     run = train(worsening)
     losses = measured(run)
     best = min(losses.values())
-    assert losses[max(losses)] > best + 0.01
+    assert losses[max(losses)] > best + 0.002
     assert loss_of_saved(run, worsening, examples) == pytest.approx(best, rel=1e-4)
     assert not run.best_weights.exists()
 

@@ -9,6 +9,7 @@ from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
 from response_tuning.models import LoadedModel, load_model
 from response_tuning.training.config import TrainingConfig
+from response_tuning.training.fused_layers import fuse_layers
 
 __all__ = ["add_adapter", "load_base", "recompute_activations", "require_known_tokens", "train_all_weights"]
 
@@ -80,4 +81,5 @@ def add_adapter(model: nn.Module, config: TrainingConfig) -> PeftModel:
     )
     adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)
     assert isinstance(adapted, PeftModel)
+    fuse_layers(adapted)
     return adapted

@@ -1,0 +1,186 @@
+"""Layers of a frozen model whose gradient is written by hand: fewer passes over memory, and less of it kept.
+
+Beside its matrix products a training step waits for memory. Two kinds of layers go over it more often than they need:
+
+- A linear layer with an adapter: PEFT's output is ``base(x) + B(A(x)) * scaling``; all of its operations but one make
+  a tensor as large as the output. Here the second product is added to the first one's result where it stands, and the
+  scaling is done on the few numbers between ``A`` and ``B``.
+- A root-mean-square norm (Zhang & Sennrich 2019, arXiv 1910.07467): as models write it, several copies of its input in
+  fp32 are kept for the backward pass. Here the input itself is kept, and the rest computed again.
+
+What comes out of them is the same up to rounding. Layers that do anything else are left as they are.
+"""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear as AdaptedLinear
+from torch import Tensor, nn
+
+__all__ = ["fuse_layers"]
+
+_CLOSE = 1e-4
+
+
+def fuse_layers(model: nn.Module) -> None:
+    """Compute the layers of ``model`` with an adapter, and its frozen norms, by the functions below, where they fit."""
+    offsets: dict[type[nn.Module], float | None] = {}
+    for module in model.modules():
+        if isinstance(module, AdaptedLinear):
+            if _is_plain(module):
+                _replace_forward(module, partial(_adapted_linear, module, module.forward))
+        elif _may_be_norm(module):
+            kind = type(module)
+            if kind not in offsets:
+                offsets[kind] = _scale_offset(module)
+            offset = offsets[kind]
+            if offset is not None:
+                _replace_forward(module, partial(_frozen_norm, module, module.forward, offset))
+
+
+def _replace_forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
+    """Of this module alone: its class belongs to other models too."""
+    vars(module)["forward"] = forward
+
+
+def _is_plain(module: AdaptedLinear) -> bool:
+    """Whether ``module`` adds one adapter to one frozen matrix, without dropout."""
+    names = module.active_adapters
+    return (
+        type(module.base_layer) is nn.Linear
+        and not module.base_layer.weight.requires_grad
+        and len(names) == 1
+        and not module.lora_variant
+        and isinstance(module.lora_dropout[names[0]], nn.Identity)
+        and module.lora_B[names[0]].bias is None
+    )
+
+
+def _adapted_linear(module: AdaptedLinear, forward: Callable[..., Tensor], hidden: Tensor) -> Tensor:
+    if module.disable_adapters or module.merged:
+        return forward(hidden)
+    name = module.active_adapters[0]
+    base = module.base_layer
+    assert isinstance(base, nn.Linear)
+    output: Tensor = _AdaptedLinear.apply(  # type: ignore[no-untyped-call]
+        hidden.to(base.weight.dtype),
+        base.weight,
+        base.bias,
+        module.lora_A[name].weight,
+        module.lora_B[name].weight,
+        module.scaling[name],
+    )
+    return output
+
+
+class _AdaptedLinear(torch.autograd.Function):
+    """``x W' + b + scaling x A' B'`` and its gradients for x, A and B."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, first: Tensor, second: Tensor, scaling: float
+    ) -> Tensor:
+        rows = hidden.flatten(0, -2)
+        with torch.autocast(hidden.device.type, enabled=False):  # everything has one type already
+            first, second = first.to(hidden.dtype), second.to(hidden.dtype)
+            reduced = (rows @ first.T).mul_(scaling)
+            output = nn.functional.linear(rows, weight, bias).addmm_(reduced, second.T)
+        ctx.save_for_backward(rows, weight, first, second, reduced)
+        ctx.scaling = scaling
+        return output.view(*hidden.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, first, second, reduced = ctx.saved_tensors
+        gradient = output_gradients[0].flatten(0, -2)
+        hidden_gradient = None
+        with torch.autocast(rows.device.type, enabled=False):
+            reduced_gradient = (gradient @ second).mul_(ctx.scaling)
+            first_gradient, second_gradient = reduced_gradient.T @ rows, gradient.T @ reduced
+            if ctx.needs_input_grad[0]:
+                hidden_gradient = (gradient @ weight).addmm_(reduced_gradient, first)
+                hidden_gradient = hidden_gradient.view(*output_gradients[0].shape[:-1], -1)
+        return hidden_gradient, None, None, first_gradient.float(), second_gradient.float(), None
+
+
+def _may_be_norm(module: nn.Module) -> bool:
+    """Whether all that ``module`` has is one frozen vector, and a small number to add to a mean square."""
+    parameters = dict(module.named_parameters())
+    weight = parameters.get("weight")
+    return (
+        len(parameters) == 1
+        and weight is not None
+        and weight.ndim == 1
+        and not weight.requires_grad
+        and bool(_epsilon(module))
+    )
+
+
+def _epsilon(module: nn.Module) -> float | None:
+    epsilon = getattr(module, "eps", None) or getattr(module, "variance_epsilon", None)
+    return epsilon if isinstance(epsilon, float) else None
+
+
+def _scale_offset(module: nn.Module) -> float | None:
+    """What a norm adds to its weights before it scales by them: 0, or 1 (Gemma); None if it is no such norm.
+
+    It is tried out on a copy with weights of its own, in fp32: values have to be the same, and gradients.
+    """
+    tried = copy.deepcopy(module).to_empty(device="cpu").float()
+    weight = tried.get_parameter("weight").data.uniform_(0.5, 1.5)
+    hidden = torch.randn((4, len(weight)), device="cpu", requires_grad=True)
+    aim = torch.randn((4, len(weight)), device="cpu")
+    with torch.enable_grad():
+        (expected,) = torch.autograd.grad((tried(hidden) * aim).sum(), hidden)
+    for offset in (0.0, 1.0):
+        scaled = hidden.detach() * (hidden.detach().square().mean(-1, keepdim=True) + (_epsilon(module) or 0)).rsqrt()
+        gradient = _norm_gradient(aim, hidden.detach(), weight + offset, _epsilon(module) or 0)
+        if torch.allclose(gradient, expected, rtol=_CLOSE, atol=_CLOSE) and torch.allclose(
+            tried(hidden), scaled * (weight + offset), rtol=_CLOSE, atol=_CLOSE
+        ):
+            return offset
+    return None
+
+
+def _frozen_norm(module: nn.Module, forward: Callable[[Tensor], Tensor], offset: float, hidden: Tensor) -> Tensor:
+    output: Tensor = _FrozenNorm.apply(  # type: ignore[no-untyped-call]
+        hidden, module.weight, offset, _epsilon(module), forward
+    )
+    return output
+
+
+class _FrozenNorm(torch.autograd.Function):
+    """A norm by the model's own code, of which its input is kept and nothing else."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        offset: float,
+        epsilon: float,
+        compute: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        ctx.save_for_backward(hidden, weight)
+        ctx.offset, ctx.epsilon = offset, epsilon
+        return compute(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight = ctx.saved_tensors
+        gradient = _norm_gradient(output_gradients[0], hidden, weight.float() + ctx.offset, ctx.epsilon)
+        return gradient.to(hidden.dtype), None, None, None, None
+
+
+def _norm_gradient(gradient: Tensor, hidden: Tensor, scale: Tensor, epsilon: float) -> Tensor:
+    """The gradient [..., width] in fp32 for what went into ``x / sqrt(mean(x^2) + epsilon) * scale``."""
+    width = hidden.shape[-1]
+    normed = hidden.to(torch.float32, copy=True)
+    factor = torch.linalg.vector_norm(normed, dim=-1, keepdim=True).square_().div_(width).add_(epsilon).rsqrt_()
+    normed.mul_(factor)
+    scaled = gradient * scale
+    shared = (scaled * normed).sum(dim=-1, keepdim=True)
+    return scaled.addcmul_(normed, shared, value=-1 / width).mul_(factor)
