@@ -33,12 +33,12 @@ from response_tuning.configuration import read_values
 from response_tuning.conversation import EncodedExample
 from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
-from response_tuning.training import packing, trainer
+from response_tuning.training import packed_attention, packing, trainer
 from response_tuning.training.batching import Batch, collate
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import ResponseLoss
+from response_tuning.training.packed_attention import attend_within_examples
 from response_tuning.training.packing import (
-    attend_within_examples,
     collate_packed,
     lay_out,
     obstacle,
@@ -222,7 +222,7 @@ def test_plain_products_attend_as_sdpa_does(lengths: tuple[int, ...], monkeypatc
     assert attend_within_examples(model)
     row = collate_packed(random_examples(*lengths) * 2)
     products = gradients_of(model, row)
-    monkeypatch.setattr(packing, "_SHORT_TOKENS", 0)
+    monkeypatch.setattr(packed_attention, "_SHORT_TOKENS", 0)
     for by_products, by_sdpa in zip(products, gradients_of(model, row), strict=True):
         torch.testing.assert_close(by_products, by_sdpa, rtol=1e-3, atol=1e-4)
 

@@ -26,12 +26,9 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from inspect import signature
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
-from torch.nn.utils.rnn import pad_sequence
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
@@ -48,9 +45,9 @@ from response_tuning.training.batching import (
 )
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.mixup import mixtures_of
+from response_tuning.training.packed_attention import attend_within_examples
 
 __all__ = [
-    "attend_within_examples",
     "collate_packed",
     "lay_out",
     "obstacle",
@@ -59,10 +56,6 @@ __all__ = [
     "settle_packing",
 ]
 
-_WITHIN_EXAMPLES = "within_examples"
-"""The name that our attention has in transformers' registry."""
-_SHORT_TOKENS = 512
-"""Up to this length attention by plain products is tried out and faster on a CPU (docs/log.md)."""
 _PROBE_EXAMPLES = 3
 _PROBE_TOKENS = 24
 """How much of how many examples ``obstacle`` looks at."""
@@ -121,121 +114,6 @@ def lay_out(examples: Sequence[Piece], *, tokens: int, packed: bool) -> Iterator
     for part in pack(examples, tokens=tokens) if packed else micro_batches(examples, tokens=tokens):
         batch = collate_packed(members(part)) if packed else collate(members(part))
         yield replace(batch, mixtures=mixtures_of(part))
-
-
-def attend_within_examples(model: nn.Module, device: torch.device | None = None) -> bool:
-    """Let a model that uses SDPA on the CPU attend to one example of a packed row after the other.
-
-    With a mask over the whole row it would multiply every example with every other and throw that away: time that
-    grows with the square of the row's length. Its padded batches are computed as before. On other devices many small
-    products would cost more than they save, so there, and with eager attention, the mask stays.
-
-    Args:
-        model: The model.
-        device: Where it will compute; None for where it is.
-
-    Returns:
-        Whether attention is now computed within examples; FlashAttention and FlexAttention do so by themselves.
-    """
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    decoder, _ = decoder_and_head(model)
-    kind = str(getattr(decoder.config, "_attn_implementation", None))
-    if kind == "sdpa" and (device or next(decoder.parameters()).device).type == "cpu":
-        AttentionInterface.register(_WITHIN_EXAMPLES, _attention_within_examples)
-        AttentionMaskInterface.register(_WITHIN_EXAMPLES, sdpa_mask)
-        decoder.set_attn_implementation(_WITHIN_EXAMPLES)  # type: ignore[operator]
-        return True
-    return kind == _WITHIN_EXAMPLES or "flash" in kind or "flex" in kind
-
-
-def _attention_within_examples(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-) -> tuple[Tensor, None]:
-    """Attention of [1, heads, length, width] within each example; the mask's other parts are known to be empty.
-
-    Where this is no packed row (a padded batch, a step of generation), or the model does not pass positions on, the
-    mask is left to do its work.
-    """
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    positions = options.get("position_ids")
-    row = (1, query.shape[2])
-    if attention_mask is None or positions is None or not (positions.shape == row == (len(query), key.shape[2])):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    ends = [*((positions[0, 1:] == 0).nonzero().squeeze(1) + 1).tolist(), query.shape[2]]
-    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    # Split and not sliced: the gradient of a split is one concatenation, that of each slice a whole row of zeros.
-    queries, keys, values = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
-    masks = [
-        attention_mask[:, :, end - length : end, end - length : end] for end, length in zip(ends, lengths, strict=True)
-    ]
-    scale = options.get("scaling") or query.shape[3] ** -0.5
-    attended: dict[int, Tensor] = {}
-    for group in _alike(lengths):
-        if lengths[group[0]] <= _SHORT_TOKENS and not options.get("dropout"):
-            few = ([parts[index] for index in group] for parts in (queries, keys, values, masks))
-            attended |= zip(group, _attention_of_few(*few, scale=scale), strict=True)
-            continue
-        for index in group:
-            attended[index], _ = sdpa_attention_forward(
-                module, queries[index], keys[index], values[index], masks[index], **options
-            )
-    return torch.cat([attended[index] for index in range(len(lengths))], dim=1), None
-
-
-def _alike(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices of examples that can share a batch, the longest first: none is shorter than 3/4 of its batch's first."""
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if groups and 4 * lengths[index] >= 3 * lengths[groups[-1][0]]:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
-
-
-def _attention_of_few(
-    queries: Sequence[Tensor],
-    keys: Sequence[Tensor],
-    values: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    *,
-    scale: float,
-) -> list[Tensor]:
-    """Attention by plain products, of several short examples at once.
-
-    SDPA's kernel for the CPU spends most of its time on such in its backward pass; with it a step's layers take a
-    fifth longer (docs/log.md).
-
-    Args:
-        queries: Of each example, [1, heads, length, width].
-        keys: The same with a divisor of as many heads.
-        values: The same as ``keys``.
-        masks: Of each example, what may be seen [1, 1, length, length].
-        scale: What products of queries and keys are multiplied by.
-
-    Returns:
-        Of each example, [1, length, heads, width].
-    """
-    lengths = [query.shape[2] for query in queries]
-    longest, width = max(lengths), queries[0].shape[3]
-    query, key, value = (
-        pad_sequence([example[0].transpose(0, 1) for example in examples], batch_first=True).transpose(1, 2)
-        for examples in (queries, keys, values)
-    )  # [examples, heads, longest, width]
-    heads, key_heads = query.shape[1], key.shape[1]
-    # All queries that share a key's head are rows of one product.
-    rows, columns = (len(lengths) * key_heads, heads // key_heads * longest, width), (-1, longest, width)
-    scores = (query * scale).reshape(rows) @ key.reshape(columns).transpose(1, 2)
-    hidden = torch.stack([pad(~mask[0, 0], (0, longest - len(mask[0, 0])) * 2, value=True) for mask in masks])
-    # The lowest number and not minus infinity: a row of padding sees nothing, and its softmax must stay a number.
-    lowest = torch.finfo(scores.dtype).min
-    shares = scores.view(len(lengths), heads, longest, longest).masked_fill(hidden[:, None], lowest).softmax(dim=-1)
-    mixed = shares.view(*rows[:2], longest) @ value.reshape(columns)
-    examples = mixed.view(len(lengths), heads, longest, width).transpose(1, 2).split(1)
-    return [example[:, :length] for example, length in zip(examples, lengths, strict=True)]
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ from response_tuning.models import decoder_and_head
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import default_tile_rows, linear_cross_entropy, trained_linear_cross_entropy
 from response_tuning.training.optimizer import make_optimizer
-from response_tuning.training.packing import attend_within_examples, restarting_positions
+from response_tuning.training.packed_attention import attend_within_examples
+from response_tuning.training.packing import restarting_positions
 from response_tuning.training.plan_memory import MicroBatch
 from response_tuning.training.timing import matrix_product_peak, seconds_of
 from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
