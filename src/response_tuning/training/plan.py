@@ -22,7 +22,7 @@ from response_tuning.training.plan_memory import MemoryPlan, MicroBatch, empty_m
 from response_tuning.training.plan_speed import Speed, measure_speed
 from response_tuning.training.trainer import resolve
 
-__all__ = ["Parameters", "Plan", "Suggestion", "TimePlan", "TokenPlan", "make_plan"]
+__all__ = ["Parameters", "Plan", "Suggestion", "TimePlan", "TokenPlan", "devices_at_work", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -267,8 +267,8 @@ def _time(
             device=device,
             seconds=seconds,
         )
-    layers = config.epochs * speed.layer_per_token * sum(size.padded for size in sizes)
-    loss = config.epochs * speed.loss_per_token * _loss_tokens(tokens.supervised, config)
+    layers = config.epochs * speed.layer_per_token * sum(size.padded for size in sizes) / devices_at_work(config)
+    loss = config.epochs * speed.loss_per_token * _loss_tokens(tokens.supervised, config) / devices_at_work(config)
     operations = (
         _passes(config)
         * 2
@@ -282,9 +282,14 @@ def _time(
         loss=loss,
         optimizer=speed.step * tokens.all_steps,
         held_out=_held_out_seconds(config, held_out, speed, tokens),
-        peak_share=config.epochs * operations / (layers + loss) / speed.peak_flops,
+        peak_share=config.epochs * operations / devices_at_work(config) / (layers + loss) / speed.peak_flops,
         speed=speed,
     )
+
+
+def devices_at_work(config: TrainingConfig) -> int:
+    """How many share the work. Processes on the CPU of one machine do not make it faster: each has fewer cores."""
+    return max(config.gpus, 1) * config.nodes
 
 
 def _passes(config: TrainingConfig) -> int:
@@ -303,7 +308,7 @@ def _held_out_seconds(
     sizes = _sizes(held_out, config, packed=False)
     layers = speed.layer_per_token * sum(size.padded for size in sizes)
     loss = speed.loss_per_token * sum(size.supervised for size in sizes)
-    return measurements * (layers + loss) / (_passes(config) + config.gradient_checkpointing)
+    return measurements * (layers + loss) / (_passes(config) + config.gradient_checkpointing) / devices_at_work(config)
 
 
 def _suggest(

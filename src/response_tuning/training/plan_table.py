@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from response_tuning.training.memory import as_options
-from response_tuning.training.plan import Plan, TimePlan
+from response_tuning.training.plan import Plan, TimePlan, devices_at_work
 
 __all__ = ["plan_table"]
 
@@ -97,7 +97,14 @@ def _source(plan: Plan, time: TimePlan) -> str:
         f"{time.speed.micro_batches} micro-batches of these data. Matrix products reach "
         f"{time.speed.peak_flops / 1e9:,.0f} GFLOP/s in {plan.config.dtype} here; the plan counts on "
         f"{time.peak_share:.0%} of that. Other work on this machine at the same time makes it slower."
-    )
+    ) + _shared(devices_at_work(plan.config), plan.device)
+
+
+def _shared(devices: int, device: str) -> str:
+    if devices == 1:
+        return ""
+    each = "GPU" if device == "cuda" else "machine"
+    return f" It is divided evenly by {devices}: every {each} is taken to be as fast, and what they send to be free."
 
 
 def _table(title: str) -> Table:
