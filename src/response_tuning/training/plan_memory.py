@@ -28,9 +28,9 @@ __all__ = ["MemoryPlan", "MicroBatch", "empty_model", "plan_memory", "unique_par
 
 _LIBRARIES_BYTES = 250_000_000
 """What code and buffers that are loaded by the first step add to a program on the processor (docs/log.md)."""
-_CACHE_BYTES_PER_SHAPE = 85_000_000
+_CACHE_BYTES_PER_SHAPE = 45_000_000
 """What oneDNN keeps of its bf16 products for each new shape of a micro-batch, and the gaps that this makes in the heap:
-fitted to 2, 4 and 10 shapes of the embedded model (docs/log.md)."""
+fitted to 4 and 14 shapes of the embedded model (docs/log.md)."""
 _CACHED_SHAPES = 16
 """About as many as have room among the 1,024 products that oneDNN keeps."""
 _HEAP_SLACK = 0.2
