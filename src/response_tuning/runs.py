@@ -25,7 +25,9 @@ __all__ = [
     "remove_leftovers",
 ]
 
-_NO_MATTER = frozenset({"output", "gpus", "processes", "nodes", "sharding", "keep_checkpoints", "keep_adapter_every"})
+_NO_MATTER = frozenset(
+    {"output", "gpus", "processes", "nodes", "sharding", "offload", "keep_checkpoints", "keep_adapter_every"}
+)
 """Options that do not change what a run is: it may go on in more processes, or fewer, sharded or not."""
 _HALF_WRITTEN = (
     *(".config.yaml.*", ".data.json.*", ".training.jsonl.*", ".confidence.jsonl.*"),

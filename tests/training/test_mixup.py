@@ -22,7 +22,7 @@ from response_tuning.training.distributed import share
 from response_tuning.training.loss import ResponseLoss
 from response_tuning.training.mixup import mixed_count, paired_batches
 from response_tuning.training.packing import lay_out
-from response_tuning.training.trainer import _step
+from response_tuning.training.trainer import _gradients
 
 VOCABULARY = 97
 SHAPE: dict[str, Any] = {
@@ -115,8 +115,8 @@ def gradients_of_a_step(pieces: list[Piece], tmp_path: Path, **options: Any) -> 
     values = {"output": tmp_path, "sftmix_from": "reference", "dtype": "float32", "max_gradient_norm": 1e9, **options}
     trained = list(model.parameters())
     config = TrainingConfig.model_validate(values)
-    *losses, _ = _step(model, pieces, ResponseLoss(model), trained, config, Accelerator(cpu=True))
-    return losses, [parameter.grad for parameter in trained if parameter.grad is not None]
+    losses = _gradients(model, pieces, ResponseLoss(model), config, Accelerator(cpu=True))
+    return list(losses), [parameter.grad for parameter in trained if parameter.grad is not None]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_matrices_decay_and_vectors_do_not(parameters: dict[str, nn.Parameter]) 
 def test_the_learning_rate_reaches_every_group(parameters: dict[str, nn.Parameter]) -> None:
     optimizer = make_optimizer(parameters.values(), TrainingConfig(output=Path("x")), CPU)
     assert len(optimizer.param_groups) == 2
-    set_learning_rate(optimizer, 0.25)
+    set_learning_rate(optimizer.param_groups, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
 
 

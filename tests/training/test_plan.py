@@ -164,6 +164,18 @@ def test_sharding_divides_what_is_kept_and_adds_what_is_gathered(config: Trainin
     assert by_layer.total < alone.total
 
 
+def test_deepspeeds_stages_divide_one_part_after_the_other(config: TrainingConfig) -> None:
+    config = changed(config, tuning="full", processes=4)
+    alone = memory(gemma(), config)
+    stages = [memory(gemma(), changed(config, sharding=f"deepspeed-zero{stage}")) for stage in (1, 2, 3)]
+    # Beside both moments, a copy of the weights that change.
+    assert [plan.optimizer for plan in stages] == [pytest.approx(3 / 4 * alone.optimizer / 2, abs=16)] * 3
+    assert [plan.gradients for plan in stages] == [alone.gradients, alone.gradients // 4, alone.gradients // 4]
+    assert [plan.weights for plan in stages] == [alone.weights, alone.weights, alone.weights // 4]
+    # On the processor there is no other memory to offload to.
+    assert memory(gemma(), changed(config, sharding="deepspeed-zero3", offload="weights")) == stages[2]
+
+
 def test_the_time_is_measured_and_its_share_of_the_peak_is_named(config: TrainingConfig) -> None:
     time = planned(config).time
     assert time is not None

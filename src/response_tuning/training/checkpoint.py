@@ -23,7 +23,8 @@ from torch.optim import Optimizer
 from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
 from response_tuning.progress import say
-from response_tuning.training.sharding import gathered, own_part
+from response_tuning.training.deepspeed_engine import Engine
+from response_tuning.training.sharding import gathered, own_part, put_back
 
 __all__ = ["Progress", "data_fingerprint", "remove_checkpoints", "restore_checkpoint", "save_checkpoint"]
 
@@ -57,7 +58,7 @@ def data_fingerprint(examples: Sequence[EncodedExample]) -> str:
 def save_checkpoint(
     path: Path,
     trained: dict[str, nn.Parameter],
-    optimizer: Optimizer,
+    optimizer: Optimizer | Engine,
     progress: Progress,
     *,
     fingerprint: str,
@@ -74,10 +75,9 @@ def save_checkpoint(
         tensors["random.cuda"] = torch.cuda.get_rng_state()
         torch.cuda.synchronize()  # paged memory is read from the host
     for name, parameter in trained.items():
-        tensors[f"weight/{name}"] = gathered(parameter.detach(), keep=writes)
-        for moment, value in optimizer.state[parameter].items():
-            value = value if isinstance(value, Tensor) else torch.tensor(value)
-            tensors[f"{moment}/{name}"] = gathered(value, keep=writes)
+        tensors[f"weight/{name}"] = gathered(parameter, keep=writes)
+        for moment, value in _moments(optimizer, parameter, keep=writes).items():
+            tensors[f"{moment}/{name}"] = value
     if not writes:
         return
     temporary = path.with_name(f".{path.name}.partial")
@@ -92,6 +92,16 @@ def save_checkpoint(
     temporary.replace(path)
     for old in _earlier(path)[keep - 1 :]:
         old.unlink(missing_ok=True)
+
+
+def _moments(optimizer: Optimizer | Engine, parameter: nn.Parameter, *, keep: bool) -> dict[str, Tensor]:
+    if isinstance(optimizer, Engine):
+        return optimizer.moments(parameter, keep=keep)
+    state = optimizer.state[parameter]
+    return {
+        moment: gathered(value if isinstance(value, Tensor) else torch.tensor(value), keep=keep)
+        for moment, value in state.items()
+    }
 
 
 def remove_checkpoints(path: Path) -> None:
@@ -121,7 +131,7 @@ def _earlier(path: Path) -> list[Path]:
 
 
 def restore_checkpoint(
-    path: Path, trained: dict[str, nn.Parameter], optimizer: Optimizer, *, fingerprint: str
+    path: Path, trained: dict[str, nn.Parameter], optimizer: Optimizer | Engine, *, fingerprint: str
 ) -> Progress:
     """Put back what ``save_checkpoint`` wrote, if there is anything; returns how far that training had come.
 
@@ -139,11 +149,18 @@ def restore_checkpoint(
             "Put the old data back, choose another --output, or delete the run folder."
         )
     for name, parameter in trained.items():
-        parameter.data.copy_(own_part(tensors[f"weight/{name}"], parameter))
+        put_back(parameter, tensors[f"weight/{name}"])
+    moments: dict[nn.Parameter, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         moment, _, name = key.partition("/")
         if name and moment != "weight":
-            optimizer.state[trained[name]][moment] = _restored(optimizer, trained[name], moment, tensor)
+            moments.setdefault(trained[name], {})[moment] = tensor
+    if isinstance(optimizer, Engine):
+        optimizer.restore(moments)
+    else:
+        for parameter, state in moments.items():
+            for moment, tensor in state.items():
+                optimizer.state[parameter][moment] = _restored(optimizer, parameter, moment, tensor)
     torch.set_rng_state(tensors["random"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -15,7 +15,7 @@ from response_tuning.training.batching import collate, micro_batches
 from response_tuning.training.checkpoint import Progress
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import ResponseLoss
-from response_tuning.training.sharding import ShardedLoss, gathered, own_part, passes
+from response_tuning.training.sharding import ShardedLoss, gathered, passes, put_back
 
 __all__ = ["held_out_loss", "is_measured", "load_best", "note_measurement", "stops_early"]
 
@@ -47,7 +47,7 @@ def held_out_loss(
     batches = (collate(part) for part in micro_batches(examples, tokens=tokens_at_once))
     for batch, weight in passes(loss_of, batches, training=False):
         with mixed:
-            total += float(loss_of(batch.to(device)).sum()) * weight
+            total += float(loss_of.with_mixtures(batch.to(device))[0].sum()) * weight
     model.train()
     return total / max(1, sum(example.supervised_count for example in examples))
 
@@ -69,7 +69,7 @@ def note_measurement(progress: Progress, loss: float, best: Path | None, trained
     """
     if progress.best_loss is not None and loss >= progress.best_loss:
         return replace(progress, since_best=progress.since_best + 1)
-    weights = {name: gathered(parameter.detach(), keep=best is not None) for name, parameter in trained.items()}
+    weights = {name: gathered(parameter, keep=best is not None) for name, parameter in trained.items()}
     if best is not None:
         _write_best(best, weights)
     return replace(progress, best_step=progress.steps, best_loss=loss, since_best=0)
@@ -95,4 +95,4 @@ def load_best(best: Path, trained: dict[str, nn.Parameter]) -> None:
             f"The best weights {best} cannot be read ({error}). Delete the run folder to repeat it."
         ) from None
     for name, parameter in trained.items():
-        parameter.data.copy_(own_part(tensors[name], parameter))
+        put_back(parameter, tensors[name])

@@ -74,15 +74,17 @@ def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any
     if not config.gradient_checkpointing:
         changes.append({"gradient_checkpointing": True})
     several = max(config.gpus, config.processes, config.nodes) > 1
-    if several and config.sharding == "none" and sharding_obstacle(config) is None:
+    sharded = config.model_copy(update={"sharding": "zero3"})
+    if several and config.sharding == "none" and sharding_obstacle(sharded) is None:
         changes.append({"sharding": "zero3"})
     if config.tuning == "full":
         changes.append({"tuning": "lora"})
     if config.dtype == "float32":
         changes.append({"dtype": "bfloat16"})
     if config.tuning != "qlora":
-        spread = config.sharding != "none" or {"sharding": "zero3"} in changes
-        changes.append({"tuning": "qlora"} | ({"sharding": "none"} if spread else {}))
+        spread = config.spreads_weights or {"sharding": "zero3"} in changes
+        kept = {"sharding": "none", **({"offload": "none"} if config.offload != "none" else {})}
+        changes.append({"tuning": "qlora"} | (kept if spread else {}))
     length = 1 << ((longest - 1).bit_length() - 1)
     if length >= 128:
         changes.append({"max_length": length, "overlong": "truncate", "micro_batch_tokens": length})

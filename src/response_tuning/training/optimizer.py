@@ -48,9 +48,9 @@ def _paged(groups: list[dict[str, Any]], learning_rate: float) -> Optimizer:
     return cast(Optimizer, paged(groups, lr=learning_rate, weight_decay=0.0))
 
 
-def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+def set_learning_rate(param_groups: Iterable[dict[str, Any]], learning_rate: float) -> None:
     """Give every group of parameters this learning rate."""
-    for group in optimizer.param_groups:
+    for group in param_groups:
         group["lr"] = learning_rate
 
 

@@ -111,23 +111,29 @@ def plan_memory(
     """
     parameters = list(unique_parameters(model))
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    parts = _parts(config)
+    weight_parts, gradient_parts, moment_parts = _parts(config)
     full = config.tuning == "full"
-    gradients = sum(parameter.numel() * 4 for parameter in trained) // parts
+    whole_gradients = sum(parameter.numel() * 4 for parameter in trained)
+    gradients = whole_gradients // gradient_parts
+    # DeepSpeed keeps a copy of the weights that a process changes beside its moments.
+    copies = 3 if config.deepspeed_stage and moment_parts > 1 else 2
+    optimizer = 0 if config.offload != "none" and not on_cpu else copies * (whole_gradients // moment_parts)
     head = decoder_and_head(model)[1].weight
-    weights = _weight_bytes(model, config) // parts
-    gathered = _gathered_bytes(model, config) if parts > 1 else 0
+    weights = 0 if config.offload == "weights" and not on_cpu else _weight_bytes(model, config) // weight_parts
+    gathered = _gathered_bytes(model, config) if weight_parts > 1 else 0
     loss = _loss_bytes(head, largest, config, on_cpu=on_cpu)
     # Norms and moments of a step are made when the activations are gone: one parameter at a time on the processor.
-    workspace = 2 * (max(parameter.numel() * 4 for parameter in trained) // parts if on_cpu else gradients)
+    workspace = 2 * (max(parameter.numel() * 4 for parameter in trained) // moment_parts if on_cpu else gradients)
     activations = max(_activation_bytes(model, config, largest, on_cpu=on_cpu), workspace - loss)
     return MemoryPlan(
         program=program + _LIBRARIES_BYTES if on_cpu else 0,
         caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES) if on_cpu and config.dtype == "bfloat16" else 0,
         weights=weights,
-        adapter=0 if full else sum(parameter.numel() * parameter.element_size() for parameter in trained) // parts,
+        adapter=0
+        if full
+        else sum(parameter.numel() * parameter.element_size() for parameter in trained) // weight_parts,
         gradients=gradients,
-        optimizer=2 * gradients,
+        optimizer=optimizer,
         activations=activations,
         gathered=gathered,
         loss=loss,
@@ -153,18 +159,21 @@ def _weight_bytes(model: nn.Module, config: TrainingConfig) -> int:
     return whole - int(sum(weight.numel() * (weight.element_size() - _NF4_BYTES) for weight in _quantised(model)))
 
 
-def _parts(config: TrainingConfig) -> int:
+def _parts(config: TrainingConfig) -> tuple[int, int, int]:
     """Over how many processes weights, gradients and moments are spread."""
-    return 1 if config.sharding == "none" else max(config.gpus, config.processes) * config.nodes
+    if config.sharding == "none":
+        return 1, 1, 1
+    processes = max(config.gpus, config.processes) * config.nodes
+    return processes if config.spreads_weights else 1, 1 if config.deepspeed_stage == 1 else processes, processes
 
 
 def _gathered_bytes(model: nn.Module, config: TrainingConfig) -> int:
-    """What stands outside the layers, all of them (zero2) or the one at work and the next (zero3), and the gradients
+    """What stands outside the layers, all of them (zero2) or the one at work and the next (stage 3), and the gradients
     that are not added up and handed out yet: of one layer, or of what stands outside."""
     layers = [list(dict.fromkeys(layer.parameters())) for layer in decoder_layers(model)]
     within = {parameter for layer in layers for parameter in layer}
     outside = [parameter for parameter in unique_parameters(model) if parameter not in within]
-    narrow = config.tuning == "full" and config.dtype == "bfloat16"
+    narrow = config.tuning == "full" and config.dtype == "bfloat16" and not config.deepspeed_stage
     sizes = sorted(
         sum(weight.numel() * (2 if narrow else weight.element_size()) for weight in layer) for layer in layers
     )

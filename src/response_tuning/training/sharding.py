@@ -11,7 +11,7 @@ A gathering waits for all processes, so all of them make as many passes. One tha
 token or two whose loss weighs nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 
 import torch
@@ -34,8 +34,10 @@ __all__ = [
     "clip_gradients",
     "decoder_layers",
     "gathered",
+    "idle_batch",
     "own_part",
     "passes",
+    "put_back",
     "require_shardable",
     "shard",
     "sharding_obstacle",
@@ -51,17 +53,27 @@ def require_shardable(config: TrainingConfig) -> None:
         UserError: it cannot.
     """
     obstacle = sharding_obstacle(config)
-    if config.sharding != "none" and obstacle is not None:
+    if (config.sharding != "none" or config.offload != "none") and obstacle is not None:
         raise UserError(obstacle)
 
 
 def sharding_obstacle(config: TrainingConfig) -> str | None:
     """Why what ``config`` trains cannot be spread over processes; None if it can."""
-    if config.tuning == "qlora":
+    if config.offload != "none" and not config.deepspeed_stage:
+        return (
+            f"--offload {config.offload} is DeepSpeed's: choose --sharding deepspeed-zero2 or deepspeed-zero3 with it, "
+            "or leave it out."
+        )
+    if config.offload == "weights" and config.deepspeed_stage != 3:
+        return (
+            f"--offload weights keeps parts of weights in main memory, and --sharding {config.sharding} has none. "
+            "Choose --sharding deepspeed-zero3, or --offload optimizer."
+        )
+    if config.tuning == "qlora" and config.spreads_weights:
         return (
             f"--sharding {config.sharding} is not for --tuning qlora: parts of weights move to the GPU after loading, "
             "and the scales that bitsandbytes keeps apart from 4-bit weights stay behind. Leave --sharding out, which "
-            "keeps all of the 4-bit weights in each process, or choose --tuning lora."
+            "keeps all of the 4-bit weights in each process, as deepspeed-zero2 does, or choose --tuning lora."
         )
     if config.optimizer == "paged":
         return (
@@ -94,6 +106,11 @@ class ShardedLoss(nn.Module):
         self._loss_to_measure = ResponseLoss(model)
         self._accelerator = accelerator
         self._gathers_once = False
+        self._compute: Callable[[Batch], Tensor] = self.__call__
+
+    def compute_by(self, compute: Callable[[Batch], Tensor]) -> None:
+        """Let ``compute`` call this module, with what has to be done around it."""
+        self._compute = compute
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss [supervised tokens + mixtures] of each supervised token of ``batch``, and then of each mixture."""
@@ -103,7 +120,7 @@ class ShardedLoss(nn.Module):
 
     def with_mixtures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The two apart, as from ``ResponseLoss``."""
-        losses: Tensor = self(batch)
+        losses = self._compute(batch)
         own, of_mixtures = losses.tensor_split([len(batch.targets)])
         return own, of_mixtures
 
@@ -111,7 +128,7 @@ class ShardedLoss(nn.Module):
         """``micro_batches``, each of weight 1, and idle ones of weight 0 until there are as many as in any process."""
         own = list(micro_batches)
         most = most_of_processes(self._accelerator, len(own))
-        weighted = chain(zip(own, repeat(1.0)), repeat((_idle(), 0.0), most - len(own)))
+        weighted = chain(zip(own, repeat(1.0)), repeat((idle_batch(), 0.0), most - len(own)))
         for number, (batch, weight) in enumerate(weighted, start=1):
             if training and self._gathers_once:
                 _sharded_modules(self)[0].set_reshard_after_backward(number == most)
@@ -134,7 +151,7 @@ def passes(
     return zip(micro_batches, repeat(1.0))
 
 
-def _idle() -> Batch:
+def idle_batch() -> Batch:
     """The shortest batch that there is: one token that predicts another."""
     zero = torch.zeros(1, dtype=torch.long)
     return Batch(torch.zeros((1, 2), dtype=torch.long), zero, zero, zero)
@@ -227,6 +244,12 @@ def gathered(tensor: Tensor, *, keep: bool) -> Tensor:
         tensor: The part, or a tensor that every process has.
         keep: Whether this process wants it; otherwise it only gives its part, and what it gets of it is empty.
     """
+    if hasattr(tensor, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([tensor]):
+            return tensor.detach().to("cpu", copy=True) if keep else tensor.new_empty(0)
+    tensor = tensor.detach()
     if not isinstance(tensor, DTensor):
         return tensor
     whole = tensor.full_tensor()
@@ -241,12 +264,24 @@ def own_part(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def whole_state(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
+def put_back(parameter: nn.Parameter, whole: Tensor) -> None:
+    """Give a parameter, or this process's part of it, the values of ``whole``; all have to ask, with the same."""
+    if hasattr(parameter, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+            parameter.data.copy_(whole)
+    else:
+        parameter.data.copy_(own_part(whole, parameter))
+
+
+def whole_state(model: nn.Module, *, keep: bool, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """What a model that is spread over processes is saved from, whole and in main memory, by name; all have to ask.
 
     Args:
         model: The model; of one with an adapter, the adapter.
         keep: Whether this process wants it; otherwise it only gives its part.
+        dtype: What weights are converted to, where they are.
     """
     named = model.state_dict(keep_vars=True)
     adapted = any(not tensor.requires_grad for tensor in model.parameters())
@@ -256,6 +291,7 @@ def whole_state(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
         if adapted and not tensor.requires_grad:
             continue
         if id(tensor) not in wholes:
-            wholes[id(tensor)] = gathered(tensor.detach(), keep=keep)
+            whole = gathered(tensor, keep=keep)
+            wholes[id(tensor)] = whole.to(dtype) if dtype and whole.is_floating_point() else whole
         state[name] = wholes[id(tensor)]
     return state if keep else {}

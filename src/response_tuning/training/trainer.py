@@ -20,6 +20,7 @@ from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.example import Example, require_prompts
@@ -39,6 +40,7 @@ from response_tuning.training.checkpoint import (
 )
 from response_tuning.training.confidence import confidences, halves, perplexities, require_reference, write_confidences
 from response_tuning.training.config import TrainingConfig
+from response_tuning.training.deepspeed_engine import Engine, require_deepspeed, start_engine
 from response_tuning.training.distributed import (
     any_process,
     copy_from_first,
@@ -141,7 +143,9 @@ def _train(
     sharded = shards(config, accelerator)
     with named_part("the base model's weights", config):
         # What is to be spread may not fit one device whole.
-        loaded = load_base(config.model_copy(update={"device": "cpu"}) if sharded else config)
+        loaded = load_base(
+            config.model_copy(update={"device": "cpu"}) if sharded and config.spreads_weights else config
+        )
     assert config.format != "auto"
     conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
     encoded, report = encode_examples(
@@ -179,22 +183,42 @@ def _train(
 
     copy_from_first(accelerator, [parameter for parameter in model.parameters() if parameter.requires_grad])
     plain = ResponseLoss(model, label_smoothing=config.label_smoothing, kernel=config.loss_kernel)
-    loss_of = shard(model, plain, config, accelerator) if sharded else plain
+    loss_of: ResponseLoss | ShardedLoss = plain
+    optimizer: Optimizer | Engine
+    if sharded and config.deepspeed_stage:
+        with named_part("DeepSpeed's parts of weights and moments", config):
+            loss_of, optimizer = start_engine(model, plain, config, accelerator)
+    else:
+        loss_of = shard(model, plain, config, accelerator) if sharded else plain
+        optimizer = make_optimizer(_trained(model).values(), config, accelerator.device)
 
     def save(folder: Path) -> None:
-        if full:
-            model.to(getattr(torch, config.dtype))
-        state = whole_state(model, keep=accelerator.is_main_process) if sharded else None
+        dtype = getattr(torch, config.dtype) if full else None
+        state = whole_state(model, keep=accelerator.is_main_process, dtype=dtype) if sharded else None
+        if dtype is not None:
+            model.to(dtype)
         if accelerator.is_main_process:
             _save(folder, model, loaded, conversation, state)
 
     _run_steps(
-        model, loss_of, parts, held_out, settled, run, accelerator, lambda steps: save(run.kept_checkpoint(steps))
+        model,
+        loss_of,
+        optimizer,
+        parts,
+        held_out,
+        settled,
+        run,
+        accelerator,
+        lambda steps: save(run.kept_checkpoint(steps)),
     )
     save(run.model if full else run.adapter)
     if accelerator.is_main_process:
         remove_checkpoints(run.checkpoint)
         run.best_weights.unlink(missing_ok=True)
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def resolve(config: TrainingConfig) -> TrainingConfig:
@@ -206,6 +230,7 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     if (config.patience or config.held_out_every) and not config.held_out:
         raise UserError("--patience and --held-out-every need --held-out, the examples to measure the loss on.")
     require_shardable(config)
+    require_deepspeed(config)
     if config.keep_adapter_every and config.tuning == "full":
         raise UserError("--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out.")
     if config.sftmix_from and config.batch_size % 2:
@@ -243,6 +268,7 @@ def _encode_held_out(
 def _run_steps(
     model: nn.Module,
     loss_of: ResponseLoss | ShardedLoss,
+    optimizer: Optimizer | Engine,
     parts: list[list[EncodedExample]],
     held_out: list[EncodedExample],
     config: TrainingConfig,
@@ -255,8 +281,7 @@ def _run_steps(
     The examples come in one part, or in two (a confident and an unconfident half) that are to be mixed.
     Ends early, and leaves the best weights in the model, where the held-out loss says so.
     """
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    optimizer = make_optimizer(trained.values(), config, accelerator.device)
+    trained = _trained(model)
     fingerprint = data_fingerprint([*chain(*parts), *held_out])
     progress = restore_checkpoint(run.checkpoint, trained, optimizer, fingerprint=fingerprint)
     require_same(accelerator, {"data": fingerprint, "checkpoint": progress.steps})
@@ -278,14 +303,11 @@ def _run_steps(
             if stops_early(progress, config):
                 break
             learning_rate = config.learning_rate * learning_rate_factor(progress.steps, steps=steps, config=config)
-            set_learning_rate(optimizer, learning_rate)
+            set_learning_rate(optimizer.param_groups, learning_rate)
             seed_step(accelerator, seed=config.seed, step=progress.steps)
             loss, mixture_loss, gradient_norm = _step(
-                model, batch, loss_of, list(trained.values()), config, accelerator
+                model, batch, loss_of, optimizer, list(trained.values()), config, accelerator
             )
-            with named_part("the optimizer's state", config, longest=_longest(batch)):
-                optimizer.step()
-            optimizer.zero_grad()
             tokens = progress.supervised_tokens + sum(piece.supervised_count for piece in batch)
             seconds = time.perf_counter() - started
             progress = replace(progress, steps=progress.steps + 1, supervised_tokens=tokens, seconds=seconds)
@@ -394,12 +416,36 @@ def _step(
     model: nn.Module,
     batch: Sequence[Piece],
     loss_of: ResponseLoss | ShardedLoss,
+    optimizer: Optimizer | Engine,
     trained: list[nn.Parameter],
     config: TrainingConfig,
     accelerator: Accelerator,
 ) -> tuple[float, float, float]:
-    """Make the gradient of one optimizer step; returns its loss per token, that of its mixtures (0 without any), and
-    the gradient's norm before clipping.
+    """Take one optimizer step; returns its loss per token, that of its mixtures (0 without any), and the norm of its
+    gradients before they are clipped.
+
+    Raises:
+        UserError: one of them is not finite.
+    """
+    loss, mixture_loss = _gradients(model, batch, loss_of, config, accelerator)
+    with named_part("the optimizer's state", config, longest=_longest(batch)):
+        norm = _update(optimizer, trained, loss_of, config, accelerator)
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise UserError(
+            f"The loss became {loss} (gradient norm {norm}). Lower --learning-rate, or use --dtype float32."
+        )
+    return loss, mixture_loss, norm
+
+
+def _gradients(
+    model: nn.Module,
+    batch: Sequence[Piece],
+    loss_of: ResponseLoss | ShardedLoss,
+    config: TrainingConfig,
+    accelerator: Accelerator,
+) -> tuple[float, float]:
+    """Make the gradients of one optimizer step, of this process's share; returns the step's loss per token, and that of
+    its mixtures (0 without any).
 
     The loss is summed over supervised tokens and divided by their number in the whole step, so the result does
     not depend on how the step is cut into micro-batches, or shared by several processes. So is that of mixtures.
@@ -423,15 +469,26 @@ def _step(
             with named_part(f"the gradients {size}", config, longest=_longest(batch)):
                 accelerator.backward(loss)
         total += weight * torch.stack((ordinary, mixture)).detach()
+    loss_value, mixture_value = (sum_over_processes(accelerator, value) for value in total.tolist())
+    return loss_value, mixture_value
+
+
+def _update(
+    optimizer: Optimizer | Engine,
+    trained: list[nn.Parameter],
+    loss_of: ResponseLoss | ShardedLoss,
+    config: TrainingConfig,
+    accelerator: Accelerator,
+) -> float:
+    """Take one optimizer step with the gradients of all processes; returns their norm before they are clipped."""
+    if isinstance(optimizer, Engine):
+        return optimizer.step()
     if not isinstance(loss_of, ShardedLoss):  # with that they are added up as they are made
         sum_gradients(accelerator, trained)
     norm = clip_gradients(trained, config.max_gradient_norm)
-    loss_value, mixture_value = (sum_over_processes(accelerator, value) for value in total.tolist())
-    if not math.isfinite(loss_value) or not math.isfinite(norm):
-        raise UserError(
-            f"The loss became {loss_value} (gradient norm {norm}). Lower --learning-rate, or use --dtype float32."
-        )
-    return loss_value, mixture_value, norm
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm
 
 
 def _longest(batch: Sequence[Piece]) -> int:
