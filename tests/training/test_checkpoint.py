@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,10 +19,10 @@ from response_tuning.configuration import write_config
 from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
 from response_tuning.runs import RunDirectory, check_folder
-from response_tuning.training import trainer
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.interruption import held_back_interruption
 from response_tuning.training.trainer import train
+from tests.training.conftest import interrupt_after
 
 
 @pytest.fixture
@@ -57,20 +56,6 @@ def assert_equal_runs(first: RunDirectory, second: RunDirectory) -> None:
         for run in (first, second)
     )
     assert log == other_log
-
-
-def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let training break off, as if killed, in the middle of a later step."""
-    real_step = trainer._step
-    done: list[int] = []
-
-    def step(*arguments: Any) -> Any:
-        if len(done) == steps:
-            raise KeyboardInterrupt
-        done.append(1)
-        return real_step(*arguments)
-
-    monkeypatch.setattr(trainer, "_step", step)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 7, 11])

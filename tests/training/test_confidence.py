@@ -18,6 +18,7 @@ from response_tuning.training import trainer
 from response_tuning.training.confidence import halves
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.trainer import train
+from tests.training.conftest import interrupt_after
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +119,9 @@ def test_an_interrupted_training_ends_with_the_same_bits_without_its_reference(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, log = trained(config, output=tmp_path / "whole")
-    real_step, done = trainer._step, []
-
-    def step(*arguments: Any) -> Any:
-        done.append(1)
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        return real_step(*arguments)
-
     config = config.model_copy(update={"checkpoint_every_seconds": 0})
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "_step", step)
+        interrupt_after(3, patched)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     monkeypatch.setattr("response_tuning.training.confidence.load_with_conversation", None)
@@ -151,7 +144,7 @@ def test_confidences_of_other_data_are_not_taken_up(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "_run_steps", stop)
+        patched.setattr(trainer, "run_steps", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     assert RunDirectory(config.output).confidence.exists()

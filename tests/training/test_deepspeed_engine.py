@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
 from response_tuning.runs import RunDirectory
 from response_tuning.training import deepspeed_engine
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.trainer import resolve, train
 from tests.conftest import tiny_model
+from tests.training.conftest import changed
 from tests.training.test_checkpoint import assert_equal_runs
 from tests.training.test_distributed import assert_same_training
 from tests.training.test_launch import start, steps_logged, wait_for, workers_of
@@ -40,34 +40,6 @@ def tied_folder(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
     return folder
-
-
-@pytest.fixture
-def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> TrainingConfig:
-    """Six fp32 steps of the tiny model. Micro-batches are small, so that one process has more of them than the other;
-    the last batch of an epoch holds one example, so that one has none."""
-    data, held_out = tmp_path / "data.jsonl", tmp_path / "held_out.jsonl"
-    write_examples(data, examples[:11])
-    write_examples(held_out, examples[11:14])
-    return TrainingConfig(
-        output=tmp_path / "alone",
-        model=str(model_folder),
-        data=str(data),
-        held_out=str(held_out),
-        dtype="float32",
-        device="cpu",
-        epochs=2,
-        batch_size=5,
-        lora_rank=3,
-        learning_rate=1e-3,
-        micro_batch_tokens=200,
-        # Short enough that every gradient is clipped, by the norm of the whole.
-        max_gradient_norm=0.1,
-    )
-
-
-def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
-    return config.model_copy(update=options)
 
 
 @needs_deepspeed

@@ -17,6 +17,8 @@ from response_tuning.training import trainer
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.held_out import held_out_loss
 from response_tuning.training.trainer import train
+from response_tuning.training.tuning import add_adapter
+from tests.training.conftest import changed, interrupt_after
 
 PLAIN = torch.autocast("cpu", enabled=False)
 
@@ -46,10 +48,6 @@ def worsening(config: TrainingConfig) -> TrainingConfig:
     """A training whose held-out loss falls at first, and then rises: steps far too long for the tiny model."""
     steps = {"learning_rate": 1.0, "schedule": "linear", "warmup_share": 0.9, "epochs": 6, "held_out_every": 2}
     return config.model_copy(update={**steps, "packing": "off", "lora_dropout": 0.0})
-
-
-def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
-    return config.model_copy(update=options)
 
 
 def logged(run: RunDirectory) -> list[dict[str, Any]]:
@@ -100,7 +98,7 @@ def test_it_is_measured_without_dropout_and_the_model_trains_on(
 ) -> None:
     loaded = load_model(str(model_folder), dtype="float32", device="cpu")
     encoded: list[EncodedExample] = [Conversation(loaded.tokenizer, "tulu").encode(examples[0], "rt")]
-    model = trainer.add_adapter(loaded.model, config).train()
+    model = add_adapter(loaded.model, config).train()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_()
@@ -165,17 +163,8 @@ def test_a_training_with_patience_that_broke_off_goes_on_to_the_same_bits(
     config = changed(worsening, patience=2, checkpoint_every_seconds=0)
     whole = train(changed(config, output=tmp_path / "whole"))
     assert len(logged(whole)) > steps
-    real_step = trainer._step
-    done: list[int] = []
-
-    def step(*arguments: Any) -> Any:
-        if len(done) == steps:
-            raise KeyboardInterrupt
-        done.append(1)
-        return real_step(*arguments)
-
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(trainer, "_step", step)
+        interrupt_after(steps, patched)
         train(config)
     resumed = train(config)
     assert_equal(adapter(whole), adapter(resumed))
@@ -194,7 +183,7 @@ def test_one_that_had_stopped_early_but_not_saved_only_saves(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(trainer, "_save", interrupted)
         train(config)
-    monkeypatch.setattr(trainer, "_step", interrupted)
+    interrupt_after(0, monkeypatch)
     resumed = train(config)
     assert_equal(adapter(whole), adapter(resumed))
     assert logged(whole) == logged(resumed)

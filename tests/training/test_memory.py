@@ -88,10 +88,10 @@ TRAIN = """
 import resource, sys
 from pathlib import Path
 from response_tuning.cli import main
-from response_tuning.training import trainer
+from response_tuning.training import steps as loop
 from response_tuning.training.memory import program_memory
 
-step = trainer._step
+step = loop._step
 steps = 0
 
 def limited(*arguments, **options):
@@ -103,7 +103,7 @@ def limited(*arguments, **options):
         resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]), resource.RLIM_INFINITY))
     return step(*arguments, **options)
 
-trainer._step = limited
+loop._step = limited
 code = main(sys.argv[2:])
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 sys.exit(code)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
+from torch.optim import SGD
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from response_tuning.conversation import EncodedExample
@@ -22,7 +23,8 @@ from response_tuning.training.distributed import share
 from response_tuning.training.loss import ResponseLoss
 from response_tuning.training.mixup import mixed_count, paired_batches
 from response_tuning.training.packing import lay_out
-from response_tuning.training.trainer import _gradients
+from response_tuning.training.stepper import PlainStepper
+from response_tuning.training.steps import Training, _gradients
 
 VOCABULARY = 97
 SHAPE: dict[str, Any] = {
@@ -115,7 +117,9 @@ def gradients_of_a_step(pieces: list[Piece], tmp_path: Path, **options: Any) -> 
     values = {"output": tmp_path, "sftmix_from": "reference", "dtype": "float32", "max_gradient_norm": 1e9, **options}
     trained = list(model.parameters())
     config = TrainingConfig.model_validate(values)
-    losses = _gradients(model, pieces, ResponseLoss(model), config, Accelerator(cpu=True))
+    accelerator = Accelerator(cpu=True)
+    stepper = PlainStepper(SGD(trained), trained, max_gradient_norm=1.0, accelerator=accelerator)
+    losses = _gradients(Training(config, model, ResponseLoss(model), stepper, accelerator), pieces)
     return list(losses), [parameter.grad for parameter in trained if parameter.grad is not None]
 
 

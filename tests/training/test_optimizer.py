@@ -13,6 +13,7 @@ from response_tuning.training import optimizer as optimizer_module
 from response_tuning.training.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.optimizer import make_optimizer, set_learning_rate
+from response_tuning.training.stepper import PlainStepper
 
 CPU = torch.device("cpu")
 
@@ -30,6 +31,10 @@ def step(optimizer: Optimizer, parameters: dict[str, nn.Parameter], *, seed: int
     for parameter in parameters.values():
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
+
+
+def stepper(optimizer: Optimizer, parameters: dict[str, nn.Parameter]) -> PlainStepper:
+    return PlainStepper(optimizer, list(parameters.values()), max_gradient_norm=1.0)
 
 
 def copied(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
@@ -84,9 +89,9 @@ def test_the_paged_optimizer_makes_the_same_steps_and_goes_on_from_a_checkpoint(
         step(paged_optimizer, parameters, seed=number)
         step(plain_optimizer, plain, seed=number)
     checkpoint = tmp_path / "last.safetensors"
-    save_checkpoint(checkpoint, parameters, paged_optimizer, Progress(steps=3), fingerprint="f")
+    save_checkpoint(checkpoint, parameters, stepper(paged_optimizer, parameters), Progress(steps=3), fingerprint="f")
     later = optimizer_module._paged([{"params": list(resumed.values()), "weight_decay": 0.0}], 0.01)
-    assert restore_checkpoint(checkpoint, resumed, later, fingerprint="f").steps == 3
+    assert restore_checkpoint(checkpoint, resumed, stepper(later, resumed), fingerprint="f").steps == 3
     for optimizer, trained in ((paged_optimizer, parameters), (plain_optimizer, plain), (later, resumed)):
         step(optimizer, trained, seed=3)
     for name in parameters:

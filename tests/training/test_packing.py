@@ -33,7 +33,7 @@ from response_tuning.configuration import read_values
 from response_tuning.conversation import EncodedExample
 from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
-from response_tuning.training import packed_attention, packing, trainer
+from response_tuning.training import packed_attention, packing, steps
 from response_tuning.training.batching import Batch, collate
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import ResponseLoss
@@ -381,7 +381,7 @@ def test_training_goes_on_as_it_began_whatever_auto_means_by_then(
             raise KeyboardInterrupt
         return lay_out(*arguments, packed=packed, **options)
 
-    monkeypatch.setattr(trainer, "lay_out", noted)
+    monkeypatch.setattr(steps, "lay_out", noted)
     monkeypatch.setattr(packing, "_operations", lambda *_arguments, packed, **_options: 2 if packed else 1)
     with pytest.raises(KeyboardInterrupt):
         train(config.model_copy(update={"checkpoint_every_seconds": 0}))

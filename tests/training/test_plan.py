@@ -21,6 +21,7 @@ from response_tuning.training.plan_memory import MemoryPlan, MicroBatch, empty_m
 from response_tuning.training.plan_table import plan_table
 from response_tuning.training.trainer import train
 from response_tuning.training.tuning import add_adapter, load_base, train_all_weights
+from tests.training.conftest import changed
 
 
 @pytest.fixture
@@ -37,10 +38,6 @@ def config(tmp_path: Path, examples: list[Example], model_folder: Path) -> Train
         lora_rank=4,
         micro_batch_tokens=300,
     )
-
-
-def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
-    return config.model_copy(update=options)
 
 
 def planned(config: TrainingConfig, **options: Any) -> Plan:

@@ -19,9 +19,13 @@ from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
 from response_tuning.models import load_model
 from response_tuning.runs import RunDirectory
+from response_tuning.training import steps as training_steps
 from response_tuning.training import trainer
 from response_tuning.training.config import TrainingConfig
-from response_tuning.training.trainer import learning_rate_factor, train
+from response_tuning.training.optimizer import learning_rate_factor
+from response_tuning.training.steps import Training
+from response_tuning.training.trainer import train
+from response_tuning.training.tuning import add_adapter
 
 Weights = dict[str, torch.Tensor]
 
@@ -245,7 +249,7 @@ def test_it_without_prompts_is_refused_before_anything_is_written(config: Traini
 def test_a_loss_that_is_not_a_number_stops_with_advice_and_saves_no_adapter(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "add_adapter", _poisoned(trainer.add_adapter))
+    monkeypatch.setattr(trainer, "add_adapter", _poisoned(add_adapter))
     with pytest.raises(UserError, match=r"The loss became nan.*--learning-rate"):
         train(config)
     assert not RunDirectory(config.output).is_trained
@@ -257,7 +261,7 @@ def test_a_loss_that_is_not_a_number_in_mid_training_leaves_what_was_before(
     config = config.model_copy(update={"epochs": 4, "checkpoint_every_seconds": 0})
     whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "_step", _poisoned_after(5))
+        patched.setattr(training_steps, "_step", _poisoned_after(5))
         with pytest.raises(UserError, match="The loss became nan"):
             train(config)
     run = RunDirectory(config.output)
@@ -267,14 +271,14 @@ def test_a_loss_that_is_not_a_number_in_mid_training_leaves_what_was_before(
 
 
 def _poisoned_after(steps: int) -> Any:
-    real_step = trainer._step
+    real_step = training_steps._step
     done: list[int] = []
 
-    def step(model: Any, *arguments: Any) -> Any:
+    def step(training: Training, *arguments: Any) -> Any:
         if len(done) == steps:
-            next(parameter for parameter in model.parameters() if parameter.requires_grad).data.fill_(float("nan"))
+            next(iter(training.trained.values())).data.fill_(float("nan"))
         done.append(1)
-        return real_step(model, *arguments)
+        return real_step(training, *arguments)
 
     return step
 

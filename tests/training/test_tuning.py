@@ -17,6 +17,7 @@ from response_tuning.models import load_model, load_tokenizer
 from response_tuning.runs import RunDirectory, load_with_conversation
 from response_tuning.training import trainer
 from response_tuning.training.config import TrainingConfig
+from response_tuning.training.steps import Training, run_steps
 from response_tuning.training.trainer import train
 from response_tuning.training.tuning import load_base, recompute_activations
 
@@ -106,13 +107,12 @@ def test_a_fully_tuned_run_is_an_ordinary_model_folder_and_is_loaded_with_its_co
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
     kept: list[dict[str, torch.Tensor]] = []
-    real_run_steps = trainer._run_steps
 
-    def run_steps(model: Any, *others: Any) -> None:
-        real_run_steps(model, *others)
-        kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    def run_and_copy(training: Training, *others: Any) -> None:
+        run_steps(training, *others)
+        kept.append({name: tensor.clone() for name, tensor in training.model.state_dict().items()})
 
-    monkeypatch.setattr(trainer, "_run_steps", run_steps)
+    monkeypatch.setattr(trainer, "run_steps", run_and_copy)
     run = train(with_options(config, tuning="full", dtype=dtype, format="chatml"))
     assert {tensor.dtype for tensor in kept[0].values()} == {torch.float32}
     loaded, conversation = load_with_conversation(str(run.path), "auto", dtype="float32", device="cpu")

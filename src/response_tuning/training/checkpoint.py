@@ -18,13 +18,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
 from response_tuning.progress import say
-from response_tuning.training.deepspeed_engine import Engine
-from response_tuning.training.sharding import gathered, own_part, put_back
+from response_tuning.training.sharding import gathered, put_back
+from response_tuning.training.stepper import Stepper
 
 __all__ = ["Progress", "data_fingerprint", "remove_checkpoints", "restore_checkpoint", "save_checkpoint"]
 
@@ -58,7 +57,7 @@ def data_fingerprint(examples: Sequence[EncodedExample]) -> str:
 def save_checkpoint(
     path: Path,
     trained: dict[str, nn.Parameter],
-    optimizer: Optimizer | Engine,
+    stepper: Stepper,
     progress: Progress,
     *,
     fingerprint: str,
@@ -76,7 +75,7 @@ def save_checkpoint(
         torch.cuda.synchronize()  # paged memory is read from the host
     for name, parameter in trained.items():
         tensors[f"weight/{name}"] = gathered(parameter, keep=writes)
-        for moment, value in _moments(optimizer, parameter, keep=writes).items():
+        for moment, value in stepper.moments(parameter, keep=writes).items():
             tensors[f"{moment}/{name}"] = value
     if not writes:
         return
@@ -92,16 +91,6 @@ def save_checkpoint(
     temporary.replace(path)
     for old in _earlier(path)[keep - 1 :]:
         old.unlink(missing_ok=True)
-
-
-def _moments(optimizer: Optimizer | Engine, parameter: nn.Parameter, *, keep: bool) -> dict[str, Tensor]:
-    if isinstance(optimizer, Engine):
-        return optimizer.moments(parameter, keep=keep)
-    state = optimizer.state[parameter]
-    return {
-        moment: gathered(value if isinstance(value, Tensor) else torch.tensor(value), keep=keep)
-        for moment, value in state.items()
-    }
 
 
 def remove_checkpoints(path: Path) -> None:
@@ -130,9 +119,7 @@ def _earlier(path: Path) -> list[Path]:
     return sorted(path.parent.glob(_EARLIER), reverse=True)
 
 
-def restore_checkpoint(
-    path: Path, trained: dict[str, nn.Parameter], optimizer: Optimizer | Engine, *, fingerprint: str
-) -> Progress:
+def restore_checkpoint(path: Path, trained: dict[str, nn.Parameter], stepper: Stepper, *, fingerprint: str) -> Progress:
     """Put back what ``save_checkpoint`` wrote, if there is anything; returns how far that training had come.
 
     Where the last checkpoint is damaged, the newest whole one that was kept takes its place, and that is said.
@@ -155,12 +142,7 @@ def restore_checkpoint(
         moment, _, name = key.partition("/")
         if name and moment != "weight":
             moments.setdefault(trained[name], {})[moment] = tensor
-    if isinstance(optimizer, Engine):
-        optimizer.restore(moments)
-    else:
-        for parameter, state in moments.items():
-            for moment, tensor in state.items():
-                optimizer.state[parameter][moment] = _restored(optimizer, parameter, moment, tensor)
+    stepper.restore(moments)
     torch.set_rng_state(tensors["random"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
@@ -184,14 +166,3 @@ def _read_newest_whole(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-
-
-def _restored(optimizer: Optimizer, parameter: nn.Parameter, moment: str, tensor: Tensor) -> Tensor | int:
-    """A value of the optimizer's state, as the optimizer keeps it."""
-    if moment == "step":
-        # AdamW counts in a tensor on the CPU, the paged one in an int.
-        return tensor if tensor.is_floating_point() else int(tensor)
-    if hasattr(optimizer, "get_state_buffer"):
-        buffer: Tensor = optimizer.get_state_buffer(parameter)
-        return buffer.copy_(tensor)
-    return own_part(tensor, parameter)

@@ -28,7 +28,7 @@ from response_tuning.training.loss import ResponseLoss
 from response_tuning.training.optimizer import make_optimizer
 from response_tuning.training.sharding import ShardedLoss, idle_batch
 
-__all__ = ["Engine", "require_deepspeed", "start_engine"]
+__all__ = ["DeepSpeedStepper", "require_deepspeed", "start_engine"]
 
 _BUCKET_VALUES = 16 * 2**20
 """Gradients that are sent at once. DeepSpeed's default of 500 million would take 2 GB of every GPU."""
@@ -49,7 +49,7 @@ def require_deepspeed(config: TrainingConfig) -> None:
         )
 
 
-class Engine:
+class DeepSpeedStepper:
     """AdamW by DeepSpeed: it adds up gradients, clips them, and changes each process's part of the weights."""
 
     def __init__(self, engine: Any, adamw: Optimizer) -> None:
@@ -163,7 +163,7 @@ class _Mixed(nn.Module):
 
 def start_engine(
     model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accelerator: Accelerator
-) -> tuple[ShardedLoss, Engine]:
+) -> tuple[ShardedLoss, DeepSpeedStepper]:
     """Put DeepSpeed's engine around ``model``; returns its loss, and what takes the steps.
 
     Args:
@@ -206,7 +206,7 @@ def start_engine(
         f"{config.sharding}: each of {processes} processes keeps {_bytes(model) / 1e6:,.2f} of "
         f"{everything / 1e6:,.2f} MB of weights between the steps"
     )
-    return loss, Engine(engine, adamw)
+    return loss, DeepSpeedStepper(engine, adamw)
 
 
 def _settings(model: nn.Module, config: TrainingConfig) -> dict[str, Any]:

@@ -32,13 +32,12 @@ def fuse_layers(model: nn.Module) -> None:
         if isinstance(module, AdaptedLinear):
             if _is_plain(module):
                 _replace_forward(module, partial(_adapted_linear, module, module.forward))
-        elif _may_be_norm(module):
+        elif (epsilon := _epsilon_of_norm(module)) is not None:
             kind = type(module)
             if kind not in offsets:
-                offsets[kind] = _scale_offset(module)
-            offset = offsets[kind]
-            if offset is not None:
-                _replace_forward(module, partial(_frozen_norm, module, module.forward, offset))
+                offsets[kind] = _scale_offset(module, epsilon)
+            if (offset := offsets[kind]) is not None:
+                _replace_forward(module, partial(_frozen_norm, module, module.forward, offset, epsilon))
 
 
 def _replace_forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
@@ -106,48 +105,44 @@ class _AdaptedLinear(torch.autograd.Function):
         return hidden_gradient, None, None, first_gradient.float(), second_gradient.float(), None
 
 
-def _may_be_norm(module: nn.Module) -> bool:
-    """Whether all that ``module`` has is one frozen vector, and a small number to add to a mean square."""
+def _epsilon_of_norm(module: nn.Module) -> float | None:
+    """What ``module`` may add to a mean square, if it has such a number and one frozen vector, and nothing else."""
     parameters = dict(module.named_parameters())
     weight = parameters.get("weight")
-    return (
-        len(parameters) == 1
-        and weight is not None
-        and weight.ndim == 1
-        and not weight.requires_grad
-        and bool(_epsilon(module))
-    )
-
-
-def _epsilon(module: nn.Module) -> float | None:
+    if len(parameters) != 1 or weight is None or weight.ndim != 1 or weight.requires_grad:
+        return None
     epsilon = getattr(module, "eps", None) or getattr(module, "variance_epsilon", None)
     return epsilon if isinstance(epsilon, float) else None
 
 
-def _scale_offset(module: nn.Module) -> float | None:
+def _scale_offset(module: nn.Module, epsilon: float) -> float | None:
     """What a norm adds to its weights before it scales by them: 0, or 1 (Gemma); None if it is no such norm.
 
     It is tried out on a copy with weights of its own, in fp32: values have to be the same, and gradients.
     """
     tried = copy.deepcopy(module).to_empty(device="cpu").float()
-    weight = tried.get_parameter("weight").data.uniform_(0.5, 1.5)
-    hidden = torch.randn((4, len(weight)), device="cpu", requires_grad=True)
-    aim = torch.randn((4, len(weight)), device="cpu")
+    with torch.random.fork_rng(devices=()):  # the training's own random numbers stay as they are
+        weight = tried.get_parameter("weight").data.uniform_(0.5, 1.5)
+        hidden, aim = torch.randn((2, 4, len(weight)), device="cpu")
+    hidden.requires_grad_()
     with torch.enable_grad():
-        (expected,) = torch.autograd.grad((tried(hidden) * aim).sum(), hidden)
+        output = tried(hidden)
+        (gradient,) = torch.autograd.grad(output, hidden, aim)
+    hidden = hidden.detach()
+    normed = hidden * (hidden.square().mean(-1, keepdim=True) + epsilon).rsqrt()
     for offset in (0.0, 1.0):
-        scaled = hidden.detach() * (hidden.detach().square().mean(-1, keepdim=True) + (_epsilon(module) or 0)).rsqrt()
-        gradient = _norm_gradient(aim, hidden.detach(), weight + offset, _epsilon(module) or 0)
-        if torch.allclose(gradient, expected, rtol=_CLOSE, atol=_CLOSE) and torch.allclose(
-            tried(hidden), scaled * (weight + offset), rtol=_CLOSE, atol=_CLOSE
-        ):
+        scale = weight + offset
+        pairs = ((output, normed * scale), (gradient, _norm_gradient(aim, hidden, scale, epsilon)))
+        if all(torch.allclose(found, expected, rtol=_CLOSE, atol=_CLOSE) for found, expected in pairs):
             return offset
     return None
 
 
-def _frozen_norm(module: nn.Module, forward: Callable[[Tensor], Tensor], offset: float, hidden: Tensor) -> Tensor:
+def _frozen_norm(
+    module: nn.Module, forward: Callable[[Tensor], Tensor], offset: float, epsilon: float, hidden: Tensor
+) -> Tensor:
     output: Tensor = _FrozenNorm.apply(  # type: ignore[no-untyped-call]
-        hidden, module.weight, offset, _epsilon(module), forward
+        hidden, module.weight, offset, epsilon, forward
     )
     return output
 

@@ -24,6 +24,7 @@ from response_tuning.training.optimizer import make_optimizer
 from response_tuning.training.packed_attention import attend_within_examples
 from response_tuning.training.packing import restarting_positions
 from response_tuning.training.plan_memory import MicroBatch
+from response_tuning.training.stepper import PlainStepper
 from response_tuning.training.timing import matrix_product_peak, seconds_of
 from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
 
@@ -193,13 +194,12 @@ def _step_seconds(layer: nn.Module, config: TrainingConfig, device: torch.device
     """The median time of clipping and the optimizer's step over the layer's trained parameters."""
     trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
     plain = config.model_copy(update={"optimizer": "adamw"})
-    optimizer = make_optimizer(trained, plain, device)
+    stepper = PlainStepper(make_optimizer(trained, plain, device), trained, max_gradient_norm=config.max_gradient_norm)
 
     def step() -> None:
         for parameter in trained:
             parameter.grad = torch.ones_like(parameter)
-        nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
-        optimizer.step()
+        stepper.step()
 
     step()
     return _median_seconds(step, device, seconds=seconds)
