@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning import models
 from response_tuning.errors import UserError
-from response_tuning.models import decoder_and_head, load_model
+from response_tuning.models import decoder_and_head, load_model, load_without_weights
+from tests.conftest import tiny_model
 
 
 @pytest.fixture
@@ -34,6 +36,29 @@ def test_a_folder_loads_frozen_in_evaluation_mode_in_the_dtype_asked_for(model_f
     assert loaded.model.dtype == torch.bfloat16
     assert not loaded.model.training
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_without_weights_a_model_is_the_same_but_for_what_they_hold(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, tied: bool
+) -> None:
+    config = tiny_model(tokenizer).config
+    config.tie_word_embeddings = tied
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(str(tmp_path))
+    loaded = load_model(str(tmp_path), dtype="bfloat16", device="cpu")
+    empty = load_without_weights(str(tmp_path), dtype="bfloat16")
+    assert empty.path == loaded.path
+    weights, rooms = dict(loaded.model.named_parameters()), dict(empty.model.named_parameters())
+    assert ("lm_head.weight" in rooms) == (not tied)
+    assert [(name, room.shape, room.dtype, room.device, room.requires_grad) for name, room in rooms.items()] == [
+        (name, weight.shape, weight.dtype, weight.device, weight.requires_grad) for name, weight in weights.items()
+    ]
+    torch.testing.assert_close(dict(empty.model.named_buffers()), dict(loaded.model.named_buffers()), rtol=0, atol=0)
+    for name, room in rooms.items():
+        room.data.copy_(weights[name])
+    input_ids = torch.arange(3, 20)[None, :]
+    assert torch.equal(empty.model(input_ids).logits, loaded.model(input_ids).logits)
 
 
 def test_the_head_is_given_its_input_without_gaps(model_folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate import init_empty_weights
 from filelock import FileLock
 from huggingface_hub import HfApi, try_to_load_from_cache
 from platformdirs import user_cache_path
@@ -45,6 +46,7 @@ __all__ = [
     "load_model",
     "load_model_config",
     "load_tokenizer",
+    "load_without_weights",
     "nf4",
     "pick_device",
     "resolve_model",
@@ -151,16 +153,38 @@ def load_model(spec: str, *, dtype: Dtype = "bfloat16", device: Device = "auto",
     return LoadedModel(model, tokenizer, path)
 
 
+def load_without_weights(spec: str, *, dtype: Dtype = "bfloat16") -> LoadedModel:
+    """Load the model that ``spec`` names but for its weights, on the CPU, for somebody else to fill them.
+
+    Room for them is asked for and not touched, so each takes up memory only when it is filled. What hold no weights,
+    such as the frequencies of position embeddings, are right already.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    config, tokenizer = load_model_config(spec), load_tokenizer(spec)
+    with init_empty_weights(include_buffers=False):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, dtype), trust_remote_code=False
+        )
+    model.tie_weights()
+    rooms: dict[nn.Parameter, nn.Parameter] = {}  # tied weights share one
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            if weight not in rooms:
+                rooms[weight] = nn.Parameter(torch.empty_like(weight, device="cpu"), requires_grad=False)
+            setattr(module, name, rooms[weight])
+    return LoadedModel(model.eval(), tokenizer, _resolve_base(spec))
+
+
 def load_model_config(spec: str) -> PreTrainedConfig:
     """Load the architecture of the model that ``spec`` names, without its weights. A run has that of its base.
 
     Raises:
         UserError: there is no such model.
     """
-    adapter = _adapter_folder(spec)
-    path = resolve_model(spec if adapter is None else _base_of_run(adapter))
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(_resolve_base(spec), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _cannot_load(spec, error) from None
     return config
@@ -311,6 +335,12 @@ def _load_run(adapter: Path, *, dtype: Dtype, device: Device) -> LoadedModel:
     merged.eval().requires_grad_(False)
     merged.generation_config = GenerationConfig.from_pretrained(str(adapter))
     return LoadedModel(cast(PreTrainedModel, merged), AutoTokenizer.from_pretrained(str(adapter)), base.path)
+
+
+def _resolve_base(spec: str) -> str:
+    """As ``resolve_model``; of a run, its base model."""
+    adapter = _adapter_folder(spec)
+    return resolve_model(spec if adapter is None else _base_of_run(adapter))
 
 
 def _base_of_run(adapter: Path) -> str:

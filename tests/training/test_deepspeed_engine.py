@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.errors import UserError
 from response_tuning.runs import RunDirectory
 from response_tuning.training import deepspeed_engine
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.trainer import resolve, train
-from tests.conftest import tiny_model
 from tests.training.conftest import changed
 from tests.training.test_checkpoint import assert_equal_runs
 from tests.training.test_distributed import assert_same_training
@@ -29,17 +27,6 @@ pytestmark = pytest.mark.timeout(400)
 needs_deepspeed = pytest.mark.skipif(
     find_spec("deepspeed") is None, reason="DeepSpeed is not installed: pip install 'response-tuning[deepspeed]'"
 )
-
-
-@pytest.fixture
-def tied_folder(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
-    """The tiny model with a head that is its embeddings."""
-    folder = tmp_path / "tied"
-    config = tiny_model(tokenizer).config
-    config.tie_word_embeddings = True
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(str(folder))
-    return folder
 
 
 @needs_deepspeed

@@ -5,15 +5,20 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerBase
 
+from response_tuning.configuration import write_config
 from response_tuning.errors import UserError
 from response_tuning.runs import RunDirectory
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.trainer import resolve, train
+from tests.conftest import tiny_model
 from tests.training.conftest import changed
 from tests.training.test_checkpoint import assert_equal_runs
 from tests.training.test_distributed import assert_same_training, weights_and_log
@@ -62,6 +67,51 @@ def test_sharded_processes_that_were_killed_go_on_to_the_same_bits_and_one_proce
     shutil.copytree(killed.output, tmp_path / "by one")
     assert_equal_runs(undisturbed, train(killed))
     assert_same_training(undisturbed.path, train(changed(config, output=tmp_path / "by one")).path)
+
+
+ONLY_THE_FIRST_LOADS = """
+import os, sys
+from pathlib import Path
+from transformers import AutoModelForCausalLM
+from response_tuning.configuration import read_values
+from response_tuning.training.config import TrainingConfig
+from response_tuning.training.trainer import train
+
+if os.environ["RANK"] != "0":
+    AutoModelForCausalLM.from_pretrained = None
+train(TrainingConfig(**read_values(Path(sys.argv[1]), TrainingConfig)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sharding", "tuning"), [("zero3", "dora"), ("zero2", "full")])
+def test_only_the_first_process_loads_weights_and_none_trains_others(
+    config: TrainingConfig, tied_folder: Path, tmp_path: Path, sharding: str, tuning: str
+) -> None:
+    config = changed(config, model=str(tied_folder), tuning=tuning)
+    alone = train(config)
+    together = changed(config, output=tmp_path / "together", sharding=sharding)
+    script, file = tmp_path / "train.py", tmp_path / "config.yaml"
+    script.write_text(ONLY_THE_FIRST_LOADS)
+    write_config(file, together)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script), str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert_same_training(alone.path, together.output)
+
+
+@pytest.mark.slow
+def test_a_model_that_the_first_process_refuses_is_refused_by_all(
+    config: TrainingConfig, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scaled"
+    shape = {**tiny_model(tokenizer).config.to_dict(), "model_type": "granite", "logits_scaling": 8.0}
+    GraniteForCausalLM(GraniteConfig(**shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    config = changed(config, model=str(folder), processes=2, sharding="zero3")
+    with pytest.raises(UserError, match=r"process [01] of 2 .*: GraniteForCausalLM makes its logits in a way"):
+        train(config)
+    assert not config.output.exists()
 
 
 def test_what_cannot_be_sharded_is_refused_with_a_reason(config: TrainingConfig) -> None:

@@ -167,7 +167,8 @@ def start_engine(
     """Put DeepSpeed's engine around ``model``; returns its loss, and what takes the steps.
 
     Args:
-        model: The model with its adapter, the same in all processes, on the CPU.
+        model: The model with its adapter, on the CPU. In stage 3 its weights are those of the first process, and go to
+            the others one by one; otherwise all have the same.
         loss_of: Its loss.
         config: The training.
         accelerator: The processes.

@@ -11,14 +11,14 @@ Only the first process writes and prints. In one process everything here does no
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from response_tuning.errors import UserError
 from response_tuning.models import pick_device
@@ -160,11 +160,17 @@ def any_process(accelerator: Accelerator, condition: bool) -> bool:
     return sum_over_processes(accelerator, float(condition)) > 0
 
 
-def copy_from_first(accelerator: Accelerator, parameters: Sequence[nn.Parameter]) -> None:
-    """Give every process the first one's weights, should machines have drawn other random numbers from one seed."""
-    if accelerator.num_processes > 1:
-        for parameter in parameters:
-            distributed.broadcast(parameter.data, src=0)
+def copy_from_first(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Give every process the first one's values, wherever the tensors are; on the device there is room for each."""
+    if accelerator.num_processes == 1:
+        return
+    for tensor in tensors:
+        values = tensor.detach()
+        on_device = values.device.type == accelerator.device.type
+        sent = values if on_device else values.to(accelerator.device)
+        distributed.broadcast(sent, src=0)
+        if not on_device and not accelerator.is_main_process:
+            values.copy_(sent)
 
 
 def decided_by_first(accelerator: Accelerator, decide: Callable[[], Decision]) -> Decision:

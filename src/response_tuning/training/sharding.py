@@ -26,7 +26,7 @@ from response_tuning.models import decoder_and_head
 from response_tuning.progress import say
 from response_tuning.training.batching import Batch
 from response_tuning.training.config import TrainingConfig
-from response_tuning.training.distributed import most_of_processes
+from response_tuning.training.distributed import copy_from_first, most_of_processes
 from response_tuning.training.loss import ResponseLoss
 
 __all__ = [
@@ -161,7 +161,8 @@ def shard(model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accel
     """Spread ``model`` over all processes, on their devices; its parameters are parts from then on.
 
     Args:
-        model: The model with its adapter, the same in all processes; on the CPU if it does not fit the device whole.
+        model: The model with its adapter, on the CPU if it does not fit the device whole. Its weights are those of the
+            first process, and go to the others layer by layer.
         loss_of: Its loss.
         config: The training.
         accelerator: The processes.
@@ -180,8 +181,10 @@ def shard(model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accel
         cast_forward_inputs=False,
     )
     for layer in decoder_layers(model):
+        copy_from_first(accelerator, layer.parameters())
         fully_shard(layer, mesh=mesh, reshard_after_forward=lets_go, mp_policy=policy)
     loss = ShardedLoss(model, loss_of, accelerator)
+    copy_from_first(accelerator, (weight for weight in loss.parameters() if not isinstance(weight, DTensor)))
     fully_shard(loss, mesh=mesh, reshard_after_forward=False)
     loss._gathers_once = not lets_go
     for module in _sharded_modules(loss):

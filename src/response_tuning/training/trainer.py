@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import PeftModel
 from safetensors import SafetensorError
+from torch import nn
 from transformers import PreTrainedModel
 
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
@@ -39,6 +40,7 @@ from response_tuning.training.loss import ResponseLoss
 from response_tuning.training.loss_kernels import require_kernel
 from response_tuning.training.memory import named_part
 from response_tuning.training.optimizer import make_optimizer
+from response_tuning.training.packed_attention import attend_within_examples
 from response_tuning.training.packing import settle_packing
 from response_tuning.training.sharding import require_shardable, shard, shards, whole_state
 from response_tuning.training.stepper import PlainStepper
@@ -111,11 +113,14 @@ def _train(
     of_reference = perplexities(config, fingerprint, examples, accelerator) if config.sftmix_from else []
     set_seed(config.seed)
     sharded = shards(config, accelerator)
+    spread = sharded and config.spreads_weights
     with named_part("the base model's weights", config):
-        # What is to be spread may not fit one device whole.
-        loaded = load_base(
-            config.model_copy(update={"device": "cpu"}) if sharded and config.spreads_weights else config
-        )
+        # What is to be spread may not fit one device whole, nor the main memory once for every process.
+        if spread:
+            on_cpu = config.model_copy(update={"device": "cpu"})
+            loaded = load_base(on_cpu, weights=accelerator.is_main_process)
+        else:
+            loaded = load_base(config)
     assert config.format != "auto"
     conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
     encoded, report = encode_examples(
@@ -123,10 +128,12 @@ def _train(
     )
     held_out = _encode_held_out(held_out_examples, conversation, config)
     require_known_tokens(loaded, [*encoded, *held_out])
-    with named_part("the logits that the loss is checked against", config):
-        checked = ResponseLoss(loaded.model, kernel=config.loss_kernel)
-        checked.check(collate([_end_of(encoded[0])]).to(loaded.model.device))
-    settled = settle_packing(loaded.model, encoded, config, accelerator.device)
+    if spread:
+        settled = decided_by_first(accelerator, lambda: _try_out(loaded.model, encoded, config, accelerator.device))
+        if config.packing != "off":
+            attend_within_examples(loaded.model, accelerator.device)  # as in the first
+    else:
+        settled = _try_out(loaded.model, encoded, config, accelerator.device)
     agreed = {"configuration": config.model_dump_json(), "packing": settled.packing, **fingerprints}
     require_same(accelerator, agreed)
     if accelerator.is_main_process:
@@ -157,19 +164,30 @@ def _train(
         run.best_weights.unlink(missing_ok=True)
 
 
+def _try_out(
+    base: PreTrainedModel, encoded: list[EncodedExample], config: TrainingConfig, device: torch.device
+) -> TrainingConfig:
+    """See that the loss knows how the model makes its logits, and decide whether to pack."""
+    with named_part("the logits that the loss is checked against", config):
+        checked = ResponseLoss(base, kernel=config.loss_kernel)
+        checked.check(collate([_end_of(encoded[0])]).to(base.device))
+    return settle_packing(base, encoded, config, device)
+
+
 def _prepare(base: PreTrainedModel, config: TrainingConfig, accelerator: Accelerator, *, sharded: bool) -> Training:
     """Add to ``base`` what is trained, and what takes the steps; spread it over the processes, if it is to be."""
     with named_part("the adapter", config):
         model = train_all_weights(base) if config.tuning == "full" else add_adapter(base, config)
     if config.gradient_checkpointing:
         recompute_activations(model)
-    copy_from_first(accelerator, [parameter for parameter in model.parameters() if parameter.requires_grad])
+    # Machines may have drawn other random numbers from one seed. Weights that are spread come as they are spread.
+    copy_from_first(accelerator, model.buffers() if sharded and config.spreads_weights else _trained(model))
     plain = ResponseLoss(model, label_smoothing=config.label_smoothing, kernel=config.loss_kernel)
     if sharded and config.deepspeed_stage:
         with named_part("DeepSpeed's parts of weights and moments", config):
             return Training(config, model, *start_engine(model, plain, config, accelerator), accelerator)
     loss_of = shard(model, plain, config, accelerator) if sharded else plain
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = _trained(model)
     stepper = PlainStepper(
         make_optimizer(trained, config, accelerator.device),
         trained,
@@ -177,6 +195,10 @@ def _prepare(base: PreTrainedModel, config: TrainingConfig, accelerator: Acceler
         accelerator=None if sharded else accelerator,
     )
     return Training(config, model, loss_of, stepper, accelerator)
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def resolve(config: TrainingConfig) -> TrainingConfig:

@@ -7,15 +7,17 @@ from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.errors import UserError
-from response_tuning.models import LoadedModel, load_model
+from response_tuning.models import LoadedModel, load_model, load_without_weights
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.fused_layers import fuse_layers
 
 __all__ = ["add_adapter", "load_base", "recompute_activations", "require_known_tokens", "train_all_weights"]
 
 
-def load_base(config: TrainingConfig) -> LoadedModel:
+def load_base(config: TrainingConfig, *, weights: bool = True) -> LoadedModel:
     """Load the base model as ``config.tuning`` wants it.
+
+    Without ``weights`` it waits for another process's, on the CPU.
 
     Weights that train are fp32 whatever they are multiplied in: bf16 has 8 bits of precision, so an AdamW step of 1e-5
     on a weight of 0.1 would be rounded away.
@@ -24,6 +26,8 @@ def load_base(config: TrainingConfig) -> LoadedModel:
         UserError: there is no such model, or it cannot be loaded in this way.
     """
     dtype = "float32" if config.tuning == "full" else config.dtype
+    if not weights:
+        return load_without_weights(config.model, dtype=dtype)
     return load_model(config.model, dtype=dtype, device=config.device, four_bit=config.tuning == "qlora")
 
 
