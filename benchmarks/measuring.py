@@ -4,7 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,26 @@ from response_tuning.data.fields import Fields
 from response_tuning.data.sources import SourceOptions, load_examples, read_rows
 from response_tuning.training.timing import seconds_of
 
-__all__ = ["PEAK_SECONDS", "extra_memory", "median_seconds", "published_examples", "run_in_own_process"]
+__all__ = [
+    "PEAK_SECONDS",
+    "extra_memory",
+    "first_examples",
+    "median_seconds",
+    "published_examples",
+    "run_in_own_process",
+]
 
 PEAK_SECONDS = 3.0
 """How long the rate of matrix products is measured."""
 
 _OTHER_FIELDS = (Fields("output", "instruction", "input"), Fields("response", "instruction", "context"))
 """As Alpaca and Dolly were published."""
+
+
+def first_examples(sources: Sequence[str], counts: Sequence[int]) -> list[Example]:
+    """The first rows of each source, as many as ``counts`` says."""
+    chosen = zip(sources, counts, strict=True)
+    return [example for source, count in chosen for example in published_examples(source)[:count]]
 
 
 def published_examples(source: str) -> list[Example]:

@@ -2,20 +2,24 @@
 
     pip install 'response-tuning[embedded,benchmark]'
     python benchmarks/train_step.py
-    python benchmarks/train_step.py --data alpaca.jsonl dolly.jsonl --examples 51 13
+    python benchmarks/train_step.py --data alpaca.jsonl dolly.jsonl --examples 2000 500 --seconds 180
 
-Each setting runs in a process of its own, one after the other. The first epoch warms up; the speed is the median of
-the following ones.
+Each setting runs in a process of its own, one after the other, over the same rows in an order of its own. The first two
+steps warm up; what counts are the supervised tokens of the following ones, and the time from the first to the last.
 """
 
 import json
+import os
 import resource
-import statistics
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,15 +29,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
-from measuring import PEAK_SECONDS, published_examples, run_in_own_process
+from measuring import PEAK_SECONDS, first_examples, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
-from response_tuning.data.example import Example, write_examples
-from response_tuning.files import write_json
+from response_tuning.data.example import write_examples
+from response_tuning.files import read_json_lines, write_json
 from response_tuning.models import decoder_and_head, load_model, load_tokenizer, resolve_model
 from response_tuning.options import STARTER, Method
+from response_tuning.runs import RunDirectory
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.timing import matrix_product_peak
 from response_tuning.training.trainer import train
+
+_WARM_UP_STEPS = 2
+_MOST_TOKENS = 1024
+"""TRL's default length. Longer rows are left out, of every setting."""
+_NO_END = 1_000
+"""Epochs: time is up before."""
 
 
 class BenchmarkConfig(BaseModel):
@@ -47,10 +58,10 @@ class BenchmarkConfig(BaseModel):
     """The rows to train on: as for rt train, or a file with Alpaca's or Dolly's fields."""
     method: Method = "rt"
     """rt or it."""
-    examples: tuple[int, ...] = (32,)
+    examples: tuple[int, ...] = (320,)
     """How many rows of each, from the first."""
-    epochs: int = Field(default=2, ge=1)
-    """Timed epochs, after one that is not."""
+    seconds: float = Field(default=60.0, gt=0)
+    """How long each setting trains after the first two steps; it ends with the step that it is in by then."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per optimizer step of ours; 16 is rt train's default. TRL takes 8 rows, its own default, or packed ones."""
     lora_rank: int = 16
@@ -59,17 +70,6 @@ class BenchmarkConfig(BaseModel):
     """A JSON file for the numbers."""
     setting: str | None = None
     """Measure this one setting in this process, and print its numbers as JSON."""
-
-
-class _EpochClock:
-    """Ends of epochs, in seconds from any start."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def durations(self) -> list[float]:
-        """Seconds of every epoch after the first."""
-        return [end - start for start, end in zip(self.ends, self.ends[1:], strict=False)]
 
 
 def main() -> int:
@@ -118,26 +118,38 @@ def _measure_packed(config: BenchmarkConfig) -> dict[str, Any]:
 def _measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.jsonl"
-        write_examples(data, _examples(config))
-        run = train(
-            TrainingConfig(
-                output=Path(folder) / "run",
-                method=config.method,
-                model=config.model,
-                format=default_format(config.model),
-                data=str(data),
-                epochs=1 + config.epochs,
-                batch_size=config.batch_size,
-                lora_rank=config.lora_rank,
-                lora_alpha=2 * config.lora_rank,
-                packing=packing,
-                device="cpu",
-            )
+        write_examples(data, first_examples(config.data, config.examples))
+        training = TrainingConfig(
+            output=Path(folder) / "run",
+            method=config.method,
+            model=config.model,
+            format=default_format(config.model),
+            data=str(data),
+            epochs=_NO_END,
+            batch_size=config.batch_size,
+            max_length=_MOST_TOKENS,
+            overlong="drop",
+            lora_rank=config.lora_rank,
+            lora_alpha=2 * config.lora_rank,
+            packing=packing,
+            device="cpu",
         )
-        log = [json.loads(line) for line in run.training_log.read_text().splitlines()]
-    clock = _EpochClock()
-    clock.ends = [max(row["seconds"] for row in log if row["epoch"] == epoch + 1) for epoch in range(1 + config.epochs)]
-    return _result(config, clock)
+        log = RunDirectory(training.output).training_log
+        threading.Thread(target=_interrupt, args=(log, config.seconds), daemon=True).start()
+        with suppress(KeyboardInterrupt):
+            train(training)
+        rows = read_json_lines(log)
+    ends = [row["seconds"] for row in rows]
+    so_far = [0, *(row["supervised_tokens"] for row in rows)]
+    return _result(config, ends, [after - before for before, after in pairwise(so_far)])
+
+
+def _interrupt(log: Path, seconds: float) -> None:
+    """End this process's training, in the way of a user, so many seconds after the steps that warm up."""
+    while not log.is_file() or log.read_text().count("\n") < _WARM_UP_STEPS:
+        time.sleep(0.05)
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _measure_trl_defaults(config: BenchmarkConfig) -> dict[str, Any]:
@@ -155,13 +167,11 @@ def _measure_reference_recipe(config: BenchmarkConfig) -> dict[str, Any]:
 
 
 def _measure_trl_best(config: BenchmarkConfig) -> dict[str, Any]:
-    """Packed rows in bf16 without checkpointing; a packed row holds as many tokens as ours, or its longest example."""
-    longest = max(len(example.input_ids) for example in _encode(config)[0])
+    """Packed rows in bf16 without checkpointing, of as many tokens as ours."""
     return _measure_trl(
         config,
         per_device_train_batch_size=1,
         packing=True,
-        max_length=max(longest, TrainingConfig.model_fields["micro_batch_tokens"].default),
         gradient_checkpointing=False,
         model_init_kwargs={"dtype": "bfloat16"},
     )
@@ -173,11 +183,14 @@ def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    clock = _EpochClock()
+    ends: list[float] = []
+    tokens: list[int] = []
 
     class Timer(TrainerCallback):
-        def on_epoch_end(self, *_arguments: Any, **_options: Any) -> None:
-            clock.ends.append(time.perf_counter())
+        def on_step_end(self, *arguments: Any, **_options: Any) -> None:
+            ends.append(time.perf_counter())
+            if len(ends) > _WARM_UP_STEPS and ends[-1] - ends[_WARM_UP_STEPS - 1] > config.seconds:
+                arguments[-1].should_training_stop = True  # the trainer's control
 
     encoded, conversation = _encode(config)
     rows = [
@@ -192,7 +205,8 @@ def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
             model=resolve_model(config.model),
             args=SFTConfig(
                 output_dir=folder,
-                num_train_epochs=1 + config.epochs,
+                num_train_epochs=_NO_END,
+                max_length=_MOST_TOKENS,
                 use_cpu=True,
                 report_to="none",
                 save_strategy="no",
@@ -207,38 +221,48 @@ def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
         )
         kept = sum(label != -100 for row in trainer.train_dataset for label in row["labels"])
         assert kept == sum(example.supervised_count for example in encoded), "TRL supervises other tokens"
+        collate = trainer.data_collator
+
+        def collate_and_count(rows: list[dict[str, Any]]) -> Any:
+            batch = collate(rows)
+            tokens.append(int((batch["labels"] != -100).sum()))
+            return batch
+
+        trainer.data_collator = collate_and_count
         trainer.train()
-    return _result(config, clock)
-
-
-def _examples(config: BenchmarkConfig) -> list[Example]:
-    """The first rows of each source."""
-    sources = zip(config.data, config.examples, strict=True)
-    return [example for source, count in sources for example in published_examples(source)[:count]]
+    return _result(config, ends, tokens)
 
 
 def _encode(config: BenchmarkConfig) -> tuple[list[EncodedExample], Conversation]:
     conversation = Conversation(load_tokenizer(config.model), default_format(config.model))
-    examples = _examples(config)
-    return encode_examples(examples, conversation, config.method, max_length=2048, overlong="error")[0], conversation
+    examples = first_examples(config.data, config.examples)
+    encoded, _ = encode_examples(examples, conversation, config.method, max_length=_MOST_TOKENS, overlong="drop")
+    return encoded, conversation
 
 
-def _result(config: BenchmarkConfig, clock: _EpochClock) -> dict[str, Any]:
-    """Peak memory is read before the tokens are counted, which loads a model once more."""
+def _result(config: BenchmarkConfig, ends: list[float], tokens: list[int]) -> dict[str, Any]:
+    """The numbers of a setting, from the second at which each step ended and the supervised tokens it had.
+
+    Peak memory is read first: counting parameters loads a model once more.
+    """
     peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     encoded, _ = _encode(config)
-    supervised = sum(example.supervised_count for example in encoded)
+    tokens_for_each_supervised = sum(len(example.input_ids) for example in encoded) / sum(
+        example.supervised_count for example in encoded
+    )
     model = load_model(config.model).model
     head = decoder_and_head(model)[1].weight.numel()
     tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
     layers = sum(parameter.numel() for parameter in model.parameters()) - (head if tied else 2 * head)
-    all_tokens = sum(len(example.input_ids) for example in encoded)
-    seconds = statistics.median(clock.durations())
+    seconds = ends[-1] - ends[_WARM_UP_STEPS - 1]
+    supervised = sum(tokens[_WARM_UP_STEPS : len(ends)])
     return {
         "supervised_tokens_per_second": supervised / seconds,
-        "flops": 4 * (layers * all_tokens + head * supervised) / seconds,
+        "flops": 4 * (layers * tokens_for_each_supervised + head) * supervised / seconds,
         "peak_memory_bytes": peak_memory_bytes,
-        "epoch_seconds": clock.durations(),
+        "steps": len(ends) - _WARM_UP_STEPS,
+        "supervised_tokens": supervised,
+        "rows": len(encoded),
     }
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
-from measuring import published_examples
+from measuring import first_examples
 from response_tuning.conversation import Conversation, default_format, encode_examples
 from response_tuning.options import STARTER
 from response_tuning.training.batching import Batch, epoch_batches
@@ -77,8 +77,7 @@ def _prepare(config: BenchmarkConfig) -> tuple[ResponseLoss, list[Batch]]:
     )
     loaded = load_base(training)
     conversation = Conversation(loaded.tokenizer, default_format(config.model))
-    sources = zip(config.data, config.examples, strict=True)
-    examples = [example for source, count in sources for example in published_examples(source)[:count]]
+    examples = first_examples(config.data, config.examples)
     encoded, _ = encode_examples(examples, conversation, "rt", max_length=training.max_length, overlong="error")
     settled = settle_packing(loaded.model, encoded, training)
     model = add_adapter(loaded.model, settled).train()

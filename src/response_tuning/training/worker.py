@@ -51,4 +51,9 @@ def _end_with_launcher() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    code = main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is written. Were Python to take itself down, a thread of a library that wants it meanwhile could abort
+    # the process (seen with DeepSpeed), and a finished training would look like a failed one.
+    os._exit(code)
