@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.data.example import Example, write_examples
-from response_tuning.training.batching import Batch, collate
+from response_tuning.training.batching import Batch, collate, filling
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.noise import embedding_noise, example_lengths
 from response_tuning.training.packing import collate_packed
@@ -36,6 +36,7 @@ def test_an_examples_length_is_its_own_padded_or_packed(encoded: list[EncodedExa
     lengths = [len(example.input_ids) for example in encoded]
     assert len(set(lengths)) > 1
     assert example_lengths(collate(encoded)).flatten().tolist() == lengths
+    lengths += [filled] if (filled := filling(sum(lengths))) else []
     of_each_token = [length for length in lengths for _ in range(length)]
     assert example_lengths(collate_packed(encoded)).tolist() == [of_each_token]
 
@@ -47,7 +48,7 @@ def test_noise_is_uniform_within_alpha_over_the_root_of_length_and_width(
     torch.manual_seed(0)
     noise = embedded_with_noise(model, collate_packed(encoded) if packed else collate(encoded), alpha=5.0)
     lengths = [len(example.input_ids) for example in encoded]
-    rows = noise[0].split(lengths) if packed else noise
+    rows = noise[0][: sum(lengths)].split(lengths) if packed else noise
     for row, length in zip(rows, lengths, strict=True):
         reach = 5.0 / math.sqrt(length * row.shape[1])
         own = row[:length]

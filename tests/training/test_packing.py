@@ -152,12 +152,17 @@ def test_a_packed_row_holds_positions_that_restart_and_predicts_within_examples(
     batch = collate_packed(
         [EncodedExample([5, 6, 7, 8], 2), EncodedExample([9, 10], 1), EncodedExample([11, 12, 13], 1)]
     )
-    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 10, 11, 12, 13]]
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 10, 11, 12, 13, *(23 * [0])]]
     assert batch.position_ids is not None
-    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2, *range(23)]]
     assert batch.predicting_positions.tolist() == [1, 2, 4, 6, 7]
     assert batch.targets.tolist() == [7, 8, 10, 12, 13]
     assert batch.rows.tolist() == [0, 0, 1, 2, 2]
+
+
+def test_rows_of_many_lengths_have_few_shapes() -> None:
+    rows = [collate_packed(random_examples(length)) for length in range(2, 161)]
+    assert {row.input_ids.shape[1] for row in rows} == {32, 64, 96, 128, 160}
 
 
 @given(lengths=sizes)
@@ -311,7 +316,7 @@ def test_operations_are_counted_as_by_hand(tmp_path: Path) -> None:
         packing._operations(model, examples, config, packed=packed, within=within)
         for packed, within in ((False, True), (True, False), (True, True))
     ]
-    by_hand = [(20, 2 * 10**2), (16, 16**2), (16, 10**2 + 6**2)]
+    by_hand = [(20, 2 * 10**2), (32, 32**2), (32, 10**2 + 6**2 + 16**2)]
     assert counted == [2 * weights * tokens + 4 * query * pairs for tokens, pairs in by_hand]
 
 

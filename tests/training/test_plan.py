@@ -90,13 +90,16 @@ def test_tokens_and_steps_are_those_that_training_reports(config: TrainingConfig
     assert (plan.tokens.steps, plan.tokens.all_steps) == (5, len(log))
 
 
-def test_nothing_is_padded_where_every_example_is_computed_alone_or_packed(config: TrainingConfig) -> None:
-    alone = planned(config, micro_batch_tokens=1)
+def test_no_example_that_is_computed_alone_is_padded_and_packed_rows_hardly(
+    config: TrainingConfig,
+) -> None:
+    alone = planned(config, micro_batch_tokens=1, packing="off")
     assert alone.tokens.padding == 0
     assert alone.tokens.micro_batches == 18
     padded = planned(config, micro_batch_tokens=10_000, packing="off")
     packed = planned(config, micro_batch_tokens=10_000)
-    assert padded.tokens.padding > 0 == packed.tokens.padding
+    assert padded.tokens.padding > 0
+    assert 0 < packed.tokens.padding < 32 * packed.tokens.micro_batches
     assert sum(packed.largest.examples) == packed.largest.length
 
 

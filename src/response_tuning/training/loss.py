@@ -31,7 +31,7 @@ from response_tuning.errors import UserError
 from response_tuning.models import decoder_and_head
 from response_tuning.options import LossKernel
 from response_tuning.training import loss_chunks
-from response_tuning.training.batching import Batch
+from response_tuning.training.batching import Batch, filling
 from response_tuning.training.loss_kernels import cut_cross_entropy, liger_cross_entropy, trained_liger_cross_entropy
 from response_tuning.training.mixup import mix
 
@@ -345,14 +345,16 @@ class ResponseLoss:
         head_weight = self._head.weight
         trains = head_weight.requires_grad and torch.is_grad_enabled()
         cross_entropy_of = trained_linear_cross_entropy if trains else linear_cross_entropy
-        return cross_entropy_of(
-            hidden,
+        count, filled = len(targets), filling(len(targets))
+        losses = cross_entropy_of(
+            nn.functional.pad(hidden, (0, 0, 0, filled)),
             head_weight if trains else head_weight.detach(),
-            targets,
+            nn.functional.pad(targets, (0, filled)),
             softcap=self._softcap,
             label_smoothing=self._label_smoothing,
             kernel=self._kernel,
         )
+        return losses[:count]
 
     def _logits_at(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The logits [sets, tokens] of several sets of targets, rounded as the losses round theirs."""

@@ -1,7 +1,8 @@
 """Packing: several examples in one row without padding, where none sees another.
 
 A padded batch computes as many tokens for its shortest row as for its longest. A packed row holds whole examples, one
-behind the other, and no padding. Two things keep them apart, so that loss and gradients are those of padded rows:
+behind the other, and no more padding than makes its length a round number. Two things keep them apart, so that loss
+and gradients are those of padded rows:
 
 - positions restart at 0 with every example, for the position embeddings;
 - attention is block-diagonal. Given such positions *and no attention mask*, transformers makes a mask like this one of
@@ -40,6 +41,7 @@ from response_tuning.training.batching import (
     Piece,
     collate,
     epoch_batches,
+    filling,
     members,
     micro_batches,
 )
@@ -87,7 +89,7 @@ def pack(examples: Sequence[AnyPiece], *, tokens: int) -> list[list[AnyPiece]]:
 
 
 def collate_packed(examples: Sequence[EncodedExample]) -> Batch:
-    """Lay examples out in one row, one behind the other."""
+    """Lay examples out in one row, one behind the other; what fills the row up stands behind, as one more of them."""
     lengths = torch.tensor([len(example.input_ids) for example in examples])
     supervised = torch.tensor([example.supervised_count for example in examples])
     prompts = lengths - supervised
@@ -96,7 +98,11 @@ def collate_packed(examples: Sequence[EncodedExample]) -> Batch:
     # Never the last position of an example: it would predict the first token of the next one.
     predicting = ((positions >= (prompts - 1).repeat_interleave(lengths)) & ~_is_last(positions)).nonzero().squeeze(1)
     rows = torch.arange(len(examples)).repeat_interleave(supervised)
-    return Batch(input_ids[None, :], predicting, input_ids[predicting + 1], rows, positions[None, :])
+    targets = input_ids[predicting + 1]
+    filled = filling(len(input_ids))
+    input_ids = torch.cat((input_ids, input_ids.new_zeros(filled)))
+    positions = torch.cat((positions, torch.arange(filled)))
+    return Batch(input_ids[None, :], predicting, targets, rows, positions[None, :])
 
 
 def restarting_positions(lengths: Sequence[int]) -> Tensor:
@@ -211,7 +217,8 @@ def _operations(
     for step in epoch_batches(examples, batch_size=config.batch_size, seed=config.seed):
         for part in group(step, tokens=config.micro_batch_tokens):
             lengths = [len(example.input_ids) for example in part]
-            as_packed = lengths if within else [sum(lengths)]
+            filled = [*lengths, filling(sum(lengths))]
+            as_packed = filled if within else [sum(filled)]
             squares = as_packed if packed else len(lengths) * [max(lengths)]
             pairs = sum(length**2 for length in squares)
             operations += 2 * weights * sum(squares) + 4 * query * pairs

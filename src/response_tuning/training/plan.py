@@ -14,7 +14,7 @@ from response_tuning.conversation import Conversation, EncodedExample, encode_ex
 from response_tuning.data.example import require_prompts
 from response_tuning.data.sources import load_examples
 from response_tuning.models import decoder_and_head, load_model_config, load_tokenizer, pick_device
-from response_tuning.training.batching import epoch_batches, micro_batches
+from response_tuning.training.batching import epoch_batches, filling, micro_batches
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.memory import available_memory, named_part, next_settings, program_memory
 from response_tuning.training.packing import pack
@@ -160,8 +160,8 @@ def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedE
 def _packs(config: TrainingConfig, device: torch.device) -> bool:
     """Whether training will pack, as far as can be told without the model.
 
-    On the CPU attention is computed within examples, and packing is never more work. Elsewhere ``auto`` decides when
-    the model is there, and padded batches are the more careful guess.
+    On the CPU attention is computed within examples, and packing is hardly ever more work. Elsewhere ``auto`` decides
+    when the model is there, and padded batches are the more careful guess.
     """
     return config.packing == "on" or (config.packing == "auto" and device.type == "cpu")
 
@@ -176,7 +176,9 @@ def _size(part: Sequence[EncodedExample], *, packed: bool) -> MicroBatch:
     lengths = tuple(len(example.input_ids) for example in part)
     supervised = sum(example.supervised_count for example in part)
     if packed:
-        return MicroBatch(rows=1, length=sum(lengths), supervised=supervised, examples=lengths)
+        filled = filling(sum(lengths))
+        examples = (*lengths, filled) if filled else lengths
+        return MicroBatch(rows=1, length=sum(examples), supervised=supervised, examples=examples)
     return MicroBatch(rows=len(part), length=max(lengths), supervised=supervised)
 
 
