@@ -2,7 +2,7 @@
 
     pip install 'response-tuning[embedded,benchmark]'
     python benchmarks/train_step.py
-    python benchmarks/train_step.py --data alpaca.jsonl dolly.jsonl --examples 2000 500 --seconds 180
+    python benchmarks/train_step.py --data alpaca.jsonl dolly.jsonl --examples 2000 500 --seconds 120
 
 Each setting runs in a process of its own, one after the other, over the same rows in an order of its own. The first two
 steps warm up; what counts are the supervised tokens of the following ones, and the time from the first to the last.

@@ -90,9 +90,7 @@ def test_tokens_and_steps_are_those_that_training_reports(config: TrainingConfig
     assert (plan.tokens.steps, plan.tokens.all_steps) == (5, len(log))
 
 
-def test_no_example_that_is_computed_alone_is_padded_and_packed_rows_hardly(
-    config: TrainingConfig,
-) -> None:
+def test_no_example_that_is_computed_alone_is_padded_and_packed_rows_hardly(config: TrainingConfig) -> None:
     alone = planned(config, micro_batch_tokens=1, packing="off")
     assert alone.tokens.padding == 0
     assert alone.tokens.micro_batches == 18

@@ -69,7 +69,7 @@ def filling(tokens: int) -> int:
     """How many tokens fill a packed row, or the loss of so many tokens, up to a round number.
 
     Processors prepare their products for every number of rows anew, and keep what they have prepared: with a few round
-    numbers a long training takes half a gigabyte less, and does not slow down as it goes on (docs/log.md).
+    numbers the memory of a long training grows less (docs/log.md).
     """
     return -tokens % _ROUND_TOKENS
 

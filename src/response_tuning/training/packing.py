@@ -51,6 +51,7 @@ from response_tuning.training.packed_attention import attend_within_examples
 
 __all__ = [
     "collate_packed",
+    "filled_up",
     "lay_out",
     "obstacle",
     "pack",
@@ -91,18 +92,24 @@ def pack(examples: Sequence[AnyPiece], *, tokens: int) -> list[list[AnyPiece]]:
 def collate_packed(examples: Sequence[EncodedExample]) -> Batch:
     """Lay examples out in one row, one behind the other; what fills the row up stands behind, as one more of them."""
     lengths = torch.tensor([len(example.input_ids) for example in examples])
+    stand_in_row = filled_up(lengths.tolist())
     supervised = torch.tensor([example.supervised_count for example in examples])
     prompts = lengths - supervised
     input_ids = torch.tensor([token for example in examples for token in example.input_ids])
-    positions = restarting_positions(lengths.tolist())[0]
+    all_positions = restarting_positions(stand_in_row)
+    positions = all_positions[0, : len(input_ids)]
     # Never the last position of an example: it would predict the first token of the next one.
     predicting = ((positions >= (prompts - 1).repeat_interleave(lengths)) & ~_is_last(positions)).nonzero().squeeze(1)
     rows = torch.arange(len(examples)).repeat_interleave(supervised)
     targets = input_ids[predicting + 1]
-    filled = filling(len(input_ids))
-    input_ids = torch.cat((input_ids, input_ids.new_zeros(filled)))
-    positions = torch.cat((positions, torch.arange(filled)))
-    return Batch(input_ids[None, :], predicting, targets, rows, positions[None, :])
+    row = nn.functional.pad(input_ids, (0, all_positions.numel() - len(input_ids)))
+    return Batch(row[None, :], predicting, targets, rows, all_positions)
+
+
+def filled_up(lengths: Sequence[int]) -> list[int]:
+    """The lengths of what stands in a packed row: its examples, and what fills it up, if anything does."""
+    filled = filling(sum(lengths))
+    return [*lengths, filled] if filled else list(lengths)
 
 
 def restarting_positions(lengths: Sequence[int]) -> Tensor:
@@ -217,8 +224,7 @@ def _operations(
     for step in epoch_batches(examples, batch_size=config.batch_size, seed=config.seed):
         for part in group(step, tokens=config.micro_batch_tokens):
             lengths = [len(example.input_ids) for example in part]
-            filled = [*lengths, filling(sum(lengths))]
-            as_packed = filled if within else [sum(filled)]
+            as_packed = filled_up(lengths) if within else [sum(filled_up(lengths))]
             squares = as_packed if packed else len(lengths) * [max(lengths)]
             pairs = sum(length**2 for length in squares)
             operations += 2 * weights * sum(squares) + 4 * query * pairs

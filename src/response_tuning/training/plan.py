@@ -14,10 +14,10 @@ from response_tuning.conversation import Conversation, EncodedExample, encode_ex
 from response_tuning.data.example import require_prompts
 from response_tuning.data.sources import load_examples
 from response_tuning.models import decoder_and_head, load_model_config, load_tokenizer, pick_device
-from response_tuning.training.batching import epoch_batches, filling, micro_batches
+from response_tuning.training.batching import epoch_batches, micro_batches
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.memory import available_memory, named_part, next_settings, program_memory
-from response_tuning.training.packing import pack
+from response_tuning.training.packing import filled_up, pack
 from response_tuning.training.plan_memory import MemoryPlan, MicroBatch, empty_model, plan_memory, unique_parameters
 from response_tuning.training.plan_speed import Speed, measure_speed
 from response_tuning.training.trainer import resolve
@@ -176,8 +176,7 @@ def _size(part: Sequence[EncodedExample], *, packed: bool) -> MicroBatch:
     lengths = tuple(len(example.input_ids) for example in part)
     supervised = sum(example.supervised_count for example in part)
     if packed:
-        filled = filling(sum(lengths))
-        examples = (*lengths, filled) if filled else lengths
+        examples = tuple(filled_up(lengths))
         return MicroBatch(rows=1, length=sum(examples), supervised=supervised, examples=examples)
     return MicroBatch(rows=len(part), length=max(lengths), supervised=supervised)
 
