@@ -21,12 +21,11 @@ from torch.optim import Optimizer
 
 from response_tuning.errors import UserError
 from response_tuning.models import decoder_and_head
-from response_tuning.progress import say
 from response_tuning.training.batching import Batch
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.loss import ResponseLoss
 from response_tuning.training.optimizer import make_optimizer
-from response_tuning.training.sharding import ShardedLoss, idle_batch
+from response_tuning.training.sharding import ShardedLoss, idle_batch, kept_bytes, say_what_is_kept
 
 __all__ = ["DeepSpeedStepper", "require_deepspeed", "start_engine"]
 
@@ -50,7 +49,7 @@ def require_deepspeed(config: TrainingConfig) -> None:
 
 
 class DeepSpeedStepper:
-    """AdamW by DeepSpeed: it adds up gradients, clips them, and changes each process's part of the weights."""
+    """A ``Stepper`` by DeepSpeed: it adds up gradients, clips them, and changes each process's part of the weights."""
 
     def __init__(self, engine: Any, adamw: Optimizer) -> None:
         self._engine = engine
@@ -60,25 +59,17 @@ class DeepSpeedStepper:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """AdamW's groups, for the learning rate."""
+        """See ``Stepper``."""
         return self._adamw.param_groups
 
     def step(self) -> float:
-        """Take a step with the gradients of all passes since the last; returns their norm before they are clipped.
-
-        The norm is infinite where gradients are not finite, and then nothing changes.
-        """
+        """See ``Stepper``."""
         self._engine.step()
         self._has_stepped = True
         return float(self._engine.get_global_grad_norm())
 
     def moments(self, parameter: nn.Parameter, *, keep: bool) -> dict[str, Tensor]:
-        """AdamW's state of a parameter by name, whole and in main memory; none before the first step.
-
-        Args:
-            parameter: One that trains.
-            keep: Whether this process wants it; otherwise it only gives its part, and what it gets is empty.
-        """
+        """See ``Stepper``."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
         if not self._has_stepped:
@@ -90,7 +81,7 @@ class DeepSpeedStepper:
         return moments
 
     def restore(self, moments: Mapping[nn.Parameter, Mapping[str, Tensor]]) -> None:
-        """Put AdamW's state back, and take over weights that were put into the model since the last step."""
+        """See ``Stepper``."""
         self._engine.optimizer.refresh_fp32_params()
         if not self._has_stepped:
             self._step_in_place()
@@ -183,7 +174,7 @@ def start_engine(
     adamw = make_optimizer(
         (weight for weight in model.parameters() if weight.requires_grad), config, accelerator.device
     )
-    everything = _bytes(model)
+    everything = kept_bytes(model)
     loss = ShardedLoss(model, loss_of, accelerator)
     settings = _settings(model, config)
     if config.deepspeed_stage == 3:
@@ -203,10 +194,7 @@ def start_engine(
         return losses
 
     loss.compute_by(compute)
-    say(
-        f"{config.sharding}: each of {processes} processes keeps {_bytes(model) / 1e6:,.2f} of "
-        f"{everything / 1e6:,.2f} MB of weights between the steps"
-    )
+    say_what_is_kept(model, everything, config, accelerator)
     return loss, DeepSpeedStepper(engine, adamw)
 
 
@@ -229,8 +217,3 @@ def _settings(model: nn.Module, config: TrainingConfig) -> dict[str, Any]:
             **({"offload_param": to_main_memory} if config.offload == "weights" else {}),
         },
     }
-
-
-def _bytes(model: nn.Module) -> int:
-    kept = (getattr(weight, "ds_tensor", weight) for weight in model.parameters())
-    return sum(tensor.numel() * tensor.element_size() for tensor in kept)

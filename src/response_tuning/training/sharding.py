@@ -35,10 +35,12 @@ __all__ = [
     "decoder_layers",
     "gathered",
     "idle_batch",
+    "kept_bytes",
     "own_part",
     "passes",
     "put_back",
     "require_shardable",
+    "say_what_is_kept",
     "shard",
     "sharding_obstacle",
     "shards",
@@ -170,6 +172,7 @@ def shard(model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accel
     Raises:
         UserError: the model has no list of layers.
     """
+    everything = kept_bytes(model)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     lets_go = config.sharding == "zero3"
     # Autocast would convert the fp32 weights of a layer and keep the bf16 ones for the backward pass, out of reach.
@@ -193,21 +196,26 @@ def shard(model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accel
         module.set_force_sum_reduction_for_comms(True)
         # An expert that no token of this process went to still takes part in the sum.
         module.set_reduce_scatter_unused_params(True, recurse=False)
-    parameters = list(model.parameters())
-    kept, everything = (_bytes(tensors) for tensors in (map(_local, parameters), parameters))
-    say(
-        f"{config.sharding}: each of {accelerator.num_processes} processes keeps {kept / 1e6:,.2f} of "
-        f"{everything / 1e6:,.2f} MB of weights between the steps"
-    )
+    say_what_is_kept(model, everything, config, accelerator)
     return loss
 
 
+def say_what_is_kept(model: nn.Module, everything: int, config: TrainingConfig, accelerator: Accelerator) -> None:
+    """Say how much of ``everything``, the bytes of its weights before they were spread, each process keeps."""
+    say(
+        f"{config.sharding}: each of {accelerator.num_processes} processes keeps {kept_bytes(model) / 1e6:,.2f} of "
+        f"{everything / 1e6:,.2f} MB of weights between the steps"
+    )
+
+
+def kept_bytes(model: nn.Module) -> int:
+    """The bytes of the weights, or of its part of them, that this process keeps."""
+    return sum(part.numel() * part.element_size() for part in map(_local, model.parameters()))
+
+
 def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    part: Tensor = getattr(tensor, "ds_tensor", tensor)  # DeepSpeed's
+    return part.to_local() if isinstance(part, DTensor) else part
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
