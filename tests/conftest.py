@@ -81,3 +81,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
     tiny_model(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
     return folder
+
+
+@pytest.fixture
+def tied_folder(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
+    """The tiny model with a head that is its embeddings."""
+    folder = tmp_path / "tied"
+    config = tiny_model(tokenizer).config
+    config.tie_word_embeddings = True
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    return folder

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning import models
 from response_tuning.errors import UserError
 from response_tuning.models import decoder_and_head, load_model, load_without_weights
-from tests.conftest import tiny_model
 
 
 @pytest.fixture
@@ -40,14 +38,11 @@ def test_a_folder_loads_frozen_in_evaluation_mode_in_the_dtype_asked_for(model_f
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_without_weights_a_model_is_the_same_but_for_what_they_hold(
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, tied: bool
+    model_folder: Path, tied_folder: Path, tied: bool
 ) -> None:
-    config = tiny_model(tokenizer).config
-    config.tie_word_embeddings = tied
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(str(tmp_path))
-    loaded = load_model(str(tmp_path), dtype="bfloat16", device="cpu")
-    empty = load_without_weights(str(tmp_path), dtype="bfloat16")
+    folder = str(tied_folder if tied else model_folder)
+    loaded = load_model(folder, dtype="bfloat16", device="cpu")
+    empty = load_without_weights(folder, dtype="bfloat16")
     assert empty.path == loaded.path
     weights, rooms = dict(loaded.model.named_parameters()), dict(empty.model.named_parameters())
     assert ("lm_head.weight" in rooms) == (not tied)

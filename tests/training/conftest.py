@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.data.example import Example, write_examples
 from response_tuning.training import steps as training_steps
 from response_tuning.training.config import TrainingConfig
-from tests.conftest import tiny_model
 
 
 @pytest.fixture
@@ -34,17 +32,6 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
         # Short enough that every gradient is clipped, by the norm of the whole.
         max_gradient_norm=0.1,
     )
-
-
-@pytest.fixture
-def tied_folder(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
-    """The tiny model with a head that is its embeddings."""
-    folder = tmp_path / "tied"
-    config = tiny_model(tokenizer).config
-    config.tie_word_embeddings = True
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(str(folder))
-    return folder
 
 
 def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
