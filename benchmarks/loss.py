@@ -37,7 +37,7 @@ from response_tuning.files import write_json
 from response_tuning.models import decoder_and_head, load_model
 from response_tuning.options import STARTER, LossKernel
 from response_tuning.training.batching import collate
-from response_tuning.training.loss import linear_cross_entropy, trained_linear_cross_entropy
+from response_tuning.training.linear_cross_entropy import linear_cross_entropy, trained_linear_cross_entropy
 from response_tuning.training.timing import matrix_product_peak
 
 _WARM_UP_TOKENS = 8

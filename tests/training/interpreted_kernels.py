@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from response_tuning.training.loss import linear_cross_entropy, trained_linear_cross_entropy
+from response_tuning.training.linear_cross_entropy import linear_cross_entropy, trained_linear_cross_entropy
 
 if find_spec("triton"):
     # Kernels find these among the module's names, and nowhere else.

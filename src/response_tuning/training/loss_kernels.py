@@ -1,4 +1,4 @@
-"""The loss by kernels of other libraries, for CUDA: optional extras, behind the functions of ``training.loss``.
+"""Cross-entropy by kernels of other libraries, for CUDA: extras, behind the functions of ``linear_cross_entropy``.
 
 What was read in their sources (Liger 0.8.5, cut-cross-entropy 25.1.1), and decides what may be asked of them:
 
@@ -70,7 +70,7 @@ def _is_interpreted() -> bool:
 def liger_cross_entropy(
     hidden: Tensor, head_weight: Tensor, targets: Tensor, *, softcap: float | None, label_smoothing: float
 ) -> Tensor:
-    """``training.loss.linear_cross_entropy`` by Liger; there is at least one token."""
+    """``training.linear_cross_entropy.linear_cross_entropy`` by Liger; there is at least one token."""
     losses: Tensor = _FrozenLiger.apply(hidden, head_weight, targets, softcap, label_smoothing)  # type: ignore[no-untyped-call]
     return losses
 
@@ -119,7 +119,7 @@ class _FrozenLiger(torch.autograd.Function):
 def trained_liger_cross_entropy(
     hidden: Tensor, head_weight: Tensor, targets: Tensor, *, softcap: float | None, label_smoothing: float
 ) -> Tensor:
-    """``training.loss.trained_linear_cross_entropy`` by Liger; there is at least one token."""
+    """``training.linear_cross_entropy.trained_linear_cross_entropy`` by Liger; there is at least one token."""
     from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
     no_bias = no_class_weights = kernel = mode = None
@@ -145,7 +145,7 @@ def trained_liger_cross_entropy(
 
 
 def cut_cross_entropy(hidden: Tensor, head_weight: Tensor, targets: Tensor, *, softcap: float | None) -> Tensor:
-    """``training.loss.linear_cross_entropy`` by cut-cross-entropy; there is at least one token.
+    """``training.linear_cross_entropy.linear_cross_entropy`` by cut-cross-entropy; there is at least one token.
 
     Raises:
         UserError: the head is too large for it.

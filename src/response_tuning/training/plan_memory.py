@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from response_tuning.models import decoder_and_head
 from response_tuning.training.config import TrainingConfig
-from response_tuning.training.loss import default_tile_rows
+from response_tuning.training.linear_cross_entropy import default_tile_rows
 from response_tuning.training.sharding import decoder_layers
 from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
 
@@ -191,7 +191,7 @@ def _quantised(model: nn.Module) -> Iterator[Tensor]:
 
 
 def _loss_bytes(head: Tensor, largest: MicroBatch, config: TrainingConfig, *, on_cpu: bool) -> int:
-    """What ``training.loss`` holds at once: tiles of logits, twice over in bf16, and rows of hidden states."""
+    """What the cross-entropy holds at once: tiles of logits, and rows of hidden states."""
     tokens, (vocabulary, width) = largest.supervised, head.shape
     tile = min(vocabulary, default_tile_rows(on_cpu=on_cpu))
     product_bytes = 2 if config.dtype == "bfloat16" else 4

@@ -19,7 +19,11 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from response_tuning.models import decoder_and_head
 from response_tuning.training.config import TrainingConfig
-from response_tuning.training.loss import default_tile_rows, linear_cross_entropy, trained_linear_cross_entropy
+from response_tuning.training.linear_cross_entropy import (
+    default_tile_rows,
+    linear_cross_entropy,
+    trained_linear_cross_entropy,
+)
 from response_tuning.training.optimizer import make_optimizer
 from response_tuning.training.packed_attention import attend_within_examples
 from response_tuning.training.packing import restarting_positions
