@@ -279,6 +279,7 @@ class _Sums:
 
 
 def _sums(hidden: Tensor, targets: Tensor, head: _Head, *, with_gradient: bool) -> _Sums:
+    """One pass over the vocabulary; where that overflows, two more."""
     sums = _sums_shifted(hidden, targets, head, with_gradient=with_gradient)
     if bool((sums.others < _MUCH).all()):
         return sums
@@ -289,7 +290,7 @@ def _sums(hidden: Tensor, targets: Tensor, head: _Head, *, with_gradient: bool) 
 def _sums_shifted(
     hidden: Tensor, targets: Tensor, head: _Head, *, with_gradient: bool, shift: Tensor | None = None
 ) -> _Sums:
-    """One pass over the vocabulary, with logits shifted by the target's where nothing else is asked for."""
+    """One pass over the vocabulary, with logits shifted by the target's where no ``shift`` [tokens, 1] is given."""
     rows = head.weight[targets].to(hidden.dtype).float()
     target_logits, slope = capped((hidden.float() * rows).sum(dim=1, keepdim=True), head.softcap)
     target_gradients = rows if slope is None else rows * slope
@@ -309,15 +310,16 @@ def _sums_shifted(
         _set_at_targets(exponentials, targets - start, 0.0)
         mass = exponentials.sum(dim=1, keepdim=True, dtype=torch.float32)
         others += mass
-        if weighted is not None:
-            weights = exponentials if slope is None else exponentials.mul_(slope)
-            taken = _considerable(mass, others, left_out, head) if hidden.device.type == "cpu" else None
-            if taken is None:
-                weighted += _product(weights.to(tile.dtype), tile)
-            else:
-                few = weights.index_select(0, taken).to(tile.dtype)
-                weighted.index_add_(0, taken, _product(few, tile))
-                left_out += mass.index_fill_(0, taken, 0.0)
+        if weighted is None:
+            continue
+        weights = exponentials if slope is None else exponentials.mul_(slope)
+        # An accelerator would have to wait for the number of tokens that are taken.
+        taken = _considerable(mass, others, left_out, head) if hidden.device.type == "cpu" else None
+        if taken is None:
+            weighted += _product(weights.to(tile.dtype), tile)
+        else:
+            weighted.index_add_(0, taken, _product(weights.index_select(0, taken).to(tile.dtype), tile))
+            left_out += mass.index_fill_(0, taken, 0.0)
     if weighted is not None:
         weighted.addcmul_(others - left_out, target_gradients, value=-1)
     return _Sums(target_logits, target_gradients, shift, room is not None, others, weighted, logits, logits_gradient)
