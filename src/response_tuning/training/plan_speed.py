@@ -132,6 +132,7 @@ class _Timer:
             hidden.backward(torch.ones_like(hidden))
 
     def _run_loss(self, size: MicroBatch) -> None:
+        """Random states find all tokens about equally likely, and no tile skips any: real ones take a quarter less."""
         hidden = torch.randn(
             (size.supervised, self.head.shape[1]), dtype=self.head.dtype, device=self.device, requires_grad=True
         )
