@@ -12,6 +12,7 @@ from response_tuning.evaluation.risk_coverage import (
     halves,
     risk_coverage,
 )
+from response_tuning.evaluation.statistics import estimate_mean
 
 
 def test_the_curve_and_its_area_are_those_worked_out_by_hand() -> None:
@@ -68,6 +69,13 @@ def test_a_constant_confidence_is_worth_exactly_nothing() -> None:
 def test_good_responses_alone_leave_no_area() -> None:
     result = risk_coverage([0.1, 0.2, 0.3], [1, 1, 1])
     assert (result.aurc.value, result.oracle, result.random, result.gain.value) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("quality", [0.0, 1.0])
+def test_responses_that_are_all_alike_leave_the_area_uncertain(quality: float) -> None:
+    area = risk_coverage([0.9, 0.7, 0.4, 0.2], [quality] * 4).aurc
+    assert area == estimate_mean([1 - quality] * 4)
+    assert area.high - area.low > 0.4
 
 
 def test_the_interval_of_the_gain_tells_a_useful_confidence_from_noise() -> None:

@@ -78,6 +78,8 @@ class Abstention:
 def risk_coverage(confidences: Sequence[float], qualities: Sequence[float]) -> RiskCoverage:
     """The curve and its area, with the area's percentile bootstrap interval (2,000 resamples of whole responses).
 
+    Where all responses are equally good, the area is their risk in any order, and has the interval of that mean.
+
     Args:
         confidences: of each response, on any scale.
         qualities: of each response, from 0 to 1.
@@ -94,7 +96,7 @@ def risk_coverage(confidences: Sequence[float], qualities: Sequence[float]) -> R
     own = _area(scores, values)
     return RiskCoverage(
         curve=_curve(scores, values),
-        aurc=_estimate(own, areas, n=len(values)),
+        aurc=estimate_mean((1 - values).tolist()) if _are_alike(values) else _estimate(own, areas, n=len(values)),
         oracle=round(_area(values, values), 4),
         random=round(risk_of_all, 4),
         gain=_estimate(risk_of_all - own, risks - areas, n=len(values)),
@@ -159,6 +161,10 @@ def _checked(confidences: Sequence[float], qualities: Sequence[float]) -> tuple[
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError("a quality is not between 0 and 1")
     return scores, values
+
+
+def _are_alike(values: Floats) -> bool:
+    return bool((values == values[0]).all())
 
 
 def _groups(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
