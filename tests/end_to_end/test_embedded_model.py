@@ -17,7 +17,7 @@ def test_the_base_model_runs_on_and_a_response_tuned_one_stops(tmp_path: Path, m
     assert main(["train", "--output", str(tmp_path / "rt"), *options]) == 0
 
     def stops(model: str) -> float:
-        config = ProbeConfig(model=model, output=tmp_path / "probe" / Path(model).name, max_examples=16)
+        config = ProbeConfig(model=model, output=tmp_path / "probe" / Path(model).name, max_examples=40)
         return probe(config).metrics["stops"].value
 
     assert stops("embedded") < 0.2
