@@ -29,7 +29,7 @@ whole vocabulary, saves one product but reads and writes the whole gradient [voc
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -87,7 +87,8 @@ def linear_cross_entropy(
     if kernel == "cut-cross-entropy" and len(targets):
         return cut_cross_entropy(hidden, head_weight, targets, softcap=softcap)
     with_gradient = hidden.requires_grad and torch.is_grad_enabled()
-    head = _head(hidden, head_weight, softcap, label_smoothing, tile_rows, head_weight.dtype)
+    tile_rows = tile_rows or _tile_rows(hidden, head_weight, softcap)
+    head = _Head(head_weight, softcap, label_smoothing, tile_rows, head_weight.dtype)
     losses: Tensor = _FrozenHead.apply(hidden, targets, head, with_gradient)  # type: ignore[no-untyped-call]
     return losses
 
@@ -117,8 +118,10 @@ def trained_linear_cross_entropy(
         )
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head_weight.dtype
-    head = _head(hidden, head_weight, softcap, label_smoothing, tile_rows, dtype)
-    losses: Tensor = _TrainedHead.apply(hidden, head_weight, targets, head)  # type: ignore[no-untyped-call]
+    tile_rows = tile_rows or _tile_rows(hidden, head_weight, softcap)
+    losses: Tensor = _TrainedHead.apply(  # type: ignore[no-untyped-call]
+        hidden, head_weight, targets, (softcap, label_smoothing, tile_rows, dtype)
+    )
     return losses
 
 
@@ -168,24 +171,15 @@ class _Head:
             yield start, tile.to(self.dtype)
 
 
-def _head(
-    hidden: Tensor,
-    weight: Tensor,
-    softcap: float | None,
-    label_smoothing: float,
-    tile_rows: int | None,
-    dtype: torch.dtype,
-) -> _Head:
-    if tile_rows is None and hidden.device.type == "cpu":
-        tile_rows = loss_chunks.TILE_ROWS_CPU
-    elif tile_rows is None:
-        tile_rows = loss_chunks.tile_rows_within(
-            loss_chunks.logits_budget(hidden.device),
-            tokens=len(hidden),
-            vocabulary=len(weight),
-            capped=softcap is not None,
-        )
-    return _Head(weight.detach(), softcap, label_smoothing, tile_rows, dtype)
+def _tile_rows(hidden: Tensor, head_weight: Tensor, softcap: float | None) -> int:
+    if hidden.device.type == "cpu":
+        return loss_chunks.TILE_ROWS_CPU
+    return loss_chunks.tile_rows_within(
+        loss_chunks.logits_budget(hidden.device),
+        tokens=len(hidden),
+        vocabulary=len(head_weight),
+        capped=softcap is not None,
+    )
 
 
 class _FrozenHead(torch.autograd.Function):
@@ -206,17 +200,25 @@ class _FrozenHead(torch.autograd.Function):
 
 class _TrainedHead(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head_weight: Tensor, targets: Tensor, head: _Head) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        head_weight: Tensor,
+        targets: Tensor,
+        options: tuple[float | None, float, int, torch.dtype],
+    ) -> Tensor:
+        head = _Head(head_weight, *options)
         with torch.autocast(hidden.device.type, enabled=False):
             sums = _sums(hidden.to(head.dtype), targets, head, with_gradient=False)
         ctx.save_for_backward(hidden, head_weight, targets, sums.shift, sums.normaliser, sums.others)
-        ctx.head, ctx.rounded = head, sums.rounded
+        # Not the head, which may be scattered over processes until the backward pass gathers it again.
+        ctx.options, ctx.rounded = options, sums.rounded
         return sums.losses(head)
 
     @staticmethod
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden, head_weight, targets, shift, normaliser, others = ctx.saved_tensors
-        head = replace(ctx.head, weight=head_weight.detach())  # it may have been scattered and gathered since
+        head = _Head(head_weight, *ctx.options)
         narrow = hidden.to(head.dtype)
         hidden_gradient = torch.zeros(hidden.shape, device=hidden.device)
         head_gradient = torch.empty_like(head_weight)
