@@ -6,7 +6,7 @@ Beside its matrix products a training step waits for memory. Two kinds of layers
   a tensor as large as the output. Here the second product is added to the first one's result where it stands, and the
   scaling is done on the few numbers between ``A`` and ``B``.
 - A root-mean-square norm (Zhang & Sennrich 2019, arXiv 1910.07467): as models write it, several copies of its input in
-  fp32 are kept for the backward pass. Here the input itself is kept, and the rest computed again.
+  fp32 are made and kept for the backward pass. Here one is made, the input itself is kept, and the rest computed again.
 
 What comes out of them is the same up to rounding. Layers that do anything else are left as they are.
 """
@@ -37,7 +37,7 @@ def fuse_layers(model: nn.Module) -> None:
             if kind not in offsets:
                 offsets[kind] = _scale_offset(module, epsilon)
             if (offset := offsets[kind]) is not None:
-                _replace_forward(module, partial(_frozen_norm, module, module.forward, offset, epsilon))
+                _replace_forward(module, partial(_frozen_norm, module, offset, epsilon))
 
 
 def _replace_forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
@@ -122,60 +122,59 @@ def _scale_offset(module: nn.Module, epsilon: float) -> float | None:
     """
     tried = copy.deepcopy(module).to_empty(device="cpu").float()
     with torch.random.fork_rng(devices=()):  # the training's own random numbers stay as they are
-        weight = tried.get_parameter("weight").data.uniform_(0.5, 1.5)
+        weight = tried.get_parameter("weight")
+        weight.data.uniform_(0.5, 1.5)
         hidden, aim = torch.randn((2, 4, len(weight)), device="cpu")
     hidden.requires_grad_()
-    with torch.enable_grad():
-        output = tried(hidden)
-        (gradient,) = torch.autograd.grad(output, hidden, aim)
-    hidden = hidden.detach()
-    normed = hidden * (hidden.square().mean(-1, keepdim=True) + epsilon).rsqrt()
+    expected = _value_and_gradient(tried, hidden, aim)
     for offset in (0.0, 1.0):
-        scale = weight + offset
-        pairs = ((output, normed * scale), (gradient, _norm_gradient(aim, hidden, scale, epsilon)))
-        if all(torch.allclose(found, expected, rtol=_CLOSE, atol=_CLOSE) for found, expected in pairs):
+        found = _value_and_gradient(partial(_frozen_norm, tried, offset, epsilon), hidden, aim)
+        if all(torch.allclose(*pair, rtol=_CLOSE, atol=_CLOSE) for pair in zip(found, expected, strict=True)):
             return offset
     return None
 
 
-def _frozen_norm(
-    module: nn.Module, forward: Callable[[Tensor], Tensor], offset: float, epsilon: float, hidden: Tensor
-) -> Tensor:
+def _value_and_gradient(norm: Callable[[Tensor], Tensor], hidden: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        output = norm(hidden)
+        (gradient,) = torch.autograd.grad(output, hidden, aim)
+    return output, gradient
+
+
+def _frozen_norm(module: nn.Module, offset: float, epsilon: float, hidden: Tensor) -> Tensor:
     output: Tensor = _FrozenNorm.apply(  # type: ignore[no-untyped-call]
-        hidden, module.weight, offset, epsilon, forward
+        hidden, module.weight, offset, epsilon
     )
     return output
 
 
 class _FrozenNorm(torch.autograd.Function):
-    """A norm by the model's own code, of which its input is kept and nothing else."""
+    """``x / sqrt(mean(x^2) + epsilon) * (weight + offset)`` in fp32; ``x`` is kept, and a number for each vector."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        offset: float,
-        epsilon: float,
-        compute: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        ctx.save_for_backward(hidden, weight)
-        ctx.offset, ctx.epsilon = offset, epsilon
-        return compute(hidden)
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
+        normed = hidden.to(torch.float32, copy=True)
+        factor = _norm_factor(normed, epsilon)
+        ctx.save_for_backward(hidden, weight, factor)
+        ctx.offset = offset
+        return normed.mul_(factor).mul_(weight.float() + offset).to(hidden.dtype)
 
     @staticmethod
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight = ctx.saved_tensors
-        gradient = _norm_gradient(output_gradients[0], hidden, weight.float() + ctx.offset, ctx.epsilon)
-        return gradient.to(hidden.dtype), None, None, None, None
+        hidden, weight, factor = ctx.saved_tensors
+        gradient = _norm_gradient(output_gradients[0], hidden, weight.float() + ctx.offset, factor)
+        return gradient.to(hidden.dtype), None, None, None
 
 
-def _norm_gradient(gradient: Tensor, hidden: Tensor, scale: Tensor, epsilon: float) -> Tensor:
-    """The gradient [..., width] in fp32 for what went into ``x / sqrt(mean(x^2) + epsilon) * scale``."""
-    width = hidden.shape[-1]
-    normed = hidden.to(torch.float32, copy=True)
-    factor = torch.linalg.vector_norm(normed, dim=-1, keepdim=True).square_().div_(width).add_(epsilon).rsqrt_()
-    normed.mul_(factor)
+def _norm_factor(hidden: Tensor, epsilon: float) -> Tensor:
+    """What a norm multiplies its input [..., width] by: [..., 1], both in fp32."""
+    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
+    return norms.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
+
+
+def _norm_gradient(gradient: Tensor, hidden: Tensor, scale: Tensor, factor: Tensor) -> Tensor:
+    """The gradient [..., width] in fp32 for what went into ``x * factor * scale``."""
+    normed = hidden * factor
     scaled = gradient * scale
     shared = (scaled * normed).sum(dim=-1, keepdim=True)
-    return scaled.addcmul_(normed, shared, value=-1 / width).mul_(factor)
+    return scaled.addcmul_(normed, shared, value=-1 / hidden.shape[-1]).mul_(factor)
