@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from response_tuning.conversation import Conversation
 from response_tuning.data.example import Example, write_examples
 from response_tuning.errors import UserError
+from response_tuning.files import read_json_lines
 from response_tuning.models import load_model
 from response_tuning.runs import RunDirectory
 from response_tuning.training import steps as training_steps
@@ -75,6 +76,30 @@ def test_training_lowers_the_loss_and_moves_the_adapter(config: TrainingConfig) 
 
 def test_the_same_configuration_gives_the_same_weights(config: TrainingConfig, tmp_path: Path) -> None:
     assert_same(trained(config)[0], trained(config, output=tmp_path / "again")[0])
+
+
+def test_every_row_of_the_log_is_told_as_it_is_written(config: TrainingConfig) -> None:
+    told: list[dict[str, Any]] = []
+
+    def tell(row: dict[str, Any]) -> None:
+        told.append(row)
+        assert RunDirectory(config.output).training_log.read_text().count("\n") == len(told)
+
+    run = train(config, on_step=tell)
+    assert told == read_json_lines(run.training_log)
+
+
+def test_who_is_told_may_stop_a_training_which_then_goes_on_to_the_same_weights(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    def stop(row: dict[str, Any]) -> None:
+        if row["step"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, on_step=stop)
+    assert not RunDirectory(config.output).is_trained
+    assert_same(trained(config)[0], trained(config, output=tmp_path / "never stopped")[0])
 
 
 def test_another_seed_gives_other_weights(config: TrainingConfig, tmp_path: Path) -> None:

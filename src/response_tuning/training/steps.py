@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 from accelerate import Accelerator
@@ -78,6 +78,7 @@ def run_steps(
     held_out: list[EncodedExample],
     run: RunDirectory,
     keep_adapter: Callable[[int], None],
+    on_step: Callable[[dict[str, Any]], None],
 ) -> None:
     """Run all optimizer steps, from the last checkpoint on; logs each, and saves checkpoints.
 
@@ -89,6 +90,7 @@ def run_steps(
         held_out: What the held-out loss is measured on; may be empty.
         run: Where the log and the checkpoints go.
         keep_adapter: Saves the adapter as it is after so many steps; called as often as the configuration says.
+        on_step: Called with every row of the log, when it is written.
 
     Raises:
         UserError: the checkpoint is of other data, or the loss is not finite.
@@ -133,6 +135,7 @@ def run_steps(
                 progress = note_measurement(progress, row["held_out_loss"], best, training.trained)
             log.write(json.dumps(row) + "\n")
             log.flush()
+            on_step(row)
             bar.advance(note=f"loss {loss:.3f}  {tokens / seconds:,.0f} supervised tokens/s")
             every = config.keep_adapter_every
             if every and progress.steps % every == 0 and progress.steps < steps:

@@ -3,8 +3,10 @@
 Read from the top: ``train`` sees what is to be done, ``_train`` prepares it, and ``steps.run_steps`` does it.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -58,11 +60,16 @@ __all__ = ["resolve", "train"]
 _CHECKED_TOKENS = 32
 
 
-def train(config: TrainingConfig) -> RunDirectory:
+def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] = lambda _row: None) -> RunDirectory:
     """Train an adapter, or the whole model, as ``config`` says and save the run.
 
     A finished run is left as it is; one that was interrupted goes on from its last checkpoint, to the same weights as
     if it had never stopped. Where several processes are asked for, they are started and waited for.
+
+    Args:
+        config: The training.
+        on_step: Called after every step with its row of the training log; not where this call starts processes of
+            their own.
 
     Raises:
         UserError: bad data, a model that cannot be loaded, or an output folder that holds something else.
@@ -86,7 +93,7 @@ def train(config: TrainingConfig) -> RunDirectory:
     accelerator = join_processes(config.device)
     with process_named_in_errors(accelerator):
         if not decided_by_first(accelerator, lambda: _is_finished(run, config, fingerprints)):
-            _train(config, run, examples, held_out_examples, fingerprints, accelerator)
+            _train(config, run, examples, held_out_examples, fingerprints, accelerator, on_step)
     return run
 
 
@@ -107,6 +114,7 @@ def _train(
     held_out_examples: list[Example],
     fingerprints: dict[str, str],
     accelerator: Accelerator,
+    on_step: Callable[[dict[str, Any]], None],
 ) -> None:
     require_kernel(config, accelerator.device)
     fingerprint = fingerprints["data_fingerprint"]
@@ -157,7 +165,7 @@ def _train(
     def save(folder: Path) -> None:
         _save(folder, training, loaded, conversation)
 
-    run_steps(training, parts, held_out, run, lambda steps: save(run.kept_checkpoint(steps)))
+    run_steps(training, parts, held_out, run, lambda steps: save(run.kept_checkpoint(steps)), on_step)
     save(run.model if config.tuning == "full" else run.adapter)
     if accelerator.is_main_process:
         remove_checkpoints(run.checkpoint)
