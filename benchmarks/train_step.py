@@ -5,22 +5,20 @@
     python benchmarks/train_step.py --data alpaca.jsonl dolly.jsonl --examples 2000 500 --seconds 120
 
 Each setting runs in a process of its own, one after the other, over the same rows in an order of its own. The first two
-steps warm up; what counts are the supervised tokens of the following ones, and the time from the first to the last.
+steps warm up; what counts are the supervised tokens of the following ones, and the time that they take. Every ten
+seconds, between two steps, matrix products are timed as well: a machine's speed does not stay.
 """
 
 import json
-import os
 import resource
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal
 
 import torch
@@ -28,19 +26,21 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
-from measuring import PEAK_SECONDS, first_examples, run_in_own_process
+from measuring import first_examples, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.example import write_examples
-from response_tuning.files import read_json_lines, write_json
+from response_tuning.files import write_json
 from response_tuning.models import decoder_and_head, load_model, load_tokenizer, resolve_model
 from response_tuning.options import STARTER, Method
-from response_tuning.runs import RunDirectory
 from response_tuning.training.config import TrainingConfig
-from response_tuning.training.timing import matrix_product_peak
+from response_tuning.training.timing import matrix_product_rates
 from response_tuning.training.trainer import train
 
 _WARM_UP_STEPS = 2
+_PRODUCTS_EVERY_SECONDS = 10.0
+_PRODUCTS_SECONDS = 0.6
 _MOST_TOKENS = 1024
 """TRL's default length. Longer rows are left out, of every setting."""
 _NO_END = 1_000
@@ -76,7 +76,7 @@ def main() -> int:
     """Run all settings, or one of them in this process."""
     config = tyro.cli(BenchmarkConfig)
     if config.setting is not None:
-        print(json.dumps(_measure(config, SETTINGS[config.setting])))
+        print(json.dumps(SETTINGS[config.setting](config)))
         return 0
     try:
         versions = {package: version(package) for package in ("torch", "transformers", "peft", "trl")}
@@ -96,15 +96,40 @@ def main() -> int:
     return 0
 
 
-def _measure(config: BenchmarkConfig, setting: Callable[[BenchmarkConfig], dict[str, Any]]) -> dict[str, Any]:
-    """A setting's numbers, with the rate of matrix products before and after it: a machine's speed does not stay."""
-    before = _peak_flops()
-    result = setting(config)
-    return {**result, "peak_flops": (before + _peak_flops()) / 2}
+class Watch:
+    """Times the steps of a training, and matrix products between them.
 
+    Args:
+        seconds: How long to train after the steps that warm up.
+    """
 
-def _peak_flops() -> float:
-    return matrix_product_peak(torch.device("cpu"), torch.bfloat16, seconds=PEAK_SECONDS)
+    def __init__(self, seconds: float) -> None:
+        self.step_seconds: list[float] = []
+        """Of the steps after those that warm up."""
+        self._seconds = seconds
+        self._product_rates: list[list[float]] = []
+        self._steps = 0
+        self._went_on = self._next_products = 0.0
+
+    def step_ended(self) -> bool:
+        """To be called after each step; returns whether time is up."""
+        now = time.perf_counter()
+        self._steps += 1
+        if self._steps > _WARM_UP_STEPS:
+            self.step_seconds.append(now - self._went_on)
+        is_over = sum(self.step_seconds) > self._seconds
+        if self._steps >= _WARM_UP_STEPS and (is_over or now >= self._next_products):
+            device = torch.device("cpu")
+            self._product_rates.append(matrix_product_rates(device, torch.bfloat16, seconds=_PRODUCTS_SECONDS))
+            self._next_products = time.perf_counter() + _PRODUCTS_EVERY_SECONDS
+        self._went_on = time.perf_counter()
+        return is_over
+
+    @property
+    def peak_flops(self) -> float:
+        """The mean rate of products of the best shape, in operations per second."""
+        peak: float = max(map(mean, zip(*self._product_rates, strict=True)))
+        return peak
 
 
 def _measure_padded(config: BenchmarkConfig) -> dict[str, Any]:
@@ -134,22 +159,16 @@ def _measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"]) -> 
             packing=packing,
             device="cpu",
         )
-        log = RunDirectory(training.output).training_log
-        threading.Thread(target=_interrupt, args=(log, config.seconds), daemon=True).start()
+        watch, so_far = Watch(config.seconds), [0]
+
+        def on_step(row: dict[str, Any]) -> None:
+            so_far.append(row["supervised_tokens"])
+            if watch.step_ended():
+                raise KeyboardInterrupt
+
         with suppress(KeyboardInterrupt):
-            train(training)
-        rows = read_json_lines(log)
-    ends = [row["seconds"] for row in rows]
-    so_far = [0, *(row["supervised_tokens"] for row in rows)]
-    return _result(config, ends, [after - before for before, after in pairwise(so_far)])
-
-
-def _interrupt(log: Path, seconds: float) -> None:
-    """End this process's training, in the way of a user, so many seconds after the steps that warm up."""
-    while not log.is_file() or log.read_text().count("\n") < _WARM_UP_STEPS:
-        time.sleep(0.05)
-    time.sleep(seconds)
-    os.kill(os.getpid(), signal.SIGTERM)
+            train(training, on_step=on_step)
+    return _result(config, watch, so_far[-1] - so_far[_WARM_UP_STEPS])
 
 
 def _measure_trl_defaults(config: BenchmarkConfig) -> dict[str, Any]:
@@ -183,13 +202,12 @@ def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    ends: list[float] = []
+    watch = Watch(config.seconds)
     tokens: list[int] = []
 
     class Timer(TrainerCallback):
         def on_step_end(self, *arguments: Any, **_options: Any) -> None:
-            ends.append(time.perf_counter())
-            if len(ends) > _WARM_UP_STEPS and ends[-1] - ends[_WARM_UP_STEPS - 1] > config.seconds:
+            if watch.step_ended():
                 arguments[-1].should_training_stop = True  # the trainer's control
 
     encoded, conversation = _encode(config)
@@ -230,7 +248,8 @@ def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
 
         trainer.data_collator = collate_and_count
         trainer.train()
-    return _result(config, ends, tokens)
+    # Batches are made ahead of their steps.
+    return _result(config, watch, sum(tokens[_WARM_UP_STEPS:][: len(watch.step_seconds)]))
 
 
 def _encode(config: BenchmarkConfig) -> tuple[list[EncodedExample], Conversation]:
@@ -240,8 +259,8 @@ def _encode(config: BenchmarkConfig) -> tuple[list[EncodedExample], Conversation
     return encoded, conversation
 
 
-def _result(config: BenchmarkConfig, ends: list[float], tokens: list[int]) -> dict[str, Any]:
-    """The numbers of a setting, from the second at which each step ended and the supervised tokens it had.
+def _result(config: BenchmarkConfig, watch: Watch, supervised: int) -> dict[str, Any]:
+    """The numbers of a setting, from what the steps after those that warm up took and the supervised tokens they had.
 
     Peak memory is read first: counting parameters loads a model once more.
     """
@@ -251,16 +270,19 @@ def _result(config: BenchmarkConfig, ends: list[float], tokens: list[int]) -> di
         example.supervised_count for example in encoded
     )
     model = load_model(config.model).model
-    head = decoder_and_head(model)[1].weight.numel()
+    decoder, output = decoder_and_head(model)
+    head = output.weight.numel()
     tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
     layers = sum(parameter.numel() for parameter in model.parameters()) - (head if tied else 2 * head)
-    seconds = ends[-1] - ends[_WARM_UP_STEPS - 1]
-    supervised = sum(tokens[_WARM_UP_STEPS : len(ends)])
+    linear = [module for module in decoder.modules() if isinstance(module, nn.Linear)]
+    layers += sum(config.lora_rank * (module.in_features + module.out_features) for module in linear)
+    seconds = sum(watch.step_seconds)
     return {
         "supervised_tokens_per_second": supervised / seconds,
         "flops": 4 * (layers * tokens_for_each_supervised + head) * supervised / seconds,
+        "peak_flops": watch.peak_flops,
         "peak_memory_bytes": peak_memory_bytes,
-        "steps": len(ends) - _WARM_UP_STEPS,
+        "steps": len(watch.step_seconds),
         "supervised_tokens": supervised,
         "rows": len(encoded),
     }
@@ -283,8 +305,8 @@ def _print(report: dict[str, Any]) -> None:
     console = Console(width=110)
     console.print(table)
     console.print(
-        "Operations: 4 x (layer parameters x tokens + head parameters x supervised tokens). Peak: the best product in "
-        f"bf16 on {report['cores']} threads, the mean of before and after each setting.\n"
+        "Operations: 4 x (layer and adapter parameters x tokens + head parameters x supervised tokens). Peak: the rate "
+        f"of the best product in bf16 on {report['cores']} threads, measured between steps.\n"
         f"{report['versions']}\n{report['config']}",
         highlight=False,
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-__all__ = ["matrix_product_peak", "seconds_of"]
+__all__ = ["matrix_product_peak", "matrix_product_rates", "seconds_of"]
 
 _CPU_SHAPES = ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096))
 _GPU_SHAPES = ((8192, 8192, 8192), (8192, 4096, 16384))
@@ -21,19 +21,28 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 def matrix_product_peak(device: torch.device, dtype: torch.dtype, *, seconds: float) -> float:
-    """The best rate of matrix products over several shapes, in operations per second.
+    """What matrix products of the best of several shapes reach, in operations per second; see below."""
+    return max(matrix_product_rates(device, dtype, seconds=seconds))
 
-    A multiplication and its addition are two operations. Every shape is measured for its part of ``seconds``.
+
+def matrix_product_rates(device: torch.device, dtype: torch.dtype, *, seconds: float) -> list[float]:
+    """The rate of matrix products of several shapes, in operations per second, each over its part of ``seconds``.
+
+    A multiplication and its addition are two operations. It is the mean rate and not that of the fastest product: what
+    disturbs a machine disturbs a training and its products alike.
     """
-    best = 0.0
     shapes = _CPU_SHAPES if device.type == "cpu" else _GPU_SHAPES
+    rates = []
     for rows, inner, columns in shapes:
         left = torch.randn((rows, inner), device=device).to(dtype)
         right = torch.randn((inner, columns), device=device).to(dtype)
-        ended = time.perf_counter() + seconds / len(shapes)
-        while time.perf_counter() < ended:
-            best = max(best, 2 * rows * inner * columns / seconds_of(lambda: left @ right, device))  # noqa: B023
-    return best
+        seconds_of(lambda: left @ right, device)  # noqa: B023
+        taken, count = 0.0, 0
+        while taken < seconds / len(shapes):
+            taken += seconds_of(lambda: left @ right, device)  # noqa: B023
+            count += 1
+        rates.append(2 * rows * inner * columns * count / taken)
+    return rates
 
 
 def _wait(device: torch.device) -> None:
