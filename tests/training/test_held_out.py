@@ -44,10 +44,11 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
 
 
 @pytest.fixture
-def worsening(config: TrainingConfig) -> TrainingConfig:
-    """A training whose held-out loss falls at first, and then rises: steps far too long for the tiny model."""
-    steps = {"learning_rate": 1.0, "schedule": "linear", "warmup_share": 0.9, "epochs": 6, "held_out_every": 2}
-    return config.model_copy(update={**steps, "packing": "off", "lora_dropout": 0.0})
+def worsening(config: TrainingConfig, tmp_path: Path, examples: list[Example]) -> TrainingConfig:
+    """A training whose held-out loss falls at first, and then rises: four examples are learned by heart."""
+    write_examples(tmp_path / "few.jsonl", examples[:4])
+    steps = {"learning_rate": 2e-2, "epochs": 24, "held_out_every": 2, "lora_rank": 16, "lora_dropout": 0.0}
+    return config.model_copy(update={**steps, "data": str(tmp_path / "few.jsonl"), "packing": "off"})
 
 
 def logged(run: RunDirectory) -> list[dict[str, Any]]:
@@ -156,7 +157,7 @@ def test_training_stops_when_patience_is_at_an_end(worsening: TrainingConfig, tm
     assert len(logged(run)) == max(stopped)
 
 
-@pytest.mark.parametrize("steps", [1, 5, 6, 9])
+@pytest.mark.parametrize("steps", [1, 4, 5, 7])
 def test_a_training_with_patience_that_broke_off_goes_on_to_the_same_bits(
     worsening: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
