@@ -31,7 +31,7 @@ from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy
 from torch.nn.functional import linear_cross_entropy as torch_linear_cross_entropy
 
-from measuring import PEAK_SECONDS, extra_memory, median_seconds, published_examples, run_in_own_process
+from measuring import extra_memory, median_seconds, published_examples, run_in_own_process
 from response_tuning.conversation import Conversation, default_format, encode_examples
 from response_tuning.files import write_json
 from response_tuning.models import decoder_and_head, load_model
@@ -42,6 +42,8 @@ from response_tuning.training.timing import matrix_product_peak
 
 _WARM_UP_TOKENS = 8
 _SECONDS = 10
+_PEAK_SECONDS = 3.0
+"""How long the rate of matrix products is measured."""
 _AGREEMENT = 0.01
 
 
@@ -192,7 +194,7 @@ def _model_inputs(config: BenchmarkConfig) -> dict[str, Tensor]:
 def _measure(config: BenchmarkConfig) -> dict[str, Any]:
     device = _device()
     if config.setting == _PEAK:
-        return {"flops": matrix_product_peak(device, torch.bfloat16, seconds=PEAK_SECONDS)}
+        return {"flops": matrix_product_peak(device, torch.bfloat16, seconds=_PEAK_SECONDS)}
     assert config.setting is not None
     assert config.inputs is not None
     (tokens,) = config.tokens

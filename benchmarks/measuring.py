@@ -17,16 +17,12 @@ from response_tuning.data.sources import SourceOptions, load_examples, read_rows
 from response_tuning.training.timing import seconds_of
 
 __all__ = [
-    "PEAK_SECONDS",
     "extra_memory",
     "first_examples",
     "median_seconds",
     "published_examples",
     "run_in_own_process",
 ]
-
-PEAK_SECONDS = 3.0
-"""How long the rate of matrix products is measured."""
 
 _OTHER_FIELDS = (Fields("output", "instruction", "input"), Fields("response", "instruction", "context"))
 """As Alpaca and Dolly were published."""

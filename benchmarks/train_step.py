@@ -26,15 +26,15 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from measuring import first_examples, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.example import write_examples
 from response_tuning.files import write_json
-from response_tuning.models import decoder_and_head, load_model, load_tokenizer, resolve_model
+from response_tuning.models import load_model_config, load_tokenizer, resolve_model
 from response_tuning.options import STARTER, Method
 from response_tuning.training.config import TrainingConfig
+from response_tuning.training.plan import count_parameters
 from response_tuning.training.timing import matrix_product_rates
 from response_tuning.training.trainer import train
 
@@ -104,26 +104,27 @@ class Watch:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.step_seconds: list[float] = []
-        """Of the steps after those that warm up."""
         self._seconds = seconds
+        self._taken: list[float] = []
         self._product_rates: list[list[float]] = []
-        self._steps = 0
-        self._went_on = self._next_products = 0.0
+        self._went_on = self._next_products = time.perf_counter()
 
     def step_ended(self) -> bool:
         """To be called after each step; returns whether time is up."""
         now = time.perf_counter()
-        self._steps += 1
-        if self._steps > _WARM_UP_STEPS:
-            self.step_seconds.append(now - self._went_on)
+        self._taken.append(now - self._went_on)
         is_over = sum(self.step_seconds) > self._seconds
-        if self._steps >= _WARM_UP_STEPS and (is_over or now >= self._next_products):
+        if len(self._taken) >= _WARM_UP_STEPS and (is_over or now >= self._next_products):
             device = torch.device("cpu")
             self._product_rates.append(matrix_product_rates(device, torch.bfloat16, seconds=_PRODUCTS_SECONDS))
             self._next_products = time.perf_counter() + _PRODUCTS_EVERY_SECONDS
         self._went_on = time.perf_counter()
         return is_over
+
+    @property
+    def step_seconds(self) -> list[float]:
+        """Of the steps after those that warm up."""
+        return self._taken[_WARM_UP_STEPS:]
 
     @property
     def peak_flops(self) -> float:
@@ -260,28 +261,20 @@ def _encode(config: BenchmarkConfig) -> tuple[list[EncodedExample], Conversation
 
 
 def _result(config: BenchmarkConfig, watch: Watch, supervised: int) -> dict[str, Any]:
-    """The numbers of a setting, from what the steps after those that warm up took and the supervised tokens they had.
-
-    Peak memory is read first: counting parameters loads a model once more.
-    """
-    peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The numbers of a setting, from the steps after those that warm up and the supervised tokens they had."""
     encoded, _ = _encode(config)
     tokens_for_each_supervised = sum(len(example.input_ids) for example in encoded) / sum(
         example.supervised_count for example in encoded
     )
-    model = load_model(config.model).model
-    decoder, output = decoder_and_head(model)
-    head = output.weight.numel()
-    tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
-    layers = sum(parameter.numel() for parameter in model.parameters()) - (head if tied else 2 * head)
-    linear = [module for module in decoder.modules() if isinstance(module, nn.Linear)]
-    layers += sum(config.lora_rank * (module.in_features + module.out_features) for module in linear)
+    adapted = TrainingConfig(output=Path(), model=config.model, lora_rank=config.lora_rank)
+    parameters = count_parameters(load_model_config(config.model), adapted)
+    layers = parameters.layers + parameters.trained
     seconds = sum(watch.step_seconds)
     return {
         "supervised_tokens_per_second": supervised / seconds,
-        "flops": 4 * (layers * tokens_for_each_supervised + head) * supervised / seconds,
+        "flops": 4 * (layers * tokens_for_each_supervised + parameters.head) * supervised / seconds,
         "peak_flops": watch.peak_flops,
-        "peak_memory_bytes": peak_memory_bytes,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "steps": len(watch.step_seconds),
         "supervised_tokens": supervised,
         "rows": len(encoded),

@@ -101,14 +101,13 @@ def test_in_bf16_they_are_as_near_to_fp32_as_before() -> None:
     assert 0 < after < 1.2 * before
 
 
-def test_a_norm_keeps_its_input_and_a_number_for_each_token() -> None:
+def test_a_norm_keeps_its_input_and_nothing_else() -> None:
     model = adapted("gemma 3").bfloat16()
     (norm, *_) = (module for name, module in model.named_modules() if name.endswith("input_layernorm"))
     hidden = torch.randn((4, 200, 16), dtype=torch.bfloat16, requires_grad=True)
     before = kept_bytes(norm, hidden)
     fuse_layers(model)
-    expected = hidden.nbytes + norm.get_parameter("weight").nbytes + 4 * 4 * 200
-    assert kept_bytes(norm, hidden) == expected < 0.6 * before
+    assert kept_bytes(norm, hidden) == hidden.nbytes + norm.get_parameter("weight").nbytes < before / 2
 
 
 def kept_bytes(module: nn.Module, hidden: Tensor) -> int:

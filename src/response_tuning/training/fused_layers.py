@@ -149,32 +149,28 @@ def _frozen_norm(module: nn.Module, offset: float, epsilon: float, hidden: Tenso
 
 
 class _FrozenNorm(torch.autograd.Function):
-    """``x / sqrt(mean(x^2) + epsilon) * (weight + offset)`` in fp32; ``x`` is kept, and a number for each vector."""
+    """``x / sqrt(mean(x^2) + epsilon) * (weight + offset)`` in fp32, of which ``x`` is kept and nothing else."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
-        normed = hidden.to(torch.float32, copy=True)
-        factor = _norm_factor(normed, epsilon)
-        ctx.save_for_backward(hidden, weight, factor)
-        ctx.offset = offset
-        return normed.mul_(factor).mul_(weight.float() + offset).to(hidden.dtype)
+        ctx.save_for_backward(hidden, weight)
+        ctx.offset, ctx.epsilon = offset, epsilon
+        normed, _ = _normed(hidden, epsilon)
+        return normed.mul_(weight.float() + offset).to(hidden.dtype)
 
     @staticmethod
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, factor = ctx.saved_tensors
-        gradient = _norm_gradient(output_gradients[0], hidden, weight.float() + ctx.offset, factor)
+        hidden, weight = ctx.saved_tensors
+        normed, factor = _normed(hidden, ctx.epsilon)
+        scaled = output_gradients[0] * (weight.float() + ctx.offset)
+        shared = (scaled * normed).sum(dim=-1, keepdim=True)
+        gradient = scaled.addcmul_(normed, shared, value=-1 / hidden.shape[-1]).mul_(factor)
         return gradient.to(hidden.dtype), None, None, None
 
 
-def _norm_factor(hidden: Tensor, epsilon: float) -> Tensor:
-    """What a norm multiplies its input [..., width] by: [..., 1], both in fp32."""
-    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
-    return norms.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
-
-
-def _norm_gradient(gradient: Tensor, hidden: Tensor, scale: Tensor, factor: Tensor) -> Tensor:
-    """The gradient [..., width] in fp32 for what went into ``x * factor * scale``."""
-    normed = hidden * factor
-    scaled = gradient * scale
-    shared = (scaled * normed).sum(dim=-1, keepdim=True)
-    return scaled.addcmul_(normed, shared, value=-1 / hidden.shape[-1]).mul_(factor)
+def _normed(hidden: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """A new tensor of ``x * factor`` [..., width], and the factor [..., 1], both in fp32."""
+    normed = hidden.to(torch.float32, copy=True)
+    factor = torch.linalg.vector_norm(normed, dim=-1, keepdim=True)
+    factor.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
+    return normed.mul_(factor), factor

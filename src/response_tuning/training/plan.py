@@ -22,7 +22,16 @@ from response_tuning.training.plan_memory import MemoryPlan, MicroBatch, empty_m
 from response_tuning.training.plan_speed import Speed, measure_speed
 from response_tuning.training.trainer import resolve
 
-__all__ = ["Parameters", "Plan", "Suggestion", "TimePlan", "TokenPlan", "devices_at_work", "make_plan"]
+__all__ = [
+    "Parameters",
+    "Plan",
+    "Suggestion",
+    "TimePlan",
+    "TokenPlan",
+    "count_parameters",
+    "devices_at_work",
+    "make_plan",
+]
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,7 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
         for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed)
     ]
     sizes = [size for batch in batches for size in batch]
-    parameters = _count(model_config, config)
+    parameters = count_parameters(model_config, config)
     memory = _memory(model_config, config, sizes, program=program, device=device)
     tokens = _tokens(encoded, sizes, config, steps=len(batches))
     fits = memory.total <= available
@@ -195,7 +204,8 @@ def _largest(sizes: Sequence[MicroBatch]) -> MicroBatch:
     return replace(most, supervised=max(size.supervised for size in sizes))
 
 
-def _count(model_config: PreTrainedConfig, config: TrainingConfig) -> Parameters:
+def count_parameters(model_config: PreTrainedConfig, config: TrainingConfig) -> Parameters:
+    """The parameters of the model that ``config`` trains; nothing of its weights is read."""
     model = empty_model(model_config, config)
     base = [
         parameter for parameter in unique_parameters(model) if config.tuning == "full" or not parameter.requires_grad
