@@ -1,11 +1,11 @@
-"""What the benchmarks share: rows, a process for each setting, a function's peak memory."""
+"""What the benchmarks share: rows, a process for each setting, a function's peak memory, and the machine's peak."""
 
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -14,18 +14,19 @@ from pydantic import BaseModel
 from response_tuning.data.example import Example, Row
 from response_tuning.data.fields import Fields
 from response_tuning.data.sources import SourceOptions, load_examples, read_rows
-from response_tuning.training.timing import seconds_of
+from response_tuning.training.timing import matrix_product_rates
 
 __all__ = [
+    "ProductPeak",
     "extra_memory",
     "first_examples",
-    "median_seconds",
     "published_examples",
     "run_in_own_process",
 ]
 
 _OTHER_FIELDS = (Fields("output", "instruction", "input"), Fields("response", "instruction", "context"))
 """As Alpaca and Dolly were published."""
+_PRODUCTS_SECONDS = 0.6
 
 
 def first_examples(sources: Sequence[str], counts: Sequence[int]) -> list[Example]:
@@ -63,12 +64,25 @@ def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: 
     return result
 
 
-def median_seconds(work: Callable[[], object], device: torch.device, *, repeats: int, at_most: float) -> float:
-    """The median time of ``work``, in seconds; no repeat begins after ``at_most`` seconds."""
-    taken: list[float] = []
-    while len(taken) < repeats and sum(taken) < at_most:
-        taken.append(seconds_of(work, device))
-    return statistics.median(taken)
+class ProductPeak:
+    """The peak of matrix products in bf16, measured bit by bit between the work that is compared with it.
+
+    A machine's speed does not stay, and what disturbs work disturbs products alike.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._rates: list[list[float]] = []
+
+    def measure(self) -> None:
+        """Take 0.6 seconds for products of several shapes."""
+        self._rates.append(matrix_product_rates(self._device, torch.bfloat16, seconds=_PRODUCTS_SECONDS))
+
+    @property
+    def flops(self) -> float:
+        """The mean rate of the best shape, in operations per second."""
+        peak: float = max(map(mean, zip(*self._rates, strict=True)))
+        return peak
 
 
 def extra_memory(work: Callable[[], object], device: torch.device) -> int:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from statistics import mean
 from typing import Any, Literal
 
 import torch
@@ -27,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
-from measuring import first_examples, run_in_own_process
+from measuring import ProductPeak, first_examples, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.example import write_examples
 from response_tuning.files import write_json
@@ -35,12 +34,10 @@ from response_tuning.models import load_model_config, load_tokenizer, resolve_mo
 from response_tuning.options import STARTER, Method
 from response_tuning.training.config import TrainingConfig
 from response_tuning.training.plan import count_parameters
-from response_tuning.training.timing import matrix_product_rates
 from response_tuning.training.trainer import train
 
 _WARM_UP_STEPS = 2
 _PRODUCTS_EVERY_SECONDS = 10.0
-_PRODUCTS_SECONDS = 0.6
 _MOST_TOKENS = 1024
 """TRL's default length. Longer rows are left out, of every setting."""
 _NO_END = 1_000
@@ -106,7 +103,7 @@ class Watch:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._taken: list[float] = []
-        self._product_rates: list[list[float]] = []
+        self.peak = ProductPeak(torch.device("cpu"))
         self._went_on = self._next_products = time.perf_counter()
 
     def step_ended(self) -> bool:
@@ -115,8 +112,7 @@ class Watch:
         self._taken.append(now - self._went_on)
         is_over = sum(self.step_seconds) > self._seconds
         if len(self._taken) >= _WARM_UP_STEPS and (is_over or now >= self._next_products):
-            device = torch.device("cpu")
-            self._product_rates.append(matrix_product_rates(device, torch.bfloat16, seconds=_PRODUCTS_SECONDS))
+            self.peak.measure()
             self._next_products = time.perf_counter() + _PRODUCTS_EVERY_SECONDS
         self._went_on = time.perf_counter()
         return is_over
@@ -125,12 +121,6 @@ class Watch:
     def step_seconds(self) -> list[float]:
         """Of the steps after those that warm up."""
         return self._taken[_WARM_UP_STEPS:]
-
-    @property
-    def peak_flops(self) -> float:
-        """The mean rate of products of the best shape, in operations per second."""
-        peak: float = max(map(mean, zip(*self._product_rates, strict=True)))
-        return peak
 
 
 def _measure_padded(config: BenchmarkConfig) -> dict[str, Any]:
@@ -273,7 +263,7 @@ def _result(config: BenchmarkConfig, watch: Watch, supervised: int) -> dict[str,
     return {
         "supervised_tokens_per_second": supervised / seconds,
         "flops": 4 * (layers * tokens_for_each_supervised + parameters.head) * supervised / seconds,
-        "peak_flops": watch.peak_flops,
+        "peak_flops": watch.peak.flops,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "steps": len(watch.step_seconds),
         "supervised_tokens": supervised,

@@ -29,7 +29,7 @@ from response_tuning.training.packed_attention import attend_within_examples
 from response_tuning.training.packing import restarting_positions
 from response_tuning.training.plan_memory import MicroBatch
 from response_tuning.training.stepper import PlainStepper
-from response_tuning.training.timing import matrix_product_peak, seconds_of
+from response_tuning.training.timing import matrix_product_rates, seconds_of
 from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
 
 __all__ = ["Speed", "measure_speed"]
@@ -75,7 +75,7 @@ def measure_speed(
         seconds: About how long to measure. One micro-batch is timed in any case.
     """
     started = time.perf_counter()
-    peak = matrix_product_peak(device, getattr(torch, config.dtype), seconds=_PEAK_SHARE * seconds)
+    peak = max(matrix_product_rates(device, getattr(torch, config.dtype), seconds=_PEAK_SHARE * seconds))
     layer = _one_layer(model_config, config).to(device)
     if any(size.examples for size in micro_batches):
         attend_within_examples(layer, device)

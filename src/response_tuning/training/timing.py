@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-__all__ = ["matrix_product_peak", "matrix_product_rates", "seconds_of"]
+__all__ = ["matrix_product_rates", "seconds_of"]
 
 _CPU_SHAPES = ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096))
 _GPU_SHAPES = ((8192, 8192, 8192), (8192, 4096, 16384))
@@ -19,11 +19,6 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     work()
     _wait(device)
     return time.perf_counter() - started
-
-
-def matrix_product_peak(device: torch.device, dtype: torch.dtype, *, seconds: float) -> float:
-    """What matrix products of the best of several shapes reach, in operations per second; see below."""
-    return max(matrix_product_rates(device, dtype, seconds=seconds))
 
 
 def matrix_product_rates(device: torch.device, dtype: torch.dtype, *, seconds: float) -> list[float]:
