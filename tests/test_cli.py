@@ -86,7 +86,10 @@ def test_every_command_shows_examples_and_describes_every_option(
         (["train", "--output", "OUT", "--data", "none.jsonl"], "There is no file none.jsonl"),
         (["train", "--output", "OUT", "--learning-rat", "1"], "--learning-rate"),
         (["train", "--output", "OUT", "--epochs", "many"], "--epochs"),
-        (["train", "--output", "OUT", "--epochs", "0"], "epochs"),
+        (
+            ["train", "--output", "OUT", "--epochs", "0"],
+            "error: --epochs is 0: it should be greater than or equal to 1.",
+        ),
         (["train", "--output", "OUT", "--method", "sft"], "--method"),
         (["train"], "--output"),
         (["train", "--output", "OUT", "--preset", "papers"], "--preset"),
@@ -119,7 +122,10 @@ def test_every_command_shows_examples_and_describes_every_option(
         (["data", "check", "starter", "--model", "none", "--against", "none"], "There is no evaluation set 'none'"),
         (["data", "refine", "none.jsonl", "--output", "OUT.jsonl"], "There is no file none.jsonl"),
         (["data", "refine", "starter", "--output", "OUT.jsonl", "--model", "nobody/x"], "'nobody/x' cannot be asked"),
-        (["data", "refine", "starter", "--output", "OUT.jsonl", "--concurrency", "0"], "concurrency"),
+        (
+            ["data", "refine", "starter", "--output", "OUT.jsonl", "--concurrency", "0"],
+            "error: --concurrency is 0: it should be",
+        ),
         (["data", "mix-refusals", "starter", "--count", "99", "--output", "OUT.jsonl"], "has 60 refusals"),
         (["data", "non-instructional", "none", "--output", "OUT.jsonl"], "There is no"),
         (["data", "single-task", "poetry", "--output", "OUT.jsonl"], "name a --file"),
@@ -144,6 +150,12 @@ def test_bad_input_is_one_clear_message_and_exit_code_2(
     assert message in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "OUT").exists()
+
+
+def test_no_library_speaks_beside_us(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "response_tuning.cli", "train", "--data", "none.jsonl", "--output", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "error: There is no file none.jsonl.\n")
 
 
 def test_a_row_without_completion_is_named(capsys: pytest.CaptureFixture[str], data: Path) -> None:

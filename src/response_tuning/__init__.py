@@ -1,11 +1,15 @@
 """Response tuning: fine-tune base language models on responses alone, and measure what instructions are worth."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from response_tuning.trl_dataset import to_trl
 
 __all__ = ["to_trl"]
+
+# Where it is installed PEFT imports it, and on the CPU it advises to fetch kernels from a hub, which are not needed.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:

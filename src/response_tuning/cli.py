@@ -6,16 +6,18 @@ Model libraries are loaded inside the command that needs them, so that ``--help`
 import errno
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from functools import reduce
+from io import StringIO
 from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import tyro
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from response_tuning.commands import COMMANDS, GROUPS
-from response_tuning.configuration import read_values
+from response_tuning.configuration import explain, read_values
 from response_tuning.errors import UserError
 from response_tuning.progress import say
 from response_tuning.training.presets import preset_values
@@ -76,13 +78,7 @@ def _parse(arguments: list[str]) -> BaseModel:
     if arguments and arguments[0] in choices:  # alone, so that a typo's hint is about this command's options
         chosen = choices[arguments[0]]
         default = _default(chosen, config_path, arguments)
-        return tyro.cli(
-            chosen,
-            prog=f"{program} {arguments[0]}",
-            args=arguments[1:],
-            default=tyro.MISSING_NONPROP if default is None else default,
-            config=_TYRO,
-        )
+        return _parse_options(chosen, default, f"{program} {arguments[0]}", arguments[1:])
     union = reduce(or_, (Annotated[config, tyro.conf.subcommand(name)] for name, config in choices.items()))
     parsed = tyro.cli(
         cast(Any, union),
@@ -92,6 +88,27 @@ def _parse(arguments: list[str]) -> BaseModel:
         config=_TYRO,
     )
     return cast(BaseModel, parsed)
+
+
+def _parse_options(
+    config_type: type[BaseModel], default: BaseModel | None, program: str, arguments: list[str]
+) -> BaseModel:
+    """The configuration of a known command. For a value out of bounds tyro prints what pydantic tells programmers."""
+    printed = StringIO()
+    try:
+        with redirect_stderr(printed):
+            return tyro.cli(
+                config_type,
+                prog=program,
+                args=arguments,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=_TYRO,
+            )
+    except SystemExit as exit_:
+        if isinstance(exit_.__context__, ValidationError):
+            raise UserError(explain(exit_.__context__)) from None
+        sys.stderr.write(printed.getvalue())
+        raise
 
 
 def _choices(group: str) -> dict[str, type[BaseModel]]:

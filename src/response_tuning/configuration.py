@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from response_tuning.errors import UserError
 from response_tuning.files import write_text
 
-__all__ = ["differences", "read_values", "write_config"]
+__all__ = ["differences", "explain", "read_values", "write_config"]
 
 
 def read_values(path: Path, config_type: type[BaseModel]) -> dict[str, Any]:
@@ -39,6 +39,14 @@ def read_values(path: Path, config_type: type[BaseModel]) -> dict[str, Any]:
     if errors:
         raise UserError("\n".join(errors))
     return checked
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with the values of a configuration, a line for each."""
+    return "\n".join(
+        f"--{str(detail['loc'][0]).replace('_', '-')} is {detail['input']!r}: {_bound(detail)}"
+        for detail in error.errors()
+    )
 
 
 def write_config(path: Path, config: BaseModel) -> None:
@@ -72,7 +80,12 @@ def _check(config_type: type[BaseModel], name: str, value: Any) -> Any:
         adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise ValueError(f"option {name!r} is {value!r}: {error.errors()[0]['msg']}.") from None
+        raise ValueError(f"option {name!r} is {value!r}: {_bound(error.errors()[0])}") from None
+
+
+def _bound(detail: Any) -> str:
+    """Pydantic's sentence on a value, in the middle of ours."""
+    return f"{detail['msg'].replace('Input should', 'it should', 1)}."
 
 
 def _line_of(text: str, name: str) -> str:

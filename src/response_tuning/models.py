@@ -5,7 +5,6 @@ on the Hugging Face hub.
 """
 
 import hashlib
-import logging
 import shutil
 import struct
 import warnings
@@ -61,7 +60,6 @@ _GEMMA_TERMS = "https://ai.google.dev/gemma/terms"
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -198,8 +196,6 @@ def nf4(dtype: Dtype, device: torch.device) -> dict[str, Any]:
         UserError: bitsandbytes, which does the packing, is missing or has no build for this machine.
     """
     try:
-        # It advises at every import on the CPU to fetch kernels from a hub, which are not needed.
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         import bitsandbytes  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
         raise UserError(
