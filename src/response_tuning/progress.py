@@ -13,6 +13,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 __all__ = ["Bar", "console", "progress_bar", "say"]
 
@@ -39,15 +40,15 @@ class Bar:
 
 @contextmanager
 def progress_bar(description: str, total: float) -> Iterator[Bar]:
-    """A bar with the count, a note, the time gone and the time left."""
+    """A bar with the count, a note, the time gone and the time left. In a narrow window the bar gives way first."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
     )
     with Progress(*columns, console=console) as progress:
         yield Bar(progress, progress.add_task(description, total=total, note=""))
