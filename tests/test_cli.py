@@ -127,6 +127,10 @@ def test_every_command_shows_examples_and_describes_every_option(
             "error: --concurrency is 0: it should be",
         ),
         (["data", "mix-refusals", "starter", "--count", "99", "--output", "OUT.jsonl"], "has 60 refusals"),
+        (
+            ["data", "mix-refusals", "starter", "--count", "-1", "--output", "OUT.jsonl"],
+            "error: --count is -1: it should be greater than or equal to 0.",
+        ),
         (["data", "non-instructional", "none", "--output", "OUT.jsonl"], "There is no"),
         (["data", "single-task", "poetry", "--output", "OUT.jsonl"], "name a --file"),
         (["data", "single-task", "poems", "--output", "OUT.jsonl"], "poems"),

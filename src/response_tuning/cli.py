@@ -105,9 +105,8 @@ def _parse_options(
                 config=_TYRO,
             )
     except SystemExit as exit_:
-        if isinstance(exit_.__context__, ValidationError):
-            raise UserError(explain(exit_.__context__)) from None
-        sys.stderr.write(printed.getvalue())
+        wrong = exit_.__context__
+        sys.stderr.write(f"error: {explain(wrong)}\n" if isinstance(wrong, ValidationError) else printed.getvalue())
         raise
 
 

@@ -41,14 +41,15 @@ class Bar:
 @contextmanager
 def progress_bar(description: str, total: float) -> Iterator[Bar]:
     """A bar with the count, a note, the time gone and the time left. In a narrow window the bar gives way first."""
+    whole = Column(no_wrap=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=whole),
         TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=whole),
         TextColumn("left"),
-        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=whole),
     )
     with Progress(*columns, console=console) as progress:
         yield Bar(progress, progress.add_task(description, total=total, note=""))

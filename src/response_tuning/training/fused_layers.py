@@ -142,9 +142,7 @@ def _value_and_gradient(norm: Callable[[Tensor], Tensor], hidden: Tensor, aim: T
 
 
 def _frozen_norm(module: nn.Module, offset: float, epsilon: float, hidden: Tensor) -> Tensor:
-    output: Tensor = _FrozenNorm.apply(  # type: ignore[no-untyped-call]
-        hidden, module.weight, offset, epsilon
-    )
+    output: Tensor = _FrozenNorm.apply(hidden, module.weight, offset, epsilon)  # type: ignore[no-untyped-call]
     return output
 
 
