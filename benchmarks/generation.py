@@ -11,10 +11,10 @@ import torch
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from response_tuning.data.sources import load_examples
+from response_tuning.data.sources.load import load_examples
 from response_tuning.inference.generate import Response, generate_responses
-from response_tuning.options import Dtype
-from response_tuning.runs import load_with_conversation
+from response_tuning.runs.folder import load_with_conversation
+from response_tuning.support.options import Dtype
 
 
 class BenchmarkConfig(BaseModel):

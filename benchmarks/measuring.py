@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from response_tuning.data.example import Example, Row
-from response_tuning.data.fields import Fields
-from response_tuning.data.sources import SourceOptions, load_examples, read_rows
-from response_tuning.training.timing import matrix_product_rates
+from response_tuning.data.sources.fields import Fields
+from response_tuning.data.sources.load import SourceOptions, load_examples, read_rows
+from response_tuning.example import Example, Row
+from response_tuning.training.planning.timing import matrix_product_rates
 
 __all__ = [
     "ProductPeak",

@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from response_tuning.data.config import MixRefusalsConfig
+from response_tuning.data.data_config import MixRefusalsConfig
 from response_tuning.data.refusals import mix_refusals
-from response_tuning.evaluation.config import RefusalsConfig
-from response_tuning.evaluation.refusals import evaluate_refusals
-from response_tuning.evaluation.statistics import Estimate
-from response_tuning.files import read_json
-from response_tuning.training.config import TrainingConfig
+from response_tuning.evaluation.evaluation_config import RefusalsConfig
+from response_tuning.evaluation.refusals.refusals import evaluate_refusals
+from response_tuning.evaluation.shared.statistics import Estimate
+from response_tuning.support.files import read_json
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 
 SETS = ("advbench", "harmbench-standard", "malicious-instruct", "xstest")
 

@@ -28,13 +28,13 @@ from rich.table import Table
 
 from measuring import ProductPeak, first_examples, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
-from response_tuning.data.example import write_examples
-from response_tuning.files import write_json
-from response_tuning.models import load_model_config, load_tokenizer, resolve_model
-from response_tuning.options import STARTER, Method
-from response_tuning.training.config import TrainingConfig
-from response_tuning.training.plan import count_parameters
+from response_tuning.example import write_examples
+from response_tuning.models.load import load_model_config, load_tokenizer, resolve_model
+from response_tuning.support.files import write_json
+from response_tuning.support.options import STARTER, Method
+from response_tuning.training.planning.plan import count_parameters
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 
 _WARM_UP_STEPS = 2
 _PRODUCTS_EVERY_SECONDS = 10.0

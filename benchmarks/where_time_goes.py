@@ -21,11 +21,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from measuring import first_examples
 from response_tuning.conversation import Conversation, default_format, encode_examples
-from response_tuning.options import STARTER
-from response_tuning.training.batching import Batch, epoch_batches
-from response_tuning.training.config import TrainingConfig
-from response_tuning.training.loss import ResponseLoss
-from response_tuning.training.packing import lay_out, settle_packing
+from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.support.options import STARTER
+from response_tuning.training.batches.batching import Batch, epoch_batches
+from response_tuning.training.batches.packing import lay_out, settle_packing
+from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import add_adapter, load_base
 
 _PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_"}

@@ -11,8 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from response_tuning.data.example import Example
-from response_tuning.data.sources import STARTER_HELD_OUT, load_examples
+from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
+from response_tuning.example import Example
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real data that others published; beside the project on some machines, and never in it."""

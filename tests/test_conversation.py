@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from response_tuning.conversation import FORMATS, Conversation, default_format, encode_examples
-from response_tuning.data.example import Example, Turn
-from response_tuning.errors import UserError
-from response_tuning.options import FormatName
+from response_tuning.example import Example, Turn
+from response_tuning.support.errors import UserError
+from response_tuning.support.options import FormatName
 from tests.conftest import train_tokenizer
 
 NAMED_FORMATS: list[FormatName] = ["tulu", "chatml", "question-answer", "alpaca"]

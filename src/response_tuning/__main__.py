@@ -2,6 +2,6 @@
 
 import sys
 
-from response_tuning.cli import main
+from response_tuning.cli.main import main
 
 sys.exit(main())

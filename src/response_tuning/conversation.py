@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from response_tuning.data.example import Example, Turn
-from response_tuning.errors import UserError
-from response_tuning.options import EMBEDDED, FormatName, Method, Overlong, Prefix
+from response_tuning.example import Example, Turn
+from response_tuning.support.errors import UserError
+from response_tuning.support.options import EMBEDDED, FormatName, Method, Overlong, Prefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

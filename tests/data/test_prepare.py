@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from response_tuning.data.config import PrepareConfig
-from response_tuning.data.example import Example, Turn, read_examples, write_examples
+from response_tuning.data.data_config import PrepareConfig
 from response_tuning.data.prepare import draw, prepare
-from response_tuning.errors import UserError
+from response_tuning.example import Example, Turn, read_examples, write_examples
+from response_tuning.support.errors import UserError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 filled = texts.filter(lambda text: bool(text.strip()))

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.assets import MIRROR_VARIABLE
-from response_tuning.cli import main
-from response_tuning.data.config import MixRefusalsConfig
-from response_tuning.data.example import Example, read_examples, write_examples
+from response_tuning.cli.main import main
+from response_tuning.data.data_config import MixRefusalsConfig
 from response_tuning.data.refusals import mix_refusals, passes_paper_filter
-from response_tuning.data.sources import load_examples
-from response_tuning.errors import UserError
+from response_tuning.data.sources.load import load_examples
+from response_tuning.example import Example, read_examples, write_examples
+from response_tuning.support.assets import MIRROR_VARIABLE
+from response_tuning.support.errors import UserError
 from tests.conftest import SHARED_DATA
 
 needs_shared_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real data are not beside the project")

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from response_tuning.data.example import Example
-from response_tuning.data.sources import STARTER_HELD_OUT, load_examples
-from response_tuning.options import STARTER
+from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
+from response_tuning.example import Example
+from response_tuning.support.options import STARTER
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.cli import main
-from response_tuning.evaluation.config import ProbeConfig
-from response_tuning.evaluation.probe import probe
+from response_tuning.cli.main import main
+from response_tuning.evaluation.evaluation_config import ProbeConfig
+from response_tuning.evaluation.probe.probe import probe
 
 pytestmark = pytest.mark.slow
 

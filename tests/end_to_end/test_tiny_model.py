@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.cli import main
-from response_tuning.data.example import Example, write_examples
+from response_tuning.cli.main import main
+from response_tuning.example import Example, write_examples
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from response_tuning.data.example import Example
+from response_tuning.example import Example
 
 _SHAPE: dict[str, Any] = {
     "hidden_size": 64,

@@ -8,15 +8,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from response_tuning.data.example import Example, write_examples
-from response_tuning.errors import UserError
+from response_tuning.example import Example, write_examples
 from response_tuning.export import export as export_module
-from response_tuning.export.config import ExportConfig
 from response_tuning.export.export import export
+from response_tuning.export.export_config import ExportConfig
 from response_tuning.export.merged import write_merged
-from response_tuning.files import write_json
-from response_tuning.training.config import TrainingConfig
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import write_json
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation
 from response_tuning.inference.generate import Response, generate_responses
-from response_tuning.models import LoadedModel
+from response_tuning.models.load import LoadedModel
 
 INSTRUCTIONS = ["Hi", "Why is the sky blue, and why is it red at night?", "Name three rivers.", "Go"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from response_tuning.evaluation.probe import METRICS
-from response_tuning.files import write_json, write_json_lines, write_text
+from response_tuning.evaluation.probe.probe import METRICS
 from response_tuning.study.report import write_report
+from response_tuning.support.files import write_json, write_json_lines, write_text
 
 HOSTILE = "<script>alert(1)</script> & <b>bold</b>"
 VOID = {"meta"}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from response_tuning.data.example import Example, write_examples
-from response_tuning.training import steps as training_steps
-from response_tuning.training.config import TrainingConfig
+from response_tuning.example import Example, write_examples
+from response_tuning.training import loop as training_steps
+from response_tuning.training.training_config import TrainingConfig
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-from response_tuning.configuration import read_values
-from response_tuning.runs import RunDirectory
-from response_tuning.training.config import TrainingConfig
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.configuration import read_values
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 
 _KILLS = 20
 _STEPS_BETWEEN = 10

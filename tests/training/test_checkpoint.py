@@ -14,14 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from response_tuning.cli import main
-from response_tuning.configuration import write_config
-from response_tuning.data.example import Example, write_examples
-from response_tuning.errors import UserError
-from response_tuning.runs import RunDirectory, check_folder
-from response_tuning.training.config import TrainingConfig
+from response_tuning.cli.main import main
+from response_tuning.example import Example, write_examples
+from response_tuning.runs.folder import RunDirectory, check_folder
+from response_tuning.support.configuration import write_config
+from response_tuning.support.errors import UserError
 from response_tuning.training.interruption import held_back_interruption
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 from tests.training.conftest import interrupt_after
 
 

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from response_tuning.conversation import Conversation, EncodedExample
-from response_tuning.data.example import Example, write_examples
-from response_tuning.errors import UserError
-from response_tuning.models import load_model
-from response_tuning.runs import RunDirectory
+from response_tuning.example import Example, write_examples
+from response_tuning.models.load import load_model
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
-from response_tuning.training.config import TrainingConfig
 from response_tuning.training.held_out import held_out_loss
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import add_adapter
 from tests.training.conftest import changed, interrupt_after
 

@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation, EncodedExample
-from response_tuning.data.example import Example, write_examples
-from response_tuning.training.batching import Batch, collate
-from response_tuning.training.config import TrainingConfig
+from response_tuning.example import Example, write_examples
+from response_tuning.training.batches.batching import Batch, collate
+from response_tuning.training.batches.packing import collate_packed, filled_up
 from response_tuning.training.noise import embedding_noise, example_lengths
-from response_tuning.training.packing import collate_packed, filled_up
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 
 
 @pytest.fixture

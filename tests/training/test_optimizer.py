@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from response_tuning.errors import UserError
+from response_tuning.support.errors import UserError
 from response_tuning.training import optimizer as optimizer_module
 from response_tuning.training.checkpoint import Progress, restore_checkpoint, save_checkpoint
-from response_tuning.training.config import TrainingConfig
 from response_tuning.training.optimizer import make_optimizer, set_learning_rate
 from response_tuning.training.stepper import PlainStepper
+from response_tuning.training.training_config import TrainingConfig
 
 CPU = torch.device("cpu")
 

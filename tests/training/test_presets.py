@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 import yaml
 
-from response_tuning.data.example import Example, write_examples
-from response_tuning.training.config import TrainingConfig
+from response_tuning.example import Example, write_examples
 from response_tuning.training.presets import PresetName, preset_values
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 
 
 def test_paper_is_an_and_kims_setting() -> None:

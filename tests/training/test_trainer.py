@@ -15,17 +15,17 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from response_tuning.conversation import Conversation
-from response_tuning.data.example import Example, write_examples
-from response_tuning.errors import UserError
-from response_tuning.files import read_json_lines
-from response_tuning.models import load_model
-from response_tuning.runs import RunDirectory
-from response_tuning.training import steps as training_steps
+from response_tuning.example import Example, write_examples
+from response_tuning.models.load import load_model
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import read_json_lines
+from response_tuning.training import loop as training_steps
 from response_tuning.training import trainer
-from response_tuning.training.config import TrainingConfig
+from response_tuning.training.loop import Training
 from response_tuning.training.optimizer import learning_rate_factor
-from response_tuning.training.steps import Training
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import add_adapter
 
 Weights = dict[str, torch.Tensor]

@@ -11,14 +11,14 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from response_tuning.data.example import Example, write_examples
-from response_tuning.errors import UserError
-from response_tuning.models import load_model, load_tokenizer
-from response_tuning.runs import RunDirectory, load_with_conversation
+from response_tuning.example import Example, write_examples
+from response_tuning.models.load import load_model, load_tokenizer
+from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
-from response_tuning.training.config import TrainingConfig
-from response_tuning.training.steps import Training, run_steps
+from response_tuning.training.loop import Training, run_steps
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import load_base, recompute_activations
 
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from response_tuning.data.config import PrepareConfig
-from response_tuning.data.example import Row, check_output, only_good, write_examples
-from response_tuning.data.fields import Fields
-from response_tuning.data.records import BadRow
-from response_tuning.data.sources import SourceOptions, read_rows
-from response_tuning.errors import UserError
+from response_tuning.data.data_config import PrepareConfig
+from response_tuning.data.sources.fields import Fields
+from response_tuning.data.sources.load import SourceOptions, read_rows
+from response_tuning.data.sources.records import BadRow
+from response_tuning.example import Row, check_output, only_good, write_examples
+from response_tuning.support.errors import UserError
 
 __all__ = ["Prepared", "draw", "prepare"]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from response_tuning.data.config import MixRefusalsConfig
-from response_tuning.data.example import Example, check_output, write_examples
+from response_tuning.data.data_config import MixRefusalsConfig
 from response_tuning.data.prepare import draw
-from response_tuning.data.sources import STARTER_LOOK_ALIKES, STARTER_REFUSALS, load_examples
-from response_tuning.errors import UserError
+from response_tuning.data.sources.load import STARTER_LOOK_ALIKES, STARTER_REFUSALS, load_examples
+from response_tuning.example import Example, check_output, write_examples
+from response_tuning.support.errors import UserError
 
 __all__ = ["SAFETY_TUNED_LLAMAS", "Mixed", "mix_refusals", "passes_paper_filter"]
 

@@ -5,24 +5,24 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from response_tuning.configuration import read_values
 from response_tuning.conversation import Conversation
-from response_tuning.errors import UserError
-from response_tuning.export.config import ExportConfig, GgufType
-from response_tuning.export.engines import gguf_engine, safetensors_engine
-from response_tuning.export.gguf_file import adds_bos, check_can_be_gguf, write_gguf
+from response_tuning.export.export_config import ExportConfig, GgufType
+from response_tuning.export.gguf.gguf_file import adds_bos, check_can_be_gguf, write_gguf
+from response_tuning.export.gguf.ollama import write_modelfile
 from response_tuning.export.hub import push_to_hub, require_token
 from response_tuning.export.licence import GEMMA_NOTICE, Base, describe_base
 from response_tuning.export.merged import write_merged
 from response_tuning.export.model_card import model_card
-from response_tuning.export.ollama import write_modelfile
-from response_tuning.export.proof import Proof, Reference, make_reference, prove
-from response_tuning.files import staged_folder, write_json, write_text
-from response_tuning.models import LoadedModel
-from response_tuning.progress import say
-from response_tuning.runs import RunDirectory, load_with_conversation
-from response_tuning.training.config import TrainingConfig
-from response_tuning.versions import versions
+from response_tuning.export.proof.engines import gguf_engine, safetensors_engine
+from response_tuning.export.proof.proof import Proof, Reference, make_reference, prove
+from response_tuning.models.load import LoadedModel
+from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.support.configuration import read_values
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import staged_folder, write_json, write_text
+from response_tuning.support.progress import say
+from response_tuning.support.versions import versions
+from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["Exported", "export"]
 

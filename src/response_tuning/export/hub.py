@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from response_tuning.errors import UserError
+from response_tuning.support.errors import UserError
 
 __all__ = ["push_to_hub", "require_token"]
 

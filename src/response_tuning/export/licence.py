@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from response_tuning.options import EMBEDDED
+from response_tuning.support.options import EMBEDDED
 
 __all__ = ["GEMMA_NOTICE", "Base", "describe_base"]
 

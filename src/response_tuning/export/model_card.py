@@ -6,10 +6,10 @@ from typing import Any
 import yaml
 
 from response_tuning.export.licence import Base
-from response_tuning.export.proof import Proof
-from response_tuning.files import read_json
-from response_tuning.runs import RunDirectory
-from response_tuning.training.config import TrainingConfig
+from response_tuning.export.proof.proof import Proof
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.files import read_json
+from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["model_card"]
 

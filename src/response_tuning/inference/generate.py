@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from response_tuning.conversation import Conversation
-from response_tuning.models import LoadedModel, set_stop_tokens
+from response_tuning.models.load import LoadedModel, set_stop_tokens
 
 __all__ = ["Response", "generate_batch", "generate_responses"]
 

@@ -9,19 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from response_tuning.data.example import require_prompts
-from response_tuning.data.sources import load_examples
-from response_tuning.evaluation.config import ProbeConfig
-from response_tuning.evaluation.probe import ProbeResult, probe
-from response_tuning.files import read_json, write_json
-from response_tuning.models import resolve_model
-from response_tuning.options import Method
-from response_tuning.progress import say
-from response_tuning.runs import check_folder, claim_folder
-from response_tuning.study.config import QuickstartConfig
+from response_tuning.data.sources.load import load_examples
+from response_tuning.evaluation.evaluation_config import ProbeConfig
+from response_tuning.evaluation.probe.probe import ProbeResult, probe
+from response_tuning.example import require_prompts
+from response_tuning.models.load import resolve_model
+from response_tuning.runs.folder import check_folder, claim_folder
 from response_tuning.study.report import write_report
-from response_tuning.training.config import TrainingConfig
+from response_tuning.study.study_config import QuickstartConfig
+from response_tuning.support.files import read_json, write_json
+from response_tuning.support.options import Method
+from response_tuning.support.progress import say
 from response_tuning.training.trainer import train
+from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["quickstart"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from response_tuning.files import read_json, read_json_lines
-from response_tuning.page import write_page
+from response_tuning.support.files import read_json, read_json_lines
+from response_tuning.support.page import write_page
 
 __all__ = ["write_report"]
 

@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
-from response_tuning.errors import UserError
-from response_tuning.progress import say
-from response_tuning.training.sharding import gathered, put_back
+from response_tuning.support.errors import UserError
+from response_tuning.support.progress import say
+from response_tuning.training.parallel.sharding import gathered, put_back
 from response_tuning.training.stepper import Stepper
 
 __all__ = ["Progress", "data_fingerprint", "remove_checkpoints", "restore_checkpoint", "save_checkpoint"]

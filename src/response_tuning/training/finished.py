@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from response_tuning.data.example import Example
-from response_tuning.errors import UserError
-from response_tuning.files import read_json
-from response_tuning.options import Method
-from response_tuning.runs import RunDirectory
+from response_tuning.example import Example
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import read_json
+from response_tuning.support.options import Method
 
 __all__ = ["examples_fingerprint", "require_same_data"]
 

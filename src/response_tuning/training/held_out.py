@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
-from response_tuning.errors import UserError
-from response_tuning.training.batching import collate, micro_batches
+from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.support.errors import UserError
+from response_tuning.training.batches.batching import collate, micro_batches
 from response_tuning.training.checkpoint import Progress
-from response_tuning.training.config import TrainingConfig
-from response_tuning.training.loss import ResponseLoss
-from response_tuning.training.sharding import ShardedLoss, gathered, passes, put_back
+from response_tuning.training.parallel.sharding import ShardedLoss, gathered, passes, put_back
+from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["held_out_loss", "is_measured", "load_best", "note_measurement", "stops_early"]
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from response_tuning.training.batching import Batch
+from response_tuning.training.batches.batching import Batch
 
 __all__ = ["embedding_noise", "example_lengths"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from response_tuning.errors import UserError
-from response_tuning.progress import say
-from response_tuning.training.config import TrainingConfig
+from response_tuning.support.errors import UserError
+from response_tuning.support.progress import say
+from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["learning_rate_factor", "make_optimizer", "set_learning_rate"]
 

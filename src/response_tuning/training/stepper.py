@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from response_tuning.training.distributed import sum_gradients
-from response_tuning.training.sharding import clip_gradients, gathered, own_part
+from response_tuning.training.parallel.processes import sum_gradients
+from response_tuning.training.parallel.sharding import clip_gradients, gathered, own_part
 
 __all__ = ["PlainStepper", "Stepper"]
 

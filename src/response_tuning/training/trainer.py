@@ -17,36 +17,42 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
-from response_tuning.data.example import Example, require_prompts
-from response_tuning.data.sources import load_examples
-from response_tuning.errors import UserError
-from response_tuning.files import staged_folder, write_json
-from response_tuning.models import LoadedModel, set_stop_tokens, write_chat_files
-from response_tuning.progress import say
-from response_tuning.runs import RunDirectory, check_folder, claim_folder, remove_leftovers
-from response_tuning.training.batching import collate
+from response_tuning.data.sources.load import load_examples
+from response_tuning.example import Example, require_prompts
+from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.kernels.library_kernels import require_kernel
+from response_tuning.kernels.packed_attention import attend_within_examples
+from response_tuning.models.load import LoadedModel, set_stop_tokens, write_chat_files
+from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import staged_folder, write_json
+from response_tuning.support.progress import say
+from response_tuning.training.batches.batching import collate
+from response_tuning.training.batches.packing import settle_packing
 from response_tuning.training.checkpoint import remove_checkpoints
-from response_tuning.training.confidence import confidences, halves, perplexities, require_reference, write_confidences
-from response_tuning.training.config import TrainingConfig
-from response_tuning.training.deepspeed_engine import require_deepspeed, start_engine
-from response_tuning.training.distributed import (
+from response_tuning.training.finished import examples_fingerprint, require_same_data
+from response_tuning.training.loop import Training, run_steps
+from response_tuning.training.objectives.sftmix.confidence import (
+    confidences,
+    halves,
+    perplexities,
+    require_reference,
+    write_confidences,
+)
+from response_tuning.training.optimizer import make_optimizer
+from response_tuning.training.parallel.deepspeed_engine import require_deepspeed, start_engine
+from response_tuning.training.parallel.launch import launch, processes_wanted
+from response_tuning.training.parallel.processes import (
     copy_from_first,
     decided_by_first,
     join_processes,
     process_named_in_errors,
     require_same,
 )
-from response_tuning.training.finished import examples_fingerprint, require_same_data
-from response_tuning.training.launch import launch, processes_wanted
-from response_tuning.training.loss import ResponseLoss
-from response_tuning.training.loss_kernels import require_kernel
-from response_tuning.training.memory import named_part
-from response_tuning.training.optimizer import make_optimizer
-from response_tuning.training.packed_attention import attend_within_examples
-from response_tuning.training.packing import settle_packing
-from response_tuning.training.sharding import require_shardable, shard, shards, whole_state
+from response_tuning.training.parallel.sharding import require_shardable, shard, shards, whole_state
+from response_tuning.training.planning.memory import named_part
 from response_tuning.training.stepper import PlainStepper
-from response_tuning.training.steps import Training, run_steps
+from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import (
     add_adapter,
     load_base,

@@ -6,10 +6,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
-from response_tuning.errors import UserError
-from response_tuning.models import LoadedModel, load_model, load_without_weights
-from response_tuning.training.config import TrainingConfig
-from response_tuning.training.fused_layers import fuse_layers
+from response_tuning.kernels.fused_layers import fuse_layers
+from response_tuning.models.load import LoadedModel, load_model, load_without_weights
+from response_tuning.support.errors import UserError
+from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["add_adapter", "load_base", "recompute_activations", "require_known_tokens", "train_all_weights"]
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from response_tuning.data.config import NonInstructionalConfig
-from response_tuning.data.example import read_examples
+from response_tuning.data.data_config import NonInstructionalConfig
 from response_tuning.data.recipes.non_instructional import halve, non_instructional, pieces
-from response_tuning.errors import UserError
+from response_tuning.example import read_examples
+from response_tuning.support.errors import UserError
 
 TEXT = "The mill stood by the river. It had not turned for years. Nobody came there any more. Then the flood came."
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.assets import MIRROR_VARIABLE
-from response_tuning.data.config import SingleTaskConfig
-from response_tuning.data.example import read_examples
+from response_tuning.data.data_config import SingleTaskConfig
 from response_tuning.data.recipes.single_task import single_task
-from response_tuning.errors import UserError
+from response_tuning.example import read_examples
+from response_tuning.support.assets import MIRROR_VARIABLE
+from response_tuning.support.errors import UserError
 from tests.conftest import SHARED_DATA
 
 FILES = {

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from response_tuning.data.config import NonInstructionalConfig
-from response_tuning.data.example import Example, check_output, only_good, write_examples
-from response_tuning.data.sources import SourceOptions, read_rows
-from response_tuning.errors import UserError
+from response_tuning.data.data_config import NonInstructionalConfig
+from response_tuning.data.sources.load import SourceOptions, read_rows
+from response_tuning.example import Example, check_output, only_good, write_examples
+from response_tuning.support.errors import UserError
 
 __all__ = ["Halved", "halve", "non_instructional", "pieces"]
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from response_tuning.assets import ASSETS, fetch
-from response_tuning.data.config import SingleTaskConfig
-from response_tuning.data.example import Row, check_output, example_from, only_good, write_examples
-from response_tuning.data.readers import read_file
-from response_tuning.data.records import BadRow, Record, json_type
-from response_tuning.errors import UserError
-from response_tuning.options import SingleTask
+from response_tuning.data.data_config import SingleTaskConfig
+from response_tuning.data.sources.readers import read_file
+from response_tuning.data.sources.records import BadRow, Record, json_type
+from response_tuning.example import Row, check_output, example_from, only_good, write_examples
+from response_tuning.support.assets import ASSETS, fetch
+from response_tuning.support.errors import UserError
+from response_tuning.support.options import SingleTask
 
 __all__ = ["TASKS", "Task", "rows_of", "single_task"]
 

@@ -1,0 +1,236 @@
+"""Ask a language model many questions at once, and hand on each answer as it comes.
+
+Models, retries with backoff and time limits are Inspect AI's; what is added here is that every question ends in
+exactly one outcome, whatever a server sends, and that an outcome is known at once.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import length_hint
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Literal
+
+from response_tuning.asking.ask_options import AskOptions
+from response_tuning.asking.secrets import hide_secrets
+from response_tuning.support.errors import UserError
+from response_tuning.support.options import EMBEDDED, EMBEDDED_INSTRUCT
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model, ModelOutput
+
+__all__ = ["Answer", "Failure", "Question", "ask_all", "is_local", "open_model"]
+
+_FAILURES_IN_A_ROW = 20
+_REASON_CHARACTERS = 300
+_NO_LIMIT = 10_000
+"""For Inspect, which keeps a model's first limit for all later calls in a process; our workers are the limit."""
+_LONGEST_PAUSE_SECONDS = 30
+# The server understood who asks, or for what, and will not change its mind.
+_REFUSED_STATUS = (401, 403, 404)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question to a model."""
+
+    key: str
+    """Names it in a ledger."""
+    text: str
+    system: str | None = None
+    max_tokens: int
+    expected_characters: int
+    """How long an answer is expected to be, for the estimate."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered."""
+
+    text: str
+    ending: Literal["finished", "truncated", "filtered"]
+    """truncated: it ran into the limit. filtered: the provider withheld it."""
+    input_tokens: int | None
+    output_tokens: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer, after all retries."""
+
+    reason: str
+
+
+def open_model(options: AskOptions) -> "Model":
+    """The model to ask: one in this process, or one of Inspect AI's.
+
+    Raises:
+        UserError: there is no such model or provider, or its key or package is missing.
+    """
+    try:
+        from inspect_ai.model import GenerateConfig, get_model
+    except ImportError:
+        raise UserError("Asking models needs more packages: pip install 'response-tuning[inspect]'.") from None
+    if is_local(options.model):
+        from response_tuning.asking.local import open_local_model
+
+        return open_local_model(options.model, batch_size=options.concurrency)
+    try:
+        return get_model(
+            options.model,
+            base_url=options.base_url,
+            config=GenerateConfig(max_connections=_NO_LIMIT),
+            memoize=False,
+        )
+    # Each provider has its own way to say that a package, a key or a name is missing.
+    except Exception as error:
+        raise UserError(
+            f"The model {options.model!r} cannot be asked: {_one_line(error)} A model is 'embedded-instruct', a run, "
+            "a folder, a .gguf file, or PROVIDER/NAME as Inspect AI has it (hf/OWNER/NAME, openai/NAME, ...)."
+        ) from None
+
+
+def ask_all(
+    model: "Model",
+    questions: Sequence[Question],
+    options: AskOptions,
+    on_outcome: Callable[[Question, Answer | Failure], None],
+) -> None:
+    """Ask all questions, the longest first, and call ``on_outcome`` once for each as soon as its outcome is known.
+
+    Raises:
+        UserError: the server refuses to be asked (a wrong key or model), or fails time after time.
+    """
+    import anyio
+
+    longest_first = sorted(questions, key=lambda question: -len(question.text))
+    try:
+        anyio.run(partial(_ask_all, model, longest_first, options, on_outcome))
+    except BaseExceptionGroup as group:
+        # What a worker raised comes out in a group with its neighbours' cancellations.
+        errors, _ = group.split(Exception)
+        raise (errors or group).exceptions[0] from None
+
+
+def is_local(spec: str) -> bool:
+    """Whether a model spec names a model that runs in this process."""
+    return spec in (EMBEDDED, EMBEDDED_INSTRUCT) or spec.endswith(".gguf") or Path(spec).exists()
+
+
+async def _ask_all(
+    model: "Model",
+    questions: Sequence[Question],
+    options: AskOptions,
+    on_outcome: Callable[[Question, Answer | Failure], None],
+) -> None:
+    import anyio
+
+    waiting = iter(questions)
+    failures_in_a_row = 0
+
+    async def work() -> None:
+        nonlocal failures_in_a_row
+        for question in waiting:  # shared by all workers: each question is taken once
+            outcome = await _ask(model, question, options)
+            on_outcome(question, outcome)
+            failures_in_a_row = failures_in_a_row + 1 if isinstance(outcome, Failure) else 0
+            if isinstance(outcome, Failure) and failures_in_a_row >= _FAILURES_IN_A_ROW and length_hint(waiting):
+                raise UserError(
+                    f"{options.model} failed {failures_in_a_row} times in a row, the last time with: {outcome.reason} "
+                    "What is done is kept: when the server works, go on with --retry-errors."
+                )
+
+    async with model, anyio.create_task_group() as group:
+        for _ in range(min(options.concurrency, len(questions))):
+            group.start_soon(work)
+
+
+async def _ask(model: "Model", question: Question, options: AskOptions) -> Answer | Failure:
+    """One question's outcome.
+
+    Inspect repeats what it knows to be passing (busy, broken or slow servers). What it does not know, such as an
+    answer that is cut off or holds nothing, is repeated here.
+    """
+    import anyio
+
+    begin = monotonic()
+    reason = ""
+    for attempt in range(options.retries + 1):
+        if attempt:
+            await anyio.sleep(min(2.0 ** (attempt - 1), _LONGEST_PAUSE_SECONDS))
+        try:
+            output = await _generate(model, question, options)
+        except Exception as error:  # every provider has its own kinds
+            cause = _cause(error)
+            status = getattr(cause, "status_code", None)
+            if status in _REFUSED_STATUS:
+                raise UserError(f"{options.model} refuses to answer (status {status}): {_one_line(cause)}") from None
+            reason = _one_line(cause)
+            if cause is not error or (isinstance(status, int) and 400 <= status < 500):
+                break  # Inspect gave up on it, or it is the question that is wrong
+            continue
+        if output.choices:
+            return _answer(output, seconds=monotonic() - begin)
+        reason = "The answer held nothing (no choices)."
+    return Failure(reason)
+
+
+async def _generate(model: "Model", question: Question, options: AskOptions) -> "ModelOutput":
+    from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig
+
+    messages: list[ChatMessage] = [ChatMessageUser(content=question.text)]
+    if question.system is not None:
+        messages.insert(0, ChatMessageSystem(content=question.system))
+    return await model.generate(
+        messages,
+        config=GenerateConfig(
+            temperature=0.0,
+            max_tokens=question.max_tokens,
+            max_retries=options.retries,
+            attempt_timeout=options.timeout_seconds,
+        ),
+    )
+
+
+def _answer(output: "ModelOutput", *, seconds: float) -> Answer:
+    ending: Literal["finished", "truncated", "filtered"] = "finished"
+    if output.stop_reason in ("max_tokens", "model_length"):
+        ending = "truncated"
+    elif output.stop_reason == "content_filter":
+        ending = "filtered"
+    usage = output.usage
+    return Answer(
+        hide_secrets(_writable(output.completion)),
+        ending,
+        usage.input_tokens if usage else None,
+        usage.output_tokens if usage else None,
+        round(seconds, 3),
+    )
+
+
+def _writable(text: str) -> str:
+    """``text`` as UTF-8 can hold it: JSON may name half a character, where a server cut one in two."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _cause(error: Exception) -> BaseException:
+    """What went wrong in the last of several attempts, where retries were used up."""
+    from tenacity import RetryError
+
+    if isinstance(error, RetryError):
+        return error.last_attempt.exception() or error
+    return error
+
+
+def _one_line(error: BaseException) -> str:
+    """What an error says, without secrets, and without the request that Inspect adds to some."""
+    message = getattr(error, "provider_message", None) or str(error) or type(error).__name__
+    words = " ".join(_MARKUP.sub("", hide_secrets(message)).split())
+    return words if len(words) <= _REASON_CHARACTERS else words[:_REASON_CHARACTERS] + "..."
+
+
+# Inspect colours the names of variables in its messages.
+_MARKUP = re.compile(r"\[/?(bold|blue|red|green|yellow|dim|link)[^\]]*\]")

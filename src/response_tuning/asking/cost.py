@@ -1,0 +1,61 @@
+"""What asking will take, said before it begins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from response_tuning.asking.ask import Question
+from response_tuning.asking.ask_options import AskOptions
+
+__all__ = ["Estimate", "estimate"]
+
+# Rough figures for text in European languages and for servers of ordinary speed; an estimate says that it uses them.
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_SECOND = 40
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How much will be asked."""
+
+    questions: int
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    usd: float | None
+    """None where no price was given."""
+    is_measured: bool
+    """Whether the time rests on answers of this model, rather than on an ordinary server's speed."""
+
+    def __str__(self) -> str:
+        cost = "" if self.usd is None else f", about {self.usd:,.2f} USD"
+        basis = "measured on answers that came before" if self.is_measured else f"at {_TOKENS_PER_SECOND} tokens/s each"
+        return (
+            f"{self.questions:,} questions: about {self.input_tokens:,} tokens in and {self.output_tokens:,} out, "
+            f"{timedelta(seconds=round(self.seconds))} ({basis}){cost}"
+        )
+
+
+def estimate(
+    questions: Sequence[Question], options: AskOptions, *, seconds_of_answers: Sequence[float] = ()
+) -> Estimate:
+    """Estimate what ``questions`` take.
+
+    Args:
+        questions: what will be asked.
+        options: how many at once, and the prices.
+        seconds_of_answers: how long this model took for answers, where some are known.
+    """
+    input_tokens = sum(len(question.text) + len(question.system or "") for question in questions)
+    input_tokens //= _CHARACTERS_PER_TOKEN
+    output_tokens = sum(question.expected_characters for question in questions) // _CHARACTERS_PER_TOKEN
+    at_once = min(options.concurrency, max(len(questions), 1))
+    if seconds_of_answers:
+        seconds = len(questions) * sum(seconds_of_answers) / len(seconds_of_answers) / at_once
+    else:
+        seconds = output_tokens / _TOKENS_PER_SECOND / at_once
+    prices = (options.input_usd_per_million, options.output_usd_per_million)
+    usd = None
+    if any(price is not None for price in prices):
+        usd = (input_tokens * (prices[0] or 0) + output_tokens * (prices[1] or 0)) / 1e6
+    return Estimate(len(questions), input_tokens, output_tokens, seconds, usd, bool(seconds_of_answers))

@@ -1,0 +1,180 @@
+"""A model in this process as a model of Inspect AI: batched, greedy, and encoded as everywhere else here.
+
+Inspect's own provider for local models tokenizes the rendered text anew, pads with the end token and calls every
+answer finished; this one takes its ids from ``Conversation`` and says which answers ran into the limit.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Literal
+
+import anyio
+from anyio import to_thread
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageUser,
+    GenerateConfig,
+    Model,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    get_model,
+    modelapi,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from response_tuning.conversation import Conversation
+from response_tuning.example import Turn
+from response_tuning.inference.generate import Response, generate_batch
+from response_tuning.models.load import LoadedModel, set_stop_tokens
+from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.support.options import Device, Dtype, FormatName
+
+__all__ = ["open_local_model"]
+
+_PROVIDER = "response-tuning"
+_DEFAULT_MAX_TOKENS = 512
+# How long the first question of a batch waits for others.
+_GATHERING_SECONDS = 0.02
+
+
+def open_local_model(
+    spec: str,
+    *,
+    batch_size: int,
+    format_name: FormatName | Literal["auto"] = "auto",
+    dtype: Dtype = "bfloat16",
+    device: Device = "auto",
+) -> Model:
+    """Load a run or any other local model for asking.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    return get_model(
+        f"{_PROVIDER}/{spec}",
+        memoize=False,
+        batch_size=batch_size,
+        format_name=format_name,
+        dtype=dtype,
+        device=device,
+    )
+
+
+@dataclass
+class _Question:
+    prompt: list[int]
+    limit: int
+    response: Response | None = None
+
+
+@modelapi(name=_PROVIDER)
+class _LocalModel(ModelAPI):
+    """Questions that come at the same time are answered in one batch."""
+
+    def __init__(
+        self,
+        model_name: str,
+        *,
+        batch_size: int,
+        format_name: FormatName | Literal["auto"],
+        dtype: Dtype,
+        device: Device,
+        **_others: object,
+    ) -> None:
+        super().__init__(model_name=model_name)
+        self._loaded, self._conversation = _load(model_name, format_name, dtype, device)
+        self._batch_size = batch_size
+        self._waiting: list[_Question] = []
+        self._lock = anyio.Lock()
+        set_stop_tokens(self._loaded.model, self._conversation.stop_token_ids)
+
+    async def generate(
+        self,
+        input: list[ChatMessage],  # noqa: A002 - Inspect's name
+        tools: list[ToolInfo],  # noqa: ARG002
+        tool_choice: ToolChoice,  # noqa: ARG002
+        config: GenerateConfig,
+    ) -> ModelOutput:
+        """Answer one conversation, together with those that came at the same time."""
+        begin = monotonic()
+        question = _Question(self._prompt_ids(input), config.max_tokens or _DEFAULT_MAX_TOKENS)
+        self._waiting.append(question)
+        async with self._lock:
+            if question.response is None:
+                await anyio.sleep(_GATHERING_SECONDS)
+                await self._answer_next_batch(question)
+        assert question.response is not None
+        return _output(self.model_name, question, seconds=monotonic() - begin)
+
+    def max_connections(self) -> int:
+        """As many as a batch takes; while one is computed, the next gathers."""
+        return self._batch_size
+
+    async def _answer_next_batch(self, first: _Question) -> None:
+        others = [question for question in self._waiting if question is not first]
+        batch = [first, *others[: self._batch_size - 1]]
+        self._waiting = others[self._batch_size - 1 :]
+        cancelled = threading.Event()
+
+        def compute() -> list[Response]:
+            return generate_batch(
+                self._loaded,
+                self._conversation,
+                [question.prompt for question in batch],
+                [question.limit for question in batch],
+                is_cancelled=cancelled.is_set,
+            )
+
+        try:
+            responses = await to_thread.run_sync(compute, abandon_on_cancel=True)
+        finally:
+            cancelled.set()  # an interruption does not wait for the batch
+        for question, response in zip(batch, responses, strict=True):
+            question.response = response
+
+    def _prompt_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """A system message goes before the first thing the user says, as in the training data."""
+        turns: list[Turn] = []
+        system = ""
+        for message in messages:
+            if isinstance(message, ChatMessageSystem):
+                system = f"{system}{message.text}\n\n"
+            elif isinstance(message, ChatMessageUser):
+                turns.append(Turn(role="user", content=system + message.text))
+                system = ""
+            elif isinstance(message, ChatMessageAssistant):
+                turns.append(Turn(role="assistant", content=message.text))
+        *earlier, last = turns
+        return self._conversation.prompt_ids(last.content, earlier)
+
+
+def _load(
+    spec: str, format_name: FormatName | Literal["auto"], dtype: Dtype, device: Device
+) -> tuple[LoadedModel, Conversation]:
+    """A run is asked in the format it was trained in, another model in that of its own chat template if it has one."""
+    loaded, conversation = load_with_conversation(spec, format_name, dtype=dtype, device=device)
+    is_run = RunDirectory(Path(spec)).config.exists()
+    if format_name == "auto" and not is_run and isinstance(loaded.tokenizer.chat_template, str):
+        conversation = Conversation(loaded.tokenizer, "own")
+    return loaded, conversation
+
+
+def _output(model_name: str, question: _Question, *, seconds: float) -> ModelOutput:
+    assert question.response is not None
+    response = question.response
+    output = ModelOutput.from_content(
+        model_name, response.text, stop_reason="stop" if response.stopped else "max_tokens"
+    )
+    output.usage = ModelUsage(
+        input_tokens=len(question.prompt),
+        output_tokens=response.token_count,
+        total_tokens=len(question.prompt) + response.token_count,
+    )
+    output.time = seconds
+    return output

@@ -1,0 +1,173 @@
+"""Look at a data set before training on it: every defect with its line, and what the model will see.
+
+Three kinds of findings: defects, which a cleaned file goes without; warnings, which a person should look at; and
+notes on the form of a file, which is read all the same. Cost is linear in the size of the data.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from response_tuning.data.data_config import CheckConfig
+from response_tuning.data.quality.clean import check_target, write_cleaned
+from response_tuning.data.quality.contamination import EvaluationTexts
+from response_tuning.data.quality.findings import Finding, QualityReport, Summary
+from response_tuning.data.quality.length_plot import check_plot, draw_lengths
+from response_tuning.data.quality.near_duplicates import near_duplicates
+from response_tuning.data.quality.row_checks import RowChecks
+from response_tuning.data.quality.token_lengths import conversation_for, measure_tokens, show_tokens
+from response_tuning.data.sources.load import SourceOptions, read_rows
+from response_tuning.data.sources.readers import BYTE_ORDER_MARK, open_bytes, suffix_of
+from response_tuning.data.sources.records import BadRow
+from response_tuning.example import Example, Row
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import write_json
+from response_tuning.support.options import EMBEDDED
+from response_tuning.support.progress import progress_bar, say
+
+if TYPE_CHECKING:
+    from response_tuning.conversation import Conversation
+
+__all__ = ["check"]
+
+_NO_MODEL = "none"
+
+
+def check(config: CheckConfig) -> QualityReport:
+    """Check a data set, and write the cleaned file, the report and the plot where they were asked for.
+
+    Raises:
+        UserError: the source cannot be read, holds no rows, or an option names something that is not there.
+    """
+    if config.fix is not None:
+        check_target(config.fix, config.source)
+    if config.plot is not None:
+        check_plot(config.plot)
+    report = QualityReport(config.source)
+    conversation = _conversation(config, report)
+    evaluation_texts = EvaluationTexts(config.against, offline=config.offline)
+    report.evaluation_sets = evaluation_texts.names
+
+    say(f"reading {config.source}")
+    every = read_rows(config.source, SourceOptions(offline=config.offline))
+    if not every:
+        raise UserError(f"{config.source} holds no rows.")
+    report.rows = len(every)
+    report.notes = list(_notes(Path(config.source)))
+    report.defects = [_unreadable(row) for row in every if isinstance(row, BadRow)]
+    rows = [row for row in every if isinstance(row, Row)]
+    defects = _check_rows(rows, config, evaluation_texts, report)
+    _find_near_duplicates(rows, config, defects)
+    report.defects = sorted([*report.defects, *defects.values()], key=lambda finding: finding.number)
+    report.good_rows = len(rows) - len(defects)
+
+    good = [row for position, row in enumerate(rows) if position not in defects]
+    _measure(good, report)
+    if conversation is not None:
+        _count_tokens(good, conversation, config, report)
+    if config.fix is not None:
+        report.rows_kept = write_cleaned(config, config.fix, rows, report, defects)
+    if config.plot is not None:
+        draw_lengths(good, report, config.plot)
+    if config.report is not None:
+        write_json(config.report, asdict(report))
+    return report
+
+
+def _conversation(config: CheckConfig, report: QualityReport) -> "Conversation | None":
+    if config.model == _NO_MODEL:
+        report.tokens_not_counted = "--model none"
+        return None
+    try:
+        return conversation_for(config)
+    except UserError as error:
+        if config.model != EMBEDDED:
+            raise
+        # The default model is an optional package. All the rest can be checked without it.
+        report.tokens_not_counted = str(error)
+        return None
+
+
+def _unreadable(row: BadRow) -> Finding:
+    return Finding("unreadable", row.place, row.number, row.reason)
+
+
+def _check_rows(
+    rows: Sequence[Row], config: CheckConfig, evaluation_texts: EvaluationTexts, report: QualityReport
+) -> dict[int, Finding]:
+    """Look at rows one by one; returns the defects by the position of the row."""
+    checks = RowChecks(config, evaluation_texts)
+    with progress_bar("looking at rows", len(rows)) as bar:
+        checks.look_at(rows, bar)
+    languages = Counter(language for language in checks.languages.values() if language)
+    if languages:
+        checks.warn_of_other_languages(rows, languages.most_common(1)[0][0])
+    report.warnings = checks.warnings
+    report.languages = dict(languages.most_common())
+    if unclear := len(checks.languages) - languages.total():
+        report.languages["unclear"] = unclear
+    return checks.defects
+
+
+def _find_near_duplicates(rows: Sequence[Row], config: CheckConfig, defects: dict[int, Finding]) -> None:
+    positions = [position for position in range(len(rows)) if position not in defects]
+    texts = [_compared_text(rows[position].example) for position in positions]
+    with progress_bar("comparing rows", len(texts)) as bar:
+        near = near_duplicates(texts, threshold=config.near, advance=bar.advance)
+    for later, earlier in near.items():
+        row, original = rows[positions[later]], rows[positions[earlier]]
+        reason = f"nearly the same as {original.place}"
+        defects[positions[later]] = Finding("near-duplicate", row.place, row.number, reason)
+
+
+def _compared_text(example: Example) -> str:
+    return f"{example.prompt or ''}\n{example.completion}"
+
+
+def _notes(path: Path) -> Iterator[Finding]:
+    """What is unusual in the form of a JSONL file, though it can be read."""
+    if not path.is_file() or suffix_of(path) != ".jsonl":
+        return
+    line, number = b"\n", 0
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, start=1):
+            place = f"{path}:{number}"
+            if number == 1 and line.startswith(BYTE_ORDER_MARK):
+                yield Finding("byte-order-mark", place, number, "begins with a byte order mark")
+            if line.endswith(b"\r\n"):
+                yield Finding("windows-line-end", place, number, "ends as lines do on Windows")
+            if not line.strip():
+                yield Finding("blank-line", place, number, "is blank")
+    if not line.endswith(b"\n"):
+        yield Finding(
+            "no-final-newline", f"{path}:{number}", number, "is the last line and does not end with a newline"
+        )
+
+
+def _measure(good: Sequence[Row], report: QualityReport) -> None:
+    if good:
+        report.response_characters = summarise([len(row.example.completion) for row in good])
+        report.response_words = summarise([len(row.example.completion.split()) for row in good])
+
+
+def summarise(values: Sequence[int]) -> Summary:
+    """How ``values``, of which there is at least one, are spread."""
+    low, median, high, largest = np.percentile(values, [0, 50, 95, 100])
+    return Summary(float(low), float(median), round(float(np.mean(values)), 1), float(high), float(largest))
+
+
+def _count_tokens(
+    good: Sequence[Row], conversation: "Conversation", config: CheckConfig, report: QualityReport
+) -> None:
+    report.token_lengths = measure_tokens(good, conversation, config)
+    if report.token_lengths.lengths:
+        report.tokens = summarise(report.token_lengths.lengths)
+    shown = next((row for row in good if config.show in (None, row.number)), None)
+    if shown is None and config.show is not None:
+        raise UserError(f"{config.source}: --show {config.show} names no good row.")
+    if shown is not None:
+        report.shown, report.shown_place = show_tokens(shown, conversation, config), shown.place

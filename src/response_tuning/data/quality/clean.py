@@ -1,0 +1,53 @@
+"""Write what is left of a data set without its defects, and a list of what was left out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from response_tuning.data.data_config import CheckConfig
+from response_tuning.data.quality.findings import Finding, QualityReport
+from response_tuning.data.sources.readers import BYTE_ORDER_MARK, open_bytes, suffix_of
+from response_tuning.example import Row, write_examples
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import staged_file, write_json_lines
+
+__all__ = ["check_target", "write_cleaned"]
+
+
+def check_target(target: Path, source: str) -> None:
+    """See to it that a cleaned file can be written, before any long work.
+
+    Raises:
+        UserError: it would not be called JSONL, or is the file to check.
+    """
+    if target.suffix != ".jsonl":
+        raise UserError(f"--fix {target} should end in .jsonl: that is what is written.")
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise UserError(f"--fix {target} is the file to check. Choose another name.")
+
+
+def write_cleaned(
+    config: CheckConfig, target: Path, rows: Sequence[Row], report: QualityReport, defects: dict[int, Finding]
+) -> int:
+    """Write the rows that stay, and a list of the others; returns how many stay."""
+    removed = {position for position, finding in defects.items() if finding.kind in config.remove}
+    kept = [row for position, row in enumerate(rows) if position not in removed]
+    lines = {row.number for row in kept}
+    source = Path(config.source)
+    if source.is_file() and suffix_of(source) == ".jsonl" and len({row.number for row in rows}) == len(rows):
+        _copy_lines(source, target, lines)
+    else:
+        write_examples(target, (row.example for row in kept))
+    write_json_lines(
+        target.with_suffix(".removed.jsonl"),
+        (asdict(finding) for finding in report.defects if finding.kind in (*config.remove, "unreadable")),
+    )
+    return len(kept)
+
+
+def _copy_lines(source: Path, target: Path, numbers: set[int]) -> None:
+    """Copy lines as they stand, byte by byte; only their ends are made alike."""
+    with open_bytes(source) as lines, staged_file(target) as file:
+        for number, line in enumerate(lines, start=1):
+            if number in numbers:
+                file.write(line.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n") + b"\n")

@@ -1,0 +1,93 @@
+"""Near-duplicates by MinHash (Broder 1997), from datasketch, with linear cost whatever the data are like."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from response_tuning.data.quality.words import run_hashes, words
+
+__all__ = ["near_duplicates"]
+
+_PERMUTATIONS = 128
+_BANDS = 16
+"""16 bands of 8 hashes: a pair that shares 0.8 of its runs is compared with probability 0.95, one that shares 0.5
+with probability 0.06."""
+_WORDS_IN_A_RUN = 3
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with its bits well spread: the golden ratio times 2**64
+
+Signatures = NDArray[np.uint32]
+
+
+def near_duplicates(
+    texts: Sequence[str], *, threshold: float, advance: Callable[[], None] = lambda: None
+) -> dict[int, int]:
+    """Find texts that are nearly the same as an earlier one that stays.
+
+    Args:
+        texts: what is compared.
+        threshold: the share of common three-word runs (Jaccard, estimated from 128 hashes) from which on two texts
+            are near-duplicates.
+        advance: called for each text, to show progress.
+
+    Returns:
+        The position of a text, and that of the earlier text that it is nearly the same as. The earlier one is never
+        itself a near-duplicate, so what is left when all of these are taken away still has one of each.
+    """
+    signatures = _signatures(texts, advance)
+    kept_instead: dict[int, int] = {}
+    for later, earlier in _candidate_pairs(signatures):
+        if later in kept_instead:
+            continue
+        original = kept_instead.get(earlier, earlier)
+        if _agreement(signatures, later, original) >= threshold:
+            kept_instead[later] = original
+    return kept_instead
+
+
+def _signatures(texts: Sequence[str], advance: Callable[[], None]) -> Signatures:
+    """The MinHash of each text: [texts, permutations]."""
+    from datasketch import MinHash
+
+    signatures = np.empty((len(texts), _PERMUTATIONS), dtype=np.uint32)
+    runs: Iterable[Any] = (run_hashes(words(text), _WORDS_IN_A_RUN) for text in texts)
+    # The runs are hashed already; what MinHash does is permute the hashes and take the least.
+    for row, minhash in enumerate(MinHash.generator(runs, num_perm=_PERMUTATIONS, hashfunc=int)):
+        signatures[row] = minhash.hashvalues
+        advance()
+    return signatures
+
+
+def _candidate_pairs(signatures: Signatures) -> Iterator[tuple[int, int]]:
+    """Pairs (later, earlier) that agree in a whole band, in the order of the later text.
+
+    Of the texts that agree in a band each is paired with the first and with the one before it, not with all, so there
+    are at most 32 pairs for each text.
+    """
+    pairs: list[NDArray[np.int64]] = []
+    rows_in_band = _PERMUTATIONS // _BANDS
+    for start in range(0, _PERMUTATIONS, rows_in_band):
+        keys = _mixed(signatures[:, start : start + rows_in_band])
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        same_as_before = inverse[order][1:] == inverse[order][:-1]
+        later, before = order[1:][same_as_before], order[:-1][same_as_before]
+        pairs += [np.stack([later, first[inverse[later]]], axis=1), np.stack([later, before], axis=1)]
+    every = np.unique(np.concatenate(pairs), axis=0) if pairs else np.empty((0, 2), dtype=np.int64)
+    for later, earlier in every:
+        yield int(later), int(earlier)
+
+
+def _mixed(band: Signatures) -> NDArray[np.uint64]:
+    """One number for each row of a band. Should two bands ever get the same one, a pair more is compared."""
+    keys = np.zeros(len(band), dtype=np.uint64)
+    for column in band.T:
+        keys = (keys ^ column) * _MULTIPLIER
+        keys ^= keys >> np.uint64(29)
+    return keys
+
+
+def _agreement(signatures: Signatures, one: int, other: int) -> float:
+    """The share of hashes that agree: an estimate of the Jaccard index."""
+    return float(np.mean(signatures[one] == signatures[other]))

@@ -1,0 +1,195 @@
+"""The files that ``alpaca_eval`` exchanges: what a model answered, which of two answers a judge preferred, and how
+difficult each instruction is.
+
+The first two are JSON arrays of objects. Fields that this program does not know are kept as they are.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from response_tuning.data.sources.readers import read_file
+from response_tuning.data.sources.records import BadRow, preview
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import write_json
+
+__all__ = [
+    "Annotation",
+    "ModelOutput",
+    "difficulties_by_instruction",
+    "read_annotations",
+    "read_difficulties",
+    "read_model_outputs",
+    "write_annotations",
+    "write_model_outputs",
+]
+
+_ERRORS_SHOWN = 20
+_MODEL_OUTPUTS = 'a model_outputs.json: a list of {"instruction": "...", "output": "...", "generator": "..."}'
+_ANNOTATIONS = 'an annotations.json: a list of {"instruction": "...", "output_1": "...", ..., "preference": 1.0}'
+
+Entry = TypeVar("Entry", "ModelOutput", "Annotation")
+
+
+class ModelOutput(BaseModel):
+    """What a model answered: an entry of ``model_outputs.json``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    instruction: str
+    output: str
+    """The response. It may be empty."""
+    generator: str
+    """The model's name. One file holds one model."""
+    dataset: str | None = None
+    """The part of the evaluation set that the instruction is from, such as ``helpful_base``."""
+
+
+class Annotation(BaseModel):
+    """Which of two answers to an instruction a judge preferred: an entry of ``annotations.json``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    instruction: str
+    output_1: str
+    """The reference's response."""
+    generator_1: str
+    output_2: str
+    """The response of the model that is measured."""
+    generator_2: str
+    dataset: str | None = None
+    annotator: str | None = None
+    """The judge's name."""
+    preference: float | None = Field(ge=0, le=2)
+    """1: the reference's is better; 2: the model's; between: how sure the judge is; None: no verdict could be read.
+
+    0 stands for a draw, as it does in files of old versions of ``alpaca_eval``; so does 1.5.
+    """
+
+    @property
+    def model_preference(self) -> float | None:
+        """How much the model's response is preferred, from 0 to 1; None without a verdict."""
+        if self.preference is None:
+            return None
+        return 0.5 if self.preference == 0 else self.preference - 1
+
+
+def read_model_outputs(path: Path) -> list[ModelOutput]:
+    """Read one model's answers from a JSON array, or from JSONL.
+
+    Raises:
+        UserError: the file is missing or empty, has bad rows (they are named), answers an instruction twice, or
+            holds several models.
+    """
+    outputs = _read(path, ModelOutput, _MODEL_OUTPUTS)
+    _require_one({output.generator for output in outputs}, path, "generator")
+    return outputs
+
+
+def read_annotations(path: Path) -> list[Annotation]:
+    """Read the verdicts on one pair of models from a JSON array, or from JSONL.
+
+    Raises:
+        UserError: the file is missing or empty, has bad rows (they are named), judges an instruction twice, or
+            compares several pairs of models.
+    """
+    annotations = _read(path, Annotation, _ANNOTATIONS)
+    _require_one({annotation.generator_1 for annotation in annotations}, path, "generator_1")
+    _require_one({annotation.generator_2 for annotation in annotations}, path, "generator_2")
+    return annotations
+
+
+def write_model_outputs(path: Path, outputs: Iterable[ModelOutput]) -> None:
+    """Write answers as ``alpaca_eval`` reads them, atomically. Reading the file gives equal answers."""
+    write_json(path, [output.model_dump(exclude_unset=True) for output in outputs])
+
+
+def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
+    """Write verdicts as ``alpaca_eval`` reads them, atomically. Reading the file gives equal verdicts."""
+    write_json(path, [annotation.model_dump(exclude_unset=True) for annotation in annotations])
+
+
+def read_difficulties(path: Path) -> list[float]:
+    """Read ``instruction_difficulty.csv``: the instructions' difficulties in AlpacaEval's order, about -3 to 3.
+
+    Raises:
+        UserError: the file is missing, or its rows are not the indices from 0 on, each with a number.
+    """
+    difficulties: list[float] = []
+    for record in read_file(path):
+        if isinstance(record, BadRow):
+            raise UserError(str(record))
+        try:
+            difficulty = float(record.value["instruction_difficulty"])
+            # The index is the first column, under any name: pandas leaves it without one.
+            index = int(next(iter(record.value.values())))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{record.place}: should have an index and a number 'instruction_difficulty'.") from None
+        if index != len(difficulties) or not isfinite(difficulty):
+            raise UserError(f"{record.place}: should be of index {len(difficulties)}, but is {preview(record.value)}.")
+        difficulties.append(difficulty)
+    return difficulties
+
+
+def difficulties_by_instruction(
+    annotations: Sequence[Annotation], instructions: Sequence[str], difficulties: Sequence[float]
+) -> list[float]:
+    """The difficulty of each annotation's instruction, whatever order the annotations have.
+
+    Args:
+        annotations: verdicts on AlpacaEval's instructions.
+        instructions: AlpacaEval's, in its order.
+        difficulties: theirs, in the same order.
+
+    Raises:
+        UserError: there are not as many difficulties as instructions, or an annotation is on another instruction.
+    """
+    if len(instructions) != len(difficulties):
+        raise UserError(f"There are {len(difficulties)} difficulties for {len(instructions)} instructions.")
+    known = dict(zip(instructions, difficulties, strict=True))
+    unknown = [annotation.instruction for annotation in annotations if annotation.instruction not in known]
+    if unknown:
+        raise UserError(f"{len(unknown)} instructions have no difficulty; the first is {preview(unknown[0])}.")
+    return [known[annotation.instruction] for annotation in annotations]
+
+
+def _read(path: Path, entry_type: type[Entry], wanted: str) -> list[Entry]:
+    entries: list[Entry] = []
+    bad: list[str] = []
+    seen: set[str] = set()
+    for record in read_file(path):
+        if isinstance(record, BadRow):
+            bad.append(str(record))
+            continue
+        try:
+            entry = entry_type.model_validate(record.value)
+        except ValidationError as error:
+            bad.append(f"{record.place}: {_explain(error)}")
+            continue
+        if entry.instruction in seen:
+            bad.append(f"{record.place}: the instruction has stood before: {preview(entry.instruction)}")
+        seen.add(entry.instruction)
+        entries.append(entry)
+    if bad:
+        rest = f"... and {len(bad) - _ERRORS_SHOWN} more bad rows.\n" if len(bad) > _ERRORS_SHOWN else ""
+        raise UserError("\n".join([*bad[:_ERRORS_SHOWN], f"{rest}It should be {wanted}."]))
+    if not entries:
+        raise UserError(f"{path} is empty; it should be {wanted}.")
+    return entries
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(_explain_one(detail["loc"], detail["msg"], detail["input"]) for detail in error.errors())
+
+
+def _explain_one(location: Sequence[str | int], message: str, value: Any) -> str:
+    field = ".".join(str(part) for part in location)
+    return f"field {field!r}: {message}: {preview(value)}" if field else f"{message}: {preview(value)}"
+
+
+def _require_one(names: set[str], path: Path, field: str) -> None:
+    if len(names) > 1:
+        raise UserError(f"{path} should have one {field}, but has {len(names)}: {', '.join(sorted(names)[:5])}.")

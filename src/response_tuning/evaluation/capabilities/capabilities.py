@@ -1,0 +1,348 @@
+"""Core capabilities through the lm-evaluation-harness: its tasks, its metrics, our model in its chat format.
+
+What the harness is given, and what becomes of it:
+
+    prompts   its own text, rendered with the conversation's chat template and tokenized without adding anything, so
+              the ids are those of ``Conversation.prompt_ids``. GSM8K's eight examples are earlier turns. MMLU's
+              "The following are multiple choice questions ..." is a system turn, which the harness drops where a chat
+              format has none.
+    choices   follow the assistant header with the space that the format puts before a response (``Conversation.lead``)
+    stops     generation ends at the conversation's stop tokens, besides the texts that a task names
+    scores    log-softmax in fp32 (the harness's ``softmax_dtype=float32``), not rounded to the weights' type
+
+Results are saved task by task, so that an interrupted evaluation goes on with the tasks that are missing.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from response_tuning.conversation import Conversation
+from response_tuning.evaluation.capabilities.task_data import harness_tasks_folder, write_local_tasks
+from response_tuning.evaluation.evaluation_config import CoreConfig, CoreTask
+from response_tuning.evaluation.shared.answering import backend_of
+from response_tuning.evaluation.shared.results import results_folder, save_metrics, save_responses
+from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
+from response_tuning.models.fingerprint import is_of_same_model
+from response_tuning.models.load import LoadedModel, set_stop_tokens
+from response_tuning.runs.folder import load_with_conversation
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import read_json, write_json, write_json_lines
+from response_tuning.support.progress import say
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+__all__ = ["CoreResult", "evaluate_core", "harness_model"]
+
+_FEW_SHOT: dict[CoreTask, int] = {"gsm8k": 8}
+"""Examples before the question; none for all other tasks (An & Kim 2024, section 4)."""
+_TASK_FOLDERS = ("arc", "gsm8k", "hellaswag", "mmlu/default", "openbookqa", "piqa")
+"""Where the harness keeps the tasks; reading all fifteen thousand of its names would take five seconds."""
+
+
+@dataclass(frozen=True)
+class CoreResult:
+    """Every metric of every task, group of subjects and subject, and the harness's own numbers beside it."""
+
+    metrics: dict[str, dict[str, Estimate]]
+    """By the harness's names of task and metric; the filter follows a comma where a task has several."""
+    harness: dict[str, dict[str, Any]]
+    """The harness's results as it gave them, with its standard errors."""
+    prompts_cut: dict[str, int]
+    """Per task, rows whose prompt was longer than the model's context, and lost its beginning."""
+
+    def summary(self, tasks: Sequence[str]) -> dict[str, Estimate]:
+        """One estimate per metric of the given tasks, named ``task metric``."""
+        return {
+            f"{task} {metric}": estimate for task in tasks for metric, estimate in self.metrics.get(task, {}).items()
+        }
+
+
+def evaluate_core(config: CoreConfig) -> CoreResult:
+    """Run the tasks and save ``metrics.json``, and per task ``tasks/NAME.json`` and ``samples/NAME.jsonl``.
+
+    ``samples.jsonl`` has a row per prompt of all tasks, with ``values`` per metric; ``samples/`` what the harness saw;
+    ``core.eval`` is for ``inspect view``.
+
+    Raises:
+        UserError: the harness is not installed, data cannot be had, or the model cannot be loaded.
+    """
+    _require_harness()
+    folder = results_folder(config.model, "core", config.output)
+    settings = config.model_dump(mode="json", exclude={"output", "tasks"})
+    missing = [task for task in config.tasks if _saved(folder, task, settings) is None]
+    if missing:
+        _run_tasks(config, missing, folder=folder, settings=settings)
+    else:
+        say(f"{folder} holds these results already.")
+    saved: dict[str, dict[str, Any]] = {task: read_json(_result_path(folder, task)) for task in config.tasks}
+    result = _joined(saved)
+    rows = [row for task in saved.values() for row in task["rows"]]
+    save_responses(folder, "core", model=config.model, rows=rows, name="samples.jsonl")
+    first = next(iter(saved.values()))
+    save_metrics(
+        folder,
+        "core",
+        metrics=result.metrics,
+        settings={**settings, "tasks": list(config.tasks)},
+        # What older results do not say is known from the settings, but for the device.
+        backend={"backend": "transformers", "dtype": config.dtype, "format": first["format"]}
+        | first.get("backend", {}),
+        packages=("lm-eval",),
+        harness=result.harness,
+        prompts_cut=result.prompts_cut,
+        seconds=round(sum(task["seconds"] for task in saved.values()), 1),
+    )
+    return result
+
+
+def harness_model(loaded: LoadedModel, conversation: Conversation, *, batch_size: int) -> "HFLM":
+    """The harness's view of a loaded model: it adds no token to what the chat template renders, and stops as we do."""
+    from lm_eval.models.huggingface import HFLM
+
+    set_stop_tokens(loaded.model, conversation.stop_token_ids)
+    return HFLM(
+        pretrained=loaded.model,
+        tokenizer=loaded.tokenizer,
+        backend="causal",
+        # The template brings the beginning-of-sequence token, where the tokenizer has one.
+        add_bos_token=False,
+        softmax_dtype="float32",
+        batch_size=batch_size,
+    )
+
+
+def _require_harness() -> None:
+    if find_spec("lm_eval") is None:
+        raise UserError("The evaluation harness is not installed: pip install 'response-tuning[core]'.")
+
+
+def _result_path(folder: Path, task: str) -> Path:
+    return folder / "tasks" / f"{task}.json"
+
+
+def _saved(folder: Path, task: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+    path = _result_path(folder, task)
+    if not path.exists():
+        return None
+    saved: dict[str, Any] = read_json(path)
+    is_same_model = is_of_same_model(saved.get("backend", {}).get("fingerprint"), settings["model"])
+    return saved if saved["settings"] == settings and is_same_model and "rows" in saved else None
+
+
+def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, settings: dict[str, Any]) -> None:
+    with _quiet_harness():
+        manager = _task_manager(config, folder)
+        loaded, conversation = load_with_conversation(
+            config.model, config.format, dtype=config.dtype, device=config.device
+        )
+        model = harness_model(loaded, conversation, batch_size=config.batch_size)
+        for task in tasks:
+            say(f"{task}")
+            started = time.perf_counter()
+            result = _run_task(model, conversation, manager, task, config)
+            write_json_lines(folder / "samples" / f"{task}.jsonl", result.pop("samples"))
+            result |= {
+                "settings": settings,
+                "format": conversation.format_name,
+                "backend": backend_of(loaded, conversation, model=config.model, dtype=config.dtype),
+                "chat_template": model.tokenizer.chat_template,
+                "seconds": round(time.perf_counter() - started, 1),
+            }
+            write_json(_result_path(folder, task), result)
+
+
+@contextmanager
+def _quiet_harness() -> Iterator[None]:
+    """Its warnings are about settings that are meant, such as a number of examples that is not the task's own."""
+    from datasets.utils.logging import disable_progress_bar, enable_progress_bar
+
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        enable_progress_bar()
+
+
+def _task_manager(config: CoreConfig, folder: Path) -> "TaskManager":
+    from lm_eval.tasks import TaskManager
+
+    paths: list[str | Path] = [harness_tasks_folder() / name for name in _TASK_FOLDERS]
+    if config.data_dir is not None:
+        local = folder / "local_tasks"
+        for note in write_local_tasks(config.tasks, config.data_dir, local):
+            say(note)
+        paths.append(local)
+    return TaskManager(include_path=paths, include_defaults=False)
+
+
+def _run_task(
+    model: "HFLM", conversation: Conversation, manager: "TaskManager", task: CoreTask, config: CoreConfig
+) -> dict[str, Any]:
+    """One task: the harness's results and samples, our estimates, and how many prompts did not fit."""
+    from lm_eval.evaluator import simple_evaluate
+
+    loaded = _load_task(manager, task, config)
+    leaves: dict[str, Task] = loaded["tasks"]
+    scores_choices = all(leaf.OUTPUT_TYPE == "multiple_choice" for leaf in leaves.values())
+    model.tokenizer.chat_template = _template(conversation, scores_choices=scores_choices)
+    output: Any = simple_evaluate(
+        model=model,
+        tasks=[loaded["groups"].get(task) or leaves[task]],
+        num_fewshot=_FEW_SHOT.get(task, 0),
+        samples=_first_rows(leaves, config.max_examples),
+        apply_chat_template=True,
+        fewshot_as_multiturn=True,
+        task_manager=manager,
+    )
+    samples: dict[str, list[dict[str, Any]]] = output["samples"]
+    names = {name: _leaves_below(name, output["group_subtasks"]) for name in output["results"]}
+    return {
+        "metrics": {
+            name: {
+                metric: asdict(estimate) for metric, estimate in _estimates([samples[leaf] for leaf in below]).items()
+            }
+            for name, below in names.items()
+        },
+        "harness": output["results"],
+        "prompts_cut": _count_cut_prompts(model, samples),
+        "rows": [row for name, leaf in leaves.items() for row in _rows(task, leaf, samples.get(name, ()))],
+        "samples": [_plain({"task": name, **sample}) for name, rows in samples.items() for sample in rows],
+    }
+
+
+def _load_task(manager: "TaskManager", task: CoreTask, config: CoreConfig) -> Any:
+    """The task with its data: the harness's tasks by name, and its groups of them."""
+    try:
+        return manager.load([task])
+    except Exception as error:  # the hub's clients have many kinds, and have changed them
+        if config.data_dir is not None:
+            raise
+        raise UserError(
+            f"The data of {task} cannot be had from the Hugging Face hub ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). "
+            "Where there is no network, give the published files with --data-dir."
+        ) from None
+
+
+def _template(conversation: Conversation, *, scores_choices: bool) -> str:
+    """The chat template; before a choice, with the space that the format puts in front of a response.
+
+    The harness scores a choice as the prompt's trailing white space and the choice, and tokenizes both together.
+    """
+    if not (scores_choices and conversation.lead):
+        return conversation.chat_template
+    lead = json.dumps(conversation.lead)
+    return f"{conversation.chat_template}{{% if add_generation_prompt %}}{{{{ {lead} }}}}{{% endif %}}"
+
+
+def _first_rows(tasks: Mapping[str, "Task"], max_examples: int | None) -> dict[str, list[int]] | None:
+    """The rows to evaluate, by task: the first ones, equally many of each task, at least one."""
+    if max_examples is None:
+        return None
+    sizes = {name: len(task.eval_docs) for name, task in tasks.items()}
+    counts = dict.fromkeys(sizes, 1)
+    left = min(max_examples, sum(sizes.values())) - len(counts)
+    while left > 0:
+        for name, size in sizes.items():
+            if counts[name] < size and left > 0:
+                counts[name] += 1
+                left -= 1
+    return {name: list(range(count)) for name, count in counts.items()}
+
+
+def _leaves_below(name: str, children: Mapping[str, Sequence[str]]) -> list[str]:
+    """The tasks of a group, through all its groups; of a task, itself."""
+    if name not in children:
+        return [name]
+    return [leaf for child in children[name] for leaf in _leaves_below(child, children)]
+
+
+def _estimates(samples: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Estimate]:
+    """The metrics over all rows of some tasks: the harness's means weighted by size, with n and interval."""
+    values: dict[str, list[float]] = {}
+    for sample in (sample for rows in samples for sample in rows):
+        for name, value in _values(sample).items():
+            values.setdefault(name, []).append(value)
+    return {name: estimate_mean(metric_values) for name, metric_values in values.items()}
+
+
+def _values(sample: Mapping[str, Any]) -> dict[str, float]:
+    """A sample's metrics by the harness's names; the filter follows a comma where a task has several."""
+    suffix = "" if sample["filter"] == "none" else f",{sample['filter']}"
+    return {f"{metric}{suffix}": float(sample[metric]) for metric in sample["metrics"]}
+
+
+def _rows(task: CoreTask, leaf: "Task", samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per prompt: its text without the chat format, and the values of all filters."""
+    rows: dict[int, dict[str, Any]] = {}
+    for sample in samples:
+        text = str(leaf.doc_to_text(sample["doc"]))
+        row = rows.setdefault(
+            sample["doc_id"], {"task": leaf.task_name, "prompt": text, "response": _response(sample), "values": {}}
+        )
+        row["values"] |= {f"{task} {metric}": value for metric, value in _values(sample).items()}
+    return list(rows.values())
+
+
+def _response(sample: Mapping[str, Any]) -> str:
+    """What the model wrote, or the choice that it finds likeliest."""
+    answers = [answer for (answer,) in sample["resps"]]
+    if isinstance(answers[0], str):
+        return answers[0]
+    likelihoods = [float(likelihood) for likelihood, _ in answers]
+    _, choice = sample["arguments"][likelihoods.index(max(likelihoods))]
+    return str(choice).strip()
+
+
+def _count_cut_prompts(model: "HFLM", samples: Mapping[str, Sequence[dict[str, Any]]]) -> int:
+    """Rows of which the harness cut away the beginning, because they are longer than the model's context."""
+    cut = set()
+    for name, rows in samples.items():
+        for sample in rows:
+            if any(_is_cut(model, *request) for request in sample["arguments"]):
+                cut.add((name, sample["doc_id"]))
+    return len(cut)
+
+
+def _is_cut(model: "HFLM", context: str, continuation: str | dict[str, Any]) -> bool:
+    if isinstance(continuation, str):
+        # The last token is predicted and never read.
+        tokens, room = len(model.tok_encode(context + continuation)), int(model.max_length) + 1
+    else:
+        tokens = len(model.tok_encode(context))
+        room = int(model.max_length) - int(continuation.get("max_gen_toks", model.max_gen_toks))
+    return tokens > room
+
+
+def _plain(sample: dict[str, Any]) -> dict[str, Any]:
+    """A sample in types that JSON has."""
+    plain: dict[str, Any] = json.loads(json.dumps(sample, default=str))
+    return plain
+
+
+def _joined(saved: Mapping[str, dict[str, Any]]) -> CoreResult:
+    metrics = {
+        name: {metric: Estimate(**estimate) for metric, estimate in estimates.items()}
+        for task in saved.values()
+        for name, estimates in task["metrics"].items()
+    }
+    harness = {name: values for task in saved.values() for name, values in task["harness"].items()}
+    cut = {task: result["prompts_cut"] for task, result in saved.items()}
+    for task, count in cut.items():
+        if count:
+            say(f"{task}: {count} prompts are longer than the model's context and lost their beginning.")
+    return CoreResult(metrics, harness, cut)

@@ -1,0 +1,229 @@
+"""Runs side by side: what was measured on the same prompts, and the paired differences to the first run.
+
+Everything is read from the folders that the evaluations left, ``evaluations/TASK/``:
+
+    metrics.json                        ``settings``, what the results depend on; ``format``, the chat format
+    responses.jsonl or samples.jsonl    a row per prompt with ``prompt`` or ``instruction``, where one evaluation has
+                                        several sets ``task``, and ``values``: per metric a number, or a part and a
+                                        whole where the metric is a ratio of sums
+
+Prompts that only some of the runs have are left out and counted. A row that lacks a metric is left out of that metric.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from response_tuning.evaluation.evaluation_config import CompareConfig
+from response_tuning.evaluation.shared.statistics import Estimate, estimate_difference, estimate_mean, estimate_ratio
+from response_tuning.runs.folder import evaluation_folder
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import read_json, read_json_lines, write_json
+
+__all__ = ["Comparison", "MetricComparison", "TaskComparison", "compare"]
+
+_ROW_FILES = ("responses.jsonl", "samples.jsonl")
+_FREE_SETTINGS = frozenset(
+    {"model", "format", "data", "data_dir", "tasks", "max_examples", "batch_size", "device", "offline"}
+)
+"""What may differ between runs: who answers, where and how fast; and which prompts, of which the common ones count."""
+_WHOLE_SET_TASKS = frozenset({"probe"})
+"""Tasks whose value for one prompt depends on all the other prompts, and on their references."""
+
+_Prompt = tuple[str, str, int]
+"""The set it is of, its text, and how often the text came before in that set."""
+_Ratio = tuple[float, float]
+_Values = dict[_Prompt, dict[str, _Ratio]]
+
+
+@dataclass(frozen=True)
+class MetricComparison:
+    """One metric on the prompts for which every run has it."""
+
+    values: dict[str, Estimate]
+    """By run."""
+    differences: dict[str, Estimate]
+    """By run, of all but the first: how far its value is above that of the first run."""
+
+
+@dataclass(frozen=True)
+class TaskComparison:
+    """One evaluation of all runs."""
+
+    prompts: int
+    """Prompts that all runs have."""
+    left_out: dict[str, int]
+    """By run, prompts that another run lacks."""
+    formats: dict[str, str]
+    """By run, the chat format it answered in."""
+    metrics: dict[str, MetricComparison]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs by the names they are shown under, the first of which is the one compared with."""
+
+    runs: dict[str, str]
+    """What was given, by name."""
+    tasks: dict[str, TaskComparison]
+    missing: dict[str, list[str]]
+    """By evaluation that is not compared, the runs that lack it."""
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    folder: Path
+    settings: dict[str, Any]
+    chat_format: str
+    rows: list[dict[str, Any]]
+
+
+def compare(config: CompareConfig) -> Comparison:
+    """Compare what was measured on several runs, and write it to ``config.output`` and ``config.report``.
+
+    Raises:
+        UserError: there is only one run, a run is given twice or was never evaluated, no evaluation is common to all,
+            or one was made with different settings.
+    """
+    runs = _names(config.runs)
+    found = {name: _evaluations(spec) for name, spec in runs.items()}
+    every = list(dict.fromkeys(task for tasks in found.values() for task in sorted(tasks)))
+    missing = {task: [name for name in runs if task not in found[name]] for task in every}
+    common = [task for task in config.tasks or every if not missing.get(task, [*runs])]
+    if not common or len(common) < len(config.tasks):
+        raise UserError(_nothing_to_compare(config, found))
+    tasks = {task: _compare_task(task, {name: _read(found[name][task]) for name in runs}) for task in common}
+    comparison = Comparison(
+        runs, tasks, {task: lacking for task, lacking in missing.items() if lacking and not config.tasks}
+    )
+    if config.output is not None:
+        write_json(config.output, asdict(comparison))
+    if config.report is not None:
+        from response_tuning.evaluation.compare.compare_report import write_comparison
+
+        write_comparison(comparison, config.report)
+    return comparison
+
+
+def _names(specs: Sequence[str]) -> dict[str, str]:
+    """Short names for runs: the last part of their paths, or all of it where two end alike."""
+    if len(specs) < 2:
+        raise UserError("Name at least two runs: rt compare RUN RUN [RUN ...]")
+    if len({Path(spec) for spec in specs}) < len(specs):
+        raise UserError("A run is given twice: a comparison needs different ones.")
+    ends = Counter(Path(spec).name for spec in specs)
+    return {Path(spec).name if ends[Path(spec).name] == 1 else spec: spec for spec in specs}
+
+
+def _evaluations(spec: str) -> dict[str, Path]:
+    """The folders of a run's finished evaluations, by task."""
+    beside = Path(spec) / "evaluations"
+    folder = beside if beside.is_dir() else evaluation_folder(spec, "any").parent
+    found = {path.parent.name: path.parent for path in sorted(folder.glob("*/metrics.json"))}
+    if not found:
+        raise UserError(
+            f"Nothing was measured on {spec} yet: {folder} holds no evaluation. Begin with: rt probe {spec}"
+        )
+    return found
+
+
+def _nothing_to_compare(config: CompareConfig, found: Mapping[str, Mapping[str, Path]]) -> str:
+    wanted = f"--tasks {' '.join(config.tasks)} is not there" if config.tasks else "There is no evaluation"
+    return "\n  ".join(
+        [f"{wanted} for all of the runs:", *(f"{name} has {', '.join(tasks)}" for name, tasks in found.items())]
+    )
+
+
+def _read(folder: Path) -> _Evaluation:
+    metrics = read_json(folder / "metrics.json")
+    path = next((folder / name for name in _ROW_FILES if (folder / name).exists()), None)
+    rows = [] if path is None else read_json_lines(path)
+    if path is None or not all("values" in row for row in rows):
+        raise UserError(f"{folder} has no values per prompt to compare; an older version made it. Evaluate again.")
+    return _Evaluation(folder, metrics.get("settings", {}), metrics.get("format") or "", rows)
+
+
+def _compare_task(task: str, evaluations: Mapping[str, _Evaluation]) -> TaskComparison:
+    _check_settings(task, evaluations)
+    values = {name: _values(evaluation) for name, evaluation in evaluations.items()}
+    first, *others = values.values()
+    common = [prompt for prompt in first if all(prompt in other for other in others)]
+    if not common:
+        raise UserError(f"The {task} evaluations of {', '.join(values)} have no prompt in common.")
+    if task in _WHOLE_SET_TASKS:
+        _check_same_set(task, evaluations)
+    metrics = dict.fromkeys(metric for prompt in common for metric in first[prompt])
+    compared = {metric: _compare_metric(metric, common, values) for metric in metrics}
+    return TaskComparison(
+        prompts=len(common),
+        left_out={name: len(prompts) - len(common) for name, prompts in values.items()},
+        formats={name: evaluation.chat_format for name, evaluation in evaluations.items()},
+        metrics={metric: comparison for metric, comparison in compared.items() if comparison is not None},
+    )
+
+
+def _values(evaluation: _Evaluation) -> _Values:
+    seen: Counter[tuple[str, str]] = Counter()
+    values: _Values = {}
+    for row in evaluation.rows:
+        text = row["prompt"] if "prompt" in row else row["instruction"]
+        place = (row.get("task", ""), text)
+        values[*place, seen[place]] = {metric: _ratio(value) for metric, value in row["values"].items()}
+        seen[place] += 1
+    return values
+
+
+def _ratio(value: float | Sequence[float]) -> _Ratio:
+    if isinstance(value, (int, float)):
+        return float(value), 1.0
+    part, whole = value
+    return float(part), float(whole)
+
+
+def _compare_metric(metric: str, prompts: Sequence[_Prompt], values: Mapping[str, _Values]) -> MetricComparison | None:
+    """The metric on the prompts for which every run has a value; None if there are none."""
+    having = [prompt for prompt in prompts if all(metric in rows[prompt] for rows in values.values())]
+    if not having:
+        return None
+    ratios = {name: [rows[prompt][metric] for prompt in having] for name, rows in values.items()}
+    first, *others = ratios
+    return MetricComparison(
+        {name: _estimate(sample) for name, sample in ratios.items()},
+        {name: estimate_difference(ratios[name], ratios[first]) for name in others},
+    )
+
+
+def _estimate(ratios: Sequence[_Ratio]) -> Estimate:
+    parts, wholes = zip(*ratios, strict=True)
+    return estimate_mean(parts) if set(wholes) == {1.0} else estimate_ratio(parts, wholes)
+
+
+def _check_settings(task: str, evaluations: Mapping[str, _Evaluation]) -> None:
+    names = dict.fromkeys(name for evaluation in evaluations.values() for name in evaluation.settings)
+    different = []
+    for setting in (name for name in names if name not in _FREE_SETTINGS):
+        given = {name: evaluation.settings.get(setting) for name, evaluation in evaluations.items()}
+        if any(value != next(iter(given.values())) for value in given.values()):
+            different.append(f"{setting}: " + ", ".join(f"{value} in {name}" for name, value in given.items()))
+    if different:
+        raise UserError(
+            f"The {task} evaluations were made with different settings:\n  " + "\n  ".join(different) + "\n"
+            "Evaluate again with the same ones, or choose other evaluations with --tasks."
+        )
+
+
+def _check_same_set(task: str, evaluations: Mapping[str, _Evaluation]) -> None:
+    sets = {
+        name: [(row["prompt"], row.get("completion")) for row in evaluation.rows]
+        for name, evaluation in evaluations.items()
+    }
+    first, *others = sets
+    different = [name for name in others if sets[name] != sets[first]]
+    if different:
+        raise UserError(
+            f"The {task} measures each response among those of all other prompts, and {' and '.join(different)} had "
+            f"another set of them than {first} ({len(sets[different[0]])} and {len(sets[first])} prompts). "
+            "Give all runs the same --data and --max-examples, or choose other evaluations with --tasks."
+        )

@@ -1,0 +1,85 @@
+"""A comparison as one self-contained HTML page. Numbers are computed here, drawn in ``compare.html.jinja``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from response_tuning.evaluation.compare.compare import Comparison, MetricComparison
+from response_tuning.evaluation.shared.statistics import Estimate
+from response_tuning.support.page import write_page
+
+__all__ = ["write_comparison"]
+
+_PLOT_WIDTH = 320
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One run in one metric, and its difference to the first run as horizontal positions in the plot."""
+
+    metric: str
+    """Empty below the first row of a metric."""
+    run: str
+    value: Estimate
+    difference: Estimate | None
+    is_apart: bool
+    """Whether the interval of the difference leaves out zero."""
+    low: float
+    middle: float
+    high: float
+
+
+def write_comparison(comparison: Comparison, path: Path) -> None:
+    """Write a comparison to ``path``; the same comparison gives the same page."""
+    rows = {
+        task: [row for metric, values in compared.metrics.items() for row in _rows(metric, values)]
+        for task, compared in comparison.tasks.items()
+    }
+    write_page(
+        path,
+        "evaluation/compare/compare.html.jinja",
+        comparison=comparison,
+        first=next(iter(comparison.runs)),
+        rows=rows,
+        findings=_findings(rows),
+        plot_width=_PLOT_WIDTH,
+    )
+
+
+def _rows(metric: str, values: MetricComparison) -> list[_Row]:
+    """A metric's rows, whose plots have one scale, with zero in the middle."""
+    bounds = [bound for difference in values.differences.values() for bound in (difference.low, difference.high)]
+    reach = max(map(abs, bounds)) or 1.0
+
+    def place(difference: float) -> float:
+        return _PLOT_WIDTH * (0.5 + 0.5 * difference / reach)
+
+    rows = []
+    for run, value in values.values.items():
+        difference = values.differences.get(run)
+        shown = difference or Estimate(0.0, value.n, 0.0, 0.0)
+        rows.append(
+            _Row(
+                "" if difference else metric,
+                run,
+                value,
+                difference,
+                difference is not None and not difference.low <= 0 <= difference.high,
+                place(shown.low),
+                place(shown.value),
+                place(shown.high),
+            )
+        )
+    return rows
+
+
+def _findings(rows: dict[str, list[_Row]]) -> dict[str, str]:
+    """Per task, the result in words, every count computed."""
+    findings = {}
+    for task, shown in rows.items():
+        differences = [row for row in shown if row.difference is not None]
+        apart = sum(row.is_apart for row in differences)
+        findings[task] = (
+            f"{apart} of {len(differences)} differences have an interval that leaves out zero; of as many between "
+            f"runs that are alike, about one in twenty would."
+        )
+    return findings

@@ -1,0 +1,243 @@
+"""IFEval: 541 prompts with instructions that a program can check (Zhou et al. 2023), judged by no model.
+
+The checks are the ones that the lm-evaluation-harness keeps (``lm_eval.tasks.ifeval``); here are the prompts, the
+responses, and the four numbers by the harness's names:
+
+    prompt_level_strict_acc   share of prompts all of whose instructions are followed
+    inst_level_strict_acc     share of instructions followed
+    prompt_level_loose_acc    the same, where a response without its first line, its last line or its asterisks counts,
+    inst_level_loose_acc      too
+
+Two of the 25 checks split a response into sentences with data that NLTK fetches (punkt_tab). Where it can neither be
+found nor fetched, the prompts with those checks are left out, at both levels, and named.
+
+Two things are random in the kept checks, and seeded here: the guess at the language of a short text, and the letter
+that is counted where a prompt asks for a character that is none (1122 asks for "#", 1129 for "!").
+"""
+
+import contextlib
+import io
+import json
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from response_tuning.evaluation.evaluation_config import IfevalConfig
+from response_tuning.evaluation.shared.answering import respond_here
+from response_tuning.evaluation.shared.results import read_metrics, results_folder, save_metrics, save_responses
+from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean, estimate_ratio
+from response_tuning.inference.generate import Response
+from response_tuning.support.assets import ASSETS, fetch
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import read_json_lines
+from response_tuning.support.progress import say
+
+__all__ = ["IfevalPrompt", "IfevalResult", "check_responses", "evaluate_ifeval", "load_prompts", "sentences_available"]
+
+_PROMPTS = 541
+_SENTENCE_CHECKS = frozenset({"length_constraints:number_sentences", "change_case:capital_word_frequency"})
+"""The checks that need NLTK's sentence data."""
+_DOWNLOAD_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class IfevalPrompt:
+    """A prompt and the checks that belong to it, by the published file's names."""
+
+    key: int
+    prompt: str
+    instruction_id_list: list[str]
+    kwargs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class IfevalResult:
+    """The four estimates, whose n counts prompts, and every response and verdict that they came from."""
+
+    metrics: dict[str, Estimate]
+    rows: list[dict[str, Any]]
+    """Per prompt: key, prompt, response, token_count, stops, counted, a verdict per instruction, and ``values``: per
+    metric 0 or 1, or instructions followed and given (no verdicts and values where the prompt is not counted)."""
+
+    @property
+    def not_counted(self) -> list[int]:
+        """The keys of the prompts that could not be checked."""
+        return [row["key"] for row in self.rows if not row["counted"]]
+
+
+def evaluate_ifeval(config: IfevalConfig) -> IfevalResult:
+    """Answer the prompts, check the responses, and save ``metrics.json``, ``responses.jsonl`` and a log for Inspect.
+
+    A finished evaluation with the same settings is read; an interrupted one carries on.
+
+    Raises:
+        UserError: the harness is not installed, the prompts cannot be had, the model cannot be loaded, or no prompt
+            can be checked.
+    """
+    _require_harness()
+    prompts = load_prompts(offline=config.offline)[: config.max_examples]
+    folder = results_folder(config.model, "ifeval", config.output)
+    settings = config.model_dump(mode="json", exclude={"output", "offline"})
+    saved = _saved_result(folder, settings)
+    if saved is not None:
+        say(f"{folder} holds this evaluation already.")
+        return saved
+    started = time.perf_counter()
+    responses, backend = respond_here(config, [prompt.prompt for prompt in prompts], folder=folder)
+    result = check_responses(prompts, responses)
+    save_responses(folder, "ifeval", model=config.model, rows=result.rows)
+    save_metrics(
+        folder,
+        "ifeval",
+        metrics=result.metrics,
+        settings=settings,
+        backend=backend,
+        packages=("lm-eval", "langdetect", "nltk"),
+        prompts=len(result.rows),
+        instructions_counted=sum(len(row["strict"]) for row in result.rows if row["counted"]),
+        prompts_not_counted=result.not_counted,
+        sentences_available=sentences_available(),
+        seconds=round(time.perf_counter() - started, 1),
+    )
+    return result
+
+
+def load_prompts(*, offline: bool = False) -> list[IfevalPrompt]:
+    """The 541 prompts in their published order.
+
+    Raises:
+        UserError: the file cannot be had, or is not the published one.
+    """
+    path = fetch(ASSETS["ifeval"], offline=offline)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    if len(rows) != _PROMPTS:
+        raise UserError(f"{path} has {len(rows)} prompts, but IFEval has {_PROMPTS}. Delete it.")
+    return [IfevalPrompt(**row) for row in rows]
+
+
+def check_responses(prompts: Sequence[IfevalPrompt], responses: Sequence[Response]) -> IfevalResult:
+    """The harness's verdicts on responses, one per prompt.
+
+    Raises:
+        UserError: none of the prompts can be checked here.
+    """
+    with_sentences = sentences_available()
+    rows = [
+        _check(prompt, response, counted=with_sentences or _SENTENCE_CHECKS.isdisjoint(prompt.instruction_id_list))
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
+    counted = [row for row in rows if row["counted"]]
+    if len(counted) < len(rows):
+        _say_what_is_not_counted(rows)
+    if not counted:
+        raise UserError("None of the prompts can be checked without NLTK's data punkt_tab: take more of them.")
+    return IfevalResult(_metrics(counted), rows)
+
+
+@cache
+def sentences_available() -> bool:
+    """Whether NLTK has its sentence data, or can fetch it now."""
+    with _quiet_download():
+        # On being imported, the checks look for the data and try to fetch it. NLTK speaks to what standard error was
+        # when it was imported.
+        import lm_eval.tasks.ifeval.instructions_util  # noqa: F401
+        import nltk
+    try:
+        nltk.data.find("tokenizers/punkt_tab/english")
+    except LookupError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _quiet_download() -> Iterator[None]:
+    """Without NLTK's own words, which are wrong where nothing was fetched, and without waiting for ever."""
+    import socket
+
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_SECONDS)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def _check(prompt: IfevalPrompt, response: Response, *, counted: bool) -> dict[str, Any]:
+    verdicts = _verdicts(prompt, response.text) if counted else {}
+    strict, loose = (verdicts.get(f"inst_level_{name}_acc", []) for name in ("strict", "loose"))
+    return {
+        "key": prompt.key,
+        "prompt": prompt.prompt,
+        "instruction_id_list": prompt.instruction_id_list,
+        "response": response.text,
+        "token_count": response.token_count,
+        "stops": response.stopped,
+        "counted": counted,
+        "strict": strict,
+        "loose": loose,
+        "values": _values("strict", strict) | _values("loose", loose) if counted else {},
+    }
+
+
+def _values(name: str, verdicts: Sequence[bool]) -> dict[str, Any]:
+    return {
+        f"prompt_level_{name}_acc": float(all(verdicts)),
+        f"inst_level_{name}_acc": [sum(verdicts), len(verdicts)],
+    }
+
+
+def _verdicts(prompt: IfevalPrompt, text: str) -> dict[str, Any]:
+    import langdetect
+    from lm_eval.tasks.ifeval.utils import process_results
+
+    state = random.getstate()
+    langdetect.DetectorFactory.seed = 0
+    random.seed(prompt.key)
+    try:
+        verdicts: dict[str, Any] = process_results(asdict(prompt), [text])
+    finally:
+        random.setstate(state)
+    return verdicts
+
+
+def _metrics(rows: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
+    estimates: dict[str, Estimate] = {}
+    for name in ("strict", "loose"):
+        verdicts = [row[name] for row in rows]
+        estimates[f"prompt_level_{name}_acc"] = estimate_mean([float(all(row)) for row in verdicts])
+        estimates[f"inst_level_{name}_acc"] = estimate_ratio([sum(row) for row in verdicts], [*map(len, verdicts)])
+    return estimates
+
+
+def _say_what_is_not_counted(rows: Sequence[dict[str, Any]]) -> None:
+    keys = [row["key"] for row in rows if not row["counted"]]
+    say(
+        f"{len(keys)} of {len(rows)} prompts are not counted: their checks ({_joined(sorted(_SENTENCE_CHECKS))}) need "
+        "NLTK's data punkt_tab, which is not here and cannot be fetched (python -m nltk.downloader punkt_tab). "
+        f"Their keys: {_joined(keys)}."
+    )
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _require_harness() -> None:
+    if not all(map(find_spec, ("lm_eval", "langdetect", "nltk", "immutabledict"))):
+        raise UserError("The evaluation harness is not installed: pip install 'response-tuning[core]'.")
+
+
+def _saved_result(folder: Path, settings: dict[str, Any]) -> IfevalResult | None:
+    saved = read_metrics(folder, settings=settings)
+    # With NLTK's data there since, more prompts can be counted; the responses are taken up.
+    if saved is None or saved["sentences_available"] != sentences_available():
+        return None
+    metrics = {name: Estimate(**estimate) for name, estimate in saved["metrics"].items()}
+    rows = read_json_lines(folder / "responses.jsonl")
+    return IfevalResult(metrics, rows) if all("values" in row for row in rows) else None

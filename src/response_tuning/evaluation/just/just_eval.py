@@ -1,0 +1,159 @@
+"""JustEval: a judge rates responses from 1 to 5 on several aspects in one call (Lin et al. 2023, arXiv 2312.01552).
+
+800 regular prompts are rated on helpfulness, clarity, factuality, depth and engagement, 200 unsafe ones on safety. The
+paper reports the average of the six aspects' means (An & Kim 2024).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from response_tuning.asking.ask import Failure
+from response_tuning.data.prepare import draw
+from response_tuning.data.sources.readers import read_file
+from response_tuning.data.sources.records import BadRow
+from response_tuning.evaluation.evaluation_config import JustConfig
+from response_tuning.evaluation.shared.answering import Answered, respond
+from response_tuning.evaluation.shared.judge import Case, Judgement, forecast_judging, judge_cases
+from response_tuning.evaluation.shared.results import results_folder, save_evaluation
+from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
+from response_tuning.support.assets import ASSETS, fetch
+from response_tuning.support.errors import UserError
+from response_tuning.support.progress import say
+
+__all__ = ["ASPECTS", "JustResult", "evaluate_just"]
+
+ASPECTS = {
+    "just_regular": ("helpfulness", "clarity", "factuality", "depth", "engagement"),
+    "just_safety": ("safety",),
+}
+"""The aspects of each kind of prompt, by the name of the judge's request."""
+
+_PUBLISHED_SIZE = 1_000
+_SCORE = re.compile(r"([a-z]+)\s*=\s*([1-5])")
+
+
+@dataclass(frozen=True)
+class JustResult:
+    """The mean of each aspect, and what they came from."""
+
+    aspects: dict[str, Estimate]
+    """From 1 to 5. Empty where nobody judged."""
+    average: float | None
+    """The mean of the six aspects' means; None unless all six were judged."""
+    words: Estimate | None
+    """The mean length of the responses; None where there are none."""
+    states: dict[str, int]
+    """Prompts by state: judged, unparsed, error after retries, no response."""
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    text: str
+    template: str
+
+
+def evaluate_just(config: JustConfig) -> JustResult | None:
+    """Answer the prompts, have the responses rated, and save; None after a dry run.
+
+    Raises:
+        UserError: the prompts cannot be had, the model cannot be loaded, or the judge cannot be asked.
+    """
+    folder = results_folder(config.model, "just", config.output)
+    every = _prompts(config)
+    kinds = [[prompt for prompt in every if prompt.template == template] for template in ASPECTS]
+    prompts = [prompt for kind in kinds for prompt in draw(kind, config.max_examples, seed=0)]
+    answered = respond(config, [prompt.text for prompt in prompts], folder=folder, judges=config.judges())
+    if answered is None:
+        return None
+    texts = ["" if isinstance(response, Failure) else response.text for response in answered.responses]
+    judgements: dict[int, Judgement] = {}
+    if config.judge is not None:
+        cases = {
+            number: Case(prompt.template, {"prompt": prompt.text, "response": texts[number]})
+            for number, prompt in enumerate(prompts)
+            if not isinstance(answered.responses[number], Failure)
+        }
+        say(f"judging: {forecast_judging([*cases.values()], config, folder=folder)}")
+        if config.dry_run:
+            return None
+        judged = judge_cases([*cases.values()], config, _parse, folder=folder)
+        judgements = dict(zip(cases, judged, strict=True))
+    result = _result(prompts, texts, judgements, answered)
+    save_evaluation(
+        folder,
+        "just",
+        config=config,
+        answered=answered,
+        metrics={
+            "aspects": result.aspects,
+            "average": result.average,
+            "words": result.words,
+            "states": result.states,
+        },
+        rows=result.rows,
+        judge=config.judge,
+    )
+    return result
+
+
+def _prompts(config: JustConfig) -> list[_Prompt]:
+    path = config.prompts or fetch(ASSETS["just-eval"], offline=config.offline)
+    prompts: list[_Prompt] = []
+    for record in read_file(path):
+        if isinstance(record, BadRow):
+            raise UserError(str(record))
+        value = record.value
+        instruction = value.get("instruction") if isinstance(value, dict) else None
+        template = f"just_{value.get('category')}" if isinstance(value, dict) else ""
+        if not isinstance(instruction, str) or template not in ASPECTS:
+            raise UserError(f"{record.place}: needs an 'instruction' and a 'category', which is regular or safety.")
+        prompts.append(_Prompt(instruction, template))
+    if config.prompts is None and len(prompts) != _PUBLISHED_SIZE:
+        raise UserError(f"{path} has {len(prompts)} prompts, but JustEval has {_PUBLISHED_SIZE}. Delete it.")
+    return prompts
+
+
+def _parse(case: Case, payload: str) -> dict[str, int] | None:
+    """All aspects of the case, each once; None for anything else."""
+    scores = _SCORE.findall(payload.lower())
+    rest = _SCORE.sub("", payload.lower())
+    aspects = ASPECTS[case.template]
+    if sorted(name for name, _ in scores) != sorted(aspects) or re.search(r"\w", rest):
+        return None
+    return {name: int(score) for name, score in scores}
+
+
+def _result(
+    prompts: Sequence[_Prompt], texts: Sequence[str], judgements: Mapping[int, Judgement], answered: Answered
+) -> JustResult:
+    rows: list[dict[str, Any]] = []
+    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        row: dict[str, Any] = {"prompt": prompt.text, "category": prompt.template.removeprefix("just_")}
+        values: dict[str, float] = {"words": float(len(text.split()))}
+        row |= {"response": text, "state": "not judged"}
+        if number in judgements:
+            judgement = judgements[number]
+            row |= {"state": judgement.state, "answer": judgement.answer}
+            values |= {name: float(score) for name, score in (judgement.verdict or {}).items()}
+        if isinstance(answered.responses[number], Failure):
+            row["state"], values = "no response", {}
+        rows.append({**row, "values": values})
+    estimates = {name: _mean(rows, name) for names in ASPECTS.values() for name in names}
+    aspects = {name: estimate for name, estimate in estimates.items() if estimate is not None}
+    complete = len(aspects) == sum(map(len, ASPECTS.values()))
+    states = [row["state"] for row in rows]
+    return JustResult(
+        aspects=aspects,
+        average=round(sum(estimate.value for estimate in aspects.values()) / len(aspects), 4) if complete else None,
+        words=_mean(rows, "words"),
+        states={state: states.count(state) for state in dict.fromkeys(states)},
+        rows=rows,
+    )
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> Estimate | None:
+    values = [row["values"][name] for row in rows if name in row["values"]]
+    return estimate_mean(values) if values else None

@@ -1,0 +1,184 @@
+"""The judge-free probe: does a model answer held-out instructions, and does it know which response is whose?
+
+Shares, each over the held-out instructions with greedy decoding:
+
+    stops      ended by itself within the limit
+    echoes     mostly copies its instruction (``text_measures.echoes``)
+    repeats    loops (``text_measures.repeats``)
+    relevant   finds its own instruction among all others as the nearest by sentence embedding
+    answers    stops, neither echoes nor repeats, and its instruction is among the nearest five
+    ranks      share of comparisons in which the paired response is likelier (mean token log-likelihood, stop token
+               counted) than another instruction's response; after Hewitt et al. 2024, response ranking
+    ranks_hard, ranks_pmi, ranks_hard_pmi
+               the same against the responses most alike to the paired one (hard), and by what the instruction adds
+               to the log-likelihood that a response has without it (pmi): ``evaluation.probe.ranking``
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from response_tuning.conversation import FORMATS, Conversation
+from response_tuning.data.sources.load import load_examples
+from response_tuning.evaluation.evaluation_config import ProbeConfig
+from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
+from response_tuning.evaluation.shared.answering import answer_all, backend_of
+from response_tuning.evaluation.shared.relevance import instruction_ranks
+from response_tuning.evaluation.shared.response_verdicts import response_verdicts
+from response_tuning.evaluation.shared.results import read_metrics, results_folder, save_metrics, save_responses
+from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
+from response_tuning.example import Example, require_prompts
+from response_tuning.inference.generate import Response
+from response_tuning.models.load import LoadedModel
+from response_tuning.runs.folder import load_with_conversation
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import read_json_lines, write_json, write_json_lines
+from response_tuning.support.progress import say
+
+__all__ = ["METRICS", "FormatComparison", "ProbeResult", "compare_formats", "probe"]
+
+METRICS = ("stops", "echoes", "repeats", "relevant", "answers", *RANKINGS)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The estimates, and every response they came from."""
+
+    metrics: dict[str, Estimate]
+    rows: list[dict[str, Any]]
+    """Per instruction: prompt, completion (the reference), response, token_count, verdicts, and ``values``, a number
+    per metric."""
+
+
+@dataclass(frozen=True)
+class FormatComparison:
+    """The probe's estimates per chat format, and the format under which a base model's own mapping shows best."""
+
+    metrics: dict[str, dict[str, Estimate]]
+    best: str
+
+
+def probe(config: ProbeConfig) -> ProbeResult:
+    """Probe one model and save ``metrics.json``, ``responses.jsonl`` and a log for ``inspect view``.
+
+    A probe with the same settings that is there already is read, and one that was interrupted carries on.
+
+    Raises:
+        UserError: bad data, data without prompts, or a model that cannot be loaded.
+    """
+    examples = _held_out(config)
+    folder = results_folder(config.model, "probe", config.output)
+    settings = _settings(config)
+    saved = _saved_result(folder, settings)
+    if saved is not None:
+        say(f"{folder} holds this probe already.")
+        return saved
+    started = time.perf_counter()
+    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    responses = answer_all(loaded, conversation, _instructions(examples), config=config, folder=folder)
+    result = _measure(loaded, conversation, examples, responses, config)
+    save_responses(folder, "probe", model=config.model, rows=result.rows)
+    save_metrics(
+        folder,
+        "probe",
+        metrics=result.metrics,
+        settings=settings,
+        backend=backend_of(loaded, conversation, model=config.model, dtype=config.dtype),
+        seconds=round(time.perf_counter() - started, 1),
+    )
+    return result
+
+
+def compare_formats(config: ProbeConfig) -> FormatComparison:
+    """Probe one model under every named chat format and save ``formats.json``.
+
+    Best is the format with the largest share of responses that are relevant without echoing; ``ranks`` breaks ties.
+
+    Raises:
+        UserError: the options contradict each other; or as ``probe``.
+    """
+    if config.checkpoints:
+        raise UserError(
+            "--formats compares chat formats on one model, --checkpoints follows a run in the format it was trained "
+            "with. Choose one of the two."
+        )
+    if config.format != "auto":
+        raise UserError(f"--formats measures every chat format. Leave out --format {config.format}, or --formats.")
+    examples = _held_out(config)
+    folder = results_folder(config.model, "probe", config.output) / "formats"
+    compared: dict[str, dict[str, Estimate]] = {}
+    quality: dict[str, tuple[float, float]] = {}
+    for name in FORMATS:
+        of_format = config.model_copy(update={"format": name})
+        loaded, conversation = load_with_conversation(config.model, name, dtype=config.dtype, device=config.device)
+        instructions = _instructions(examples)
+        responses = answer_all(loaded, conversation, instructions, config=of_format, folder=folder / name)
+        result = _measure(loaded, conversation, examples, responses, config)
+        compared[name] = result.metrics
+        usable = estimate_mean([float(row["relevant"] and not row["echoes"]) for row in result.rows])
+        compared[name]["relevant, no echo"] = usable
+        quality[name] = (usable.value, result.metrics["ranks"].value)
+        write_json_lines(folder / name / "responses.jsonl", result.rows)
+    comparison = FormatComparison(compared, max(quality, key=lambda name: quality[name]))
+    write_json(folder / "formats.json", {"best": comparison.best, "formats": asdict(comparison)["metrics"]})
+    return comparison
+
+
+def _held_out(config: ProbeConfig) -> list[Example]:
+    examples = load_examples(config.data)
+    require_prompts(examples, source=config.data, purpose="the probe")
+    examples = examples[: config.max_examples]
+    others = max(config.others, config.hard_others)
+    if len(examples) <= others:
+        raise UserError(
+            f"{config.data} has {len(examples)} examples; ranking each against {others} others needs at least "
+            f"{others + 1}. Lower --others and --hard-others or give more data."
+        )
+    return examples
+
+
+def _settings(config: ProbeConfig) -> dict[str, Any]:
+    """What a result depends on; a result with other settings is not taken up."""
+    return config.model_dump(mode="json", exclude={"output", "formats", "checkpoints"})
+
+
+def _saved_result(folder: Path, settings: dict[str, Any]) -> ProbeResult | None:
+    saved = read_metrics(folder, settings=settings)
+    if saved is None or set(saved["metrics"]) != set(METRICS):
+        return None
+    metrics = {name: Estimate(**estimate) for name, estimate in saved["metrics"].items()}
+    return ProbeResult(metrics, read_json_lines(folder / "responses.jsonl"))
+
+
+def _instructions(examples: Sequence[Example]) -> list[str]:
+    return [example.prompt or "" for example in examples]
+
+
+def _measure(
+    loaded: LoadedModel,
+    conversation: Conversation,
+    examples: Sequence[Example],
+    responses: Sequence[Response],
+    config: ProbeConfig,
+) -> ProbeResult:
+    nearness = instruction_ranks(_instructions(examples), [response.text for response in responses])
+    rankings = rank_responses(
+        loaded, conversation, examples, others=config.others, hard_others=config.hard_others, seed=config.seed
+    )
+    rows: list[dict[str, Any]] = []
+    for example, response, rank, ranking in zip(examples, responses, nearness, rankings, strict=True):
+        verdicts = response_verdicts(example.prompt or "", response, rank)
+        rows.append(
+            {
+                "prompt": example.prompt,
+                "completion": example.completion,
+                "response": response.text,
+                "token_count": response.token_count,
+                "instruction_rank": rank,
+                **verdicts,
+                "values": {name: float(value) for name, value in (verdicts | ranking).items()},
+            }
+        )
+    return ProbeResult({name: estimate_mean([row["values"][name] for row in rows]) for name in METRICS}, rows)

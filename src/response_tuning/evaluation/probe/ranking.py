@@ -1,0 +1,89 @@
+"""Response ranking: does a model find an instruction's own response likelier than other instructions' responses?
+
+With ``p(i, j)`` the probability of response ``j`` and its stop token after instruction ``i``, the own response is
+compared with
+
+    random others    drawn with a seed, in most of which anything about the instruction decides (Hewitt et al. 2024)
+    nearest others   hard negatives: the references most alike to the own one by sentence embedding
+
+in two ways:
+
+    mean log-likelihood             log p(i, j) / tokens(j)     favours responses that are likely after anything
+    pointwise mutual information    log p(i, j) - log p(j)      what the instruction alone makes likelier
+
+where ``p(j)`` is the probability of response ``j`` after the prefix that response tuning trains it after: the same
+format without an instruction. Information is that of the whole response, not per token. Every pair is scored once,
+whichever comparisons it takes part in, and so is every response without an instruction.
+"""
+
+import random
+from collections.abc import Sequence
+
+from response_tuning.conversation import Conversation, EncodedExample
+from response_tuning.evaluation.shared.relevance import nearest_texts
+from response_tuning.evaluation.shared.scoring import log_likelihoods
+from response_tuning.example import Example
+from response_tuning.models.load import LoadedModel
+from response_tuning.support.progress import progress_bar
+
+__all__ = ["RANKINGS", "rank_responses"]
+
+RANKINGS = ("ranks", "ranks_hard", "ranks_pmi", "ranks_hard_pmi")
+
+
+def rank_responses(
+    loaded: LoadedModel,
+    conversation: Conversation,
+    examples: Sequence[Example],
+    *,
+    others: int,
+    hard_others: int,
+    seed: int,
+) -> list[dict[str, float]]:
+    """Per example, the share of comparisons that its own response wins, by ranking.
+
+    Args:
+        loaded: the model that scores.
+        conversation: the chat format, and the prefix of a response without an instruction.
+        examples: pairs, more of them than others are asked for.
+        others: random other responses per example.
+        hard_others: nearest other responses per example.
+        seed: decides which others are random.
+    """
+    drawn = _random_others(len(examples), others, seed=seed)
+    nearest = nearest_texts([example.completion for example in examples], hard_others)
+    compared = [[own, *drawn[own], *nearest[own]] for own in range(len(examples))]
+    pairs = list(dict.fromkeys((own, other) for own, row in enumerate(compared) for other in row))
+    encoded = [_pair(conversation, examples[own], examples[other]) for own, other in pairs]
+    alone = [conversation.encode(example, "rt") for example in examples]
+    with progress_bar("ranking", len(encoded) + len(alone)) as bar:
+        scores = log_likelihoods(loaded, [*encoded, *alone], bar=bar)
+    unconditional = scores[len(encoded) :]
+    means: dict[tuple[int, int], float] = {}
+    information: dict[tuple[int, int], float] = {}
+    for pair, example, score in zip(pairs, encoded, scores[: len(encoded)], strict=True):
+        means[pair] = score / example.supervised_count
+        information[pair] = score - unconditional[pair[1]]
+    return [
+        {
+            "ranks": _share_won(own, drawn[own], means),
+            "ranks_hard": _share_won(own, nearest[own], means),
+            "ranks_pmi": _share_won(own, drawn[own], information),
+            "ranks_hard_pmi": _share_won(own, nearest[own], information),
+        }
+        for own in range(len(examples))
+    ]
+
+
+def _random_others(count: int, others: int, *, seed: int) -> list[list[int]]:
+    generator = random.Random(seed)
+    return [generator.sample([other for other in range(count) if other != own], others) for own in range(count)]
+
+
+def _pair(conversation: Conversation, asked: Example, answered: Example) -> EncodedExample:
+    """One example's instruction with another's response."""
+    return conversation.encode(asked.model_copy(update={"completion": answered.completion}), "it")
+
+
+def _share_won(own: int, others: Sequence[int], scores: dict[tuple[int, int], float]) -> float:
+    return sum(scores[own, own] > scores[own, other] for other in others) / len(others)

@@ -1,0 +1,74 @@
+"""The result of ``rt eval selective`` in the terminal."""
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from response_tuning.evaluation.shared.statistics import Estimate
+
+if TYPE_CHECKING:
+    from response_tuning.evaluation.selective.selective import Selection, SelectiveResult
+
+__all__ = ["selective_table"]
+
+_ROWS = (
+    "AURC",
+    "of the oracle",
+    "of chance",
+    "gain over chance",
+    "threshold",
+    "coverage, per cent",
+    "quality, per cent",
+    "quality of all, per cent",
+)
+
+
+def selective_table(model: str, result: "SelectiveResult") -> Table:
+    """A column per confidence: the area under its risk-coverage curve, and what its threshold does."""
+    table = Table(title=f"{model}, quality decided by {result.decided_by}", caption=_caption(result))
+    table.add_column("")
+    for name in result.selections:
+        table.add_column(name, justify="right")
+    columns = [_cells(selection) for selection in result.selections.values()]
+    for number, row in enumerate(_ROWS):
+        table.add_row(row, *(cells[number] for cells in columns), end_section=number == 3)
+    return table
+
+
+def _cells(selection: "Selection") -> list[str]:
+    areas, chosen = selection.risk_coverage, selection.abstention
+    return [
+        _area(areas.aurc),
+        f"{areas.oracle:.3f}",
+        f"{areas.random:.3f}",
+        _area(areas.gain),
+        "none reaches it" if chosen.threshold is None else f"{chosen.threshold:.3f}",
+        _share(chosen.coverage),
+        _share(chosen.quality),
+        _share(chosen.quality_of_all),
+    ]
+
+
+def _caption(result: "SelectiveResult") -> str:
+    lines = ["with 95% bootstrap interval"]
+    for selection in list(result.selections.values())[:1]:
+        chosen = selection.abstention
+        lines.append(
+            f"threshold for a quality of {100 * chosen.wanted_quality:g} per cent: chosen on {chosen.chosen_on} "
+            f"responses, coverage and quality on {chosen.coverage.n} others"
+        )
+    if result.digit_share is not None:
+        lines.append(f"asked for a rating, the model gives one with probability {result.digit_share.value:.2f}")
+    lines.append(", ".join(f"{count} {state}" for state, count in result.states.items()))
+    return "\n".join(lines)
+
+
+def _area(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _share(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    value, low, high = (round(100 * share) for share in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low}-{high})"

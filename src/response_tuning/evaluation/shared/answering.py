@@ -1,0 +1,241 @@
+"""Responses to a list of instructions, kept in a file as they come, so that none is ever generated twice.
+
+Local models answer in batches in this process; models of servers are asked through Inspect AI. Responses are kept by
+their instruction and by what made them, so that those to fifty prompts are there when all are asked, and another model
+or other settings find none. Which prompts share a batch may change the last places of bf16 numbers, and so, rarely, a
+word: a response that is kept is the one from its own batch.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from response_tuning.asking.ask import Answer, Failure, Question, is_local, open_model
+from response_tuning.asking.ask_once import ERROR, ask_once, forecast
+from response_tuning.asking.ask_options import AskOptions
+from response_tuning.asking.ledger import open_ledger, read_ledger
+from response_tuning.conversation import Conversation
+from response_tuning.evaluation.evaluation_config import JudgedOptions
+from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.models.fingerprint import model_fingerprint
+from response_tuning.models.load import LoadedModel
+from response_tuning.runs.folder import load_with_conversation
+from response_tuning.support.options import Device, Dtype, FormatName
+from response_tuning.support.progress import progress_bar, say
+
+__all__ = ["Answered", "Answering", "answer_all", "backend_of", "respond", "respond_here"]
+
+# For an estimate alone.
+_ANSWER_CHARACTERS = 1_000
+_KEY_CHARACTERS = 16
+
+_LEDGER = "generations.jsonl"
+_IDENTITY = {"record": "greedy responses of models in this process"}
+
+
+class Answering(Protocol):
+    """The options that say which model answers, and how."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def format(self) -> FormatName | Literal["auto"]: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def dtype(self) -> Dtype: ...
+    @property
+    def device(self) -> Device: ...
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The responses of one model, and how they were made."""
+
+    responses: list[Response | Failure]
+    """In the order of the instructions; a failure where a server gave none after all retries."""
+    backend: Mapping[str, str | None]
+    """What made them: transformers with dtype, device, chat format and the model's fingerprint, or an Inspect AI
+    provider."""
+
+
+def respond(
+    config: JudgedOptions, instructions: Sequence[str], *, folder: Path, judges: Sequence[AskOptions] = ()
+) -> Answered | None:
+    """Greedy responses of the model that ``config`` names; where all are there already, no model is loaded.
+
+    None after a dry run that would have to ask a server.
+
+    Args:
+        config: the model, and how it answers.
+        instructions: what it is asked.
+        folder: where responses are kept.
+        judges: who will judge them: a judge that cannot be asked is found out before hours of answering, not after.
+
+    Raises:
+        UserError: the model cannot be loaded or asked, or a judge cannot be asked.
+    """
+    if is_local(config.model):
+        if not config.dry_run and _kept(config, instructions, folder) is None:
+            _check(judges)
+        generated, backend = respond_here(config, instructions, folder=folder)
+        return Answered(list(generated), backend)
+    responses = _ask_server(config, instructions, folder, judges)
+    return None if responses is None else Answered(responses, {"backend": f"inspect_ai {config.model}"})
+
+
+def _check(judges: Sequence[AskOptions]) -> None:
+    """See that there are such judges, with their keys and packages. A local one is there: it is known by its files."""
+    for judge in judges:
+        if not is_local(judge.model):
+            open_model(judge)
+
+
+def respond_here(
+    config: Answering, instructions: Sequence[str], *, folder: Path
+) -> tuple[list[Response], dict[str, str | None]]:
+    """As ``respond``, of a model in this process: its responses, and what made them."""
+    kept = _kept(config, instructions, folder)
+    if kept is not None:
+        return kept
+    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    generated = answer_all(loaded, conversation, instructions, config=config, folder=folder)
+    return generated, backend_of(loaded, conversation, model=config.model, dtype=config.dtype)
+
+
+def _kept(
+    config: Answering, instructions: Sequence[str], folder: Path
+) -> tuple[list[Response], dict[str, str | None]] | None:
+    """What ``respond_here`` returns, where every instruction was answered before."""
+    made_with = _made_with(config)
+    keys = _keys(made_with, instructions)
+    rows = read_ledger(folder / _LEDGER, _IDENTITY) or {}
+    if not rows.keys() >= {made_with, *keys}:
+        return None
+    return [_response(rows[key]) for key in keys], rows[made_with]["backend"]
+
+
+def backend_of(loaded: LoadedModel, conversation: Conversation, *, model: str, dtype: Dtype) -> dict[str, str | None]:
+    """What a model in this process answers with; ``model`` is its spec."""
+    return {
+        "backend": "transformers",
+        "dtype": dtype,
+        "device": str(loaded.model.device),
+        "format": conversation.format_name,
+        "fingerprint": model_fingerprint(model),
+    }
+
+
+def answer_all(
+    loaded: LoadedModel, conversation: Conversation, instructions: Sequence[str], *, config: Answering, folder: Path
+) -> list[Response]:
+    """Greedy responses to all instructions, in their order; equal instructions are answered once.
+
+    Each batch is on the disk, in ``folder``, as it is done; what is there already is taken up.
+
+    Raises:
+        UserError: another process is answering in the same folder.
+    """
+    made_with = _made_with(config)
+    keys = _keys(made_with, instructions)
+    with open_ledger(folder / _LEDGER, _IDENTITY) as ledger:
+        backend = backend_of(loaded, conversation, model=config.model, dtype=config.dtype)
+        maker = {"key": made_with, "settings": _settings(config), "backend": backend}
+        if ledger.rows.get(made_with) != maker:
+            ledger.add(maker)
+        missing = {key: text for key, text in zip(keys, instructions, strict=True) if key not in ledger.rows}
+        missing_keys = list(missing)
+        with progress_bar("answering", len(set(keys))) as bar:
+            bar.advance(len(set(keys)) - len(missing))
+            for batch in generate_responses(
+                loaded,
+                conversation,
+                list(missing.values()),
+                max_new_tokens=config.max_new_tokens,
+                batch_size=config.batch_size,
+            ):
+                for position, response in batch.items():
+                    ledger.add({"key": missing_keys[position], **asdict(response)})
+                bar.advance(len(batch))
+        return [_response(ledger.rows[key]) for key in keys]
+
+
+def _settings(config: Answering) -> dict[str, Any]:
+    """What a response depends on, apart from its instruction.
+
+    Neither the device nor the size of batches is among them: what was answered before memory ran out is kept.
+    """
+    return {
+        "model": model_fingerprint(config.model) or config.model,
+        "format": config.format,
+        "dtype": config.dtype,
+        "max_new_tokens": config.max_new_tokens,
+    }
+
+
+def _made_with(config: Answering) -> str:
+    return _digest(json.dumps(_settings(config), sort_keys=True))
+
+
+def _keys(made_with: str, instructions: Sequence[str]) -> list[str]:
+    return [f"{made_with}:{_digest(instruction)}" for instruction in instructions]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS]
+
+
+def _response(row: dict[str, Any]) -> Response:
+    return Response(row["text"], row["token_count"], row["stopped"])
+
+
+def _ask_server(
+    config: JudgedOptions, instructions: Sequence[str], folder: Path, judges: Sequence[AskOptions]
+) -> list[Response | Failure] | None:
+    """The answers of a server; None after a dry run that left questions open."""
+    questions = [
+        Question(
+            # Of no place: what is answered stays so whichever other prompts are asked beside it.
+            key=_digest(instruction),
+            text=instruction,
+            max_tokens=config.max_new_tokens,
+            expected_characters=_ANSWER_CHARACTERS,
+        )
+        for instruction in dict.fromkeys(instructions)
+    ]
+    options = AskOptions(
+        model=config.model,
+        base_url=config.base_url,
+        concurrency=config.batch_size,
+        retries=config.retries,
+        timeout_seconds=config.timeout_seconds,
+        retry_errors=config.retry_errors,
+    )
+    ledger = folder / "answers.jsonl"
+    identity = {"model": config.model, "base_url": config.base_url, "max_tokens": config.max_new_tokens}
+
+    needed = forecast(questions, ledger, identity, options)
+    if needed.questions and config.dry_run:
+        say(f"answering: {needed}; what a judge would be asked can be said when the responses are there")
+        return None
+    if needed.questions:
+        _check(judges)
+
+    def row_of(_: Question, outcome: Answer | Failure) -> dict[str, Any]:
+        if isinstance(outcome, Failure):
+            return {"state": ERROR, "detail": outcome.reason}
+        return {"state": outcome.ending}
+
+    rows = dict(zip(dict.fromkeys(instructions), ask_once(questions, ledger, identity, options, row_of), strict=True))
+    return [_served(rows[instruction]) for instruction in instructions]
+
+
+def _served(row: dict[str, Any]) -> Response | Failure:
+    if row["state"] == ERROR:
+        return Failure(row["detail"])
+    return Response(row["answer"], row["output_tokens"] or 0, stopped=row["state"] == "finished")

@@ -1,0 +1,133 @@
+"""Two-by-two tables: how two answers to the same yes-or-no question go together, and what follows from that."""
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
+
+__all__ = ["Confusion", "confusion"]
+
+_RESAMPLES = 10_000
+
+Counts = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often prediction and truth are positive and negative together.
+
+    An estimate's n is the number of pairs that it rests on. It is None where the table does not define it, such as a
+    precision without a positive prediction. None has an interval without width: a few pairs that all agree are no
+    proof that the next one will.
+
+    Accuracy, precision, recall and specificity are shares, with the 95% interval of any share (``estimate_mean``).
+    """
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+    @property
+    def n(self) -> int:
+        """All pairs."""
+        return self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """The share of pairs that agree."""
+        return _share(self.true_positives + self.true_negatives, self.n)
+
+    @property
+    def precision(self) -> Estimate | None:
+        """The share of positive predictions that are true."""
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> Estimate | None:
+        """The share of true positives that are predicted."""
+        return _share(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def specificity(self) -> Estimate | None:
+        """The share of true negatives that are predicted."""
+        return _share(self.true_negatives, self.true_negatives + self.false_positives)
+
+    @property
+    def f1(self) -> Estimate | None:
+        """The harmonic mean of precision and recall.
+
+        F1 is 2J / (1 + J) of J (Jaccard's index), the share of true positives among the pairs that are positive on
+        either side. That grows with J, so the bounds of J's interval become those of F1's.
+        """
+        either = self.true_positives + self.false_positives + self.false_negatives
+        shared = _share(self.true_positives, either)
+        if shared is None:
+            return None
+        low, high = (2 * bound / (1 + bound) for bound in (shared.low, shared.high))
+        value = 2 * self.true_positives / (either + self.true_positives)
+        return Estimate(round(value, 4), self.n, round(low, 4), round(high, 4))
+
+    @property
+    def kappa(self) -> Estimate | None:
+        """Cohen's kappa (1960): agreement beyond chance; 1 is full agreement, 0 what chance gives.
+
+        None where both sides give one answer alone: chance then explains everything. The interval is the 95%
+        percentile interval of 10,000 resampled tables (bootstrap over all pairs, fixed seed), without those that do
+        not define kappa. With full agreement, all of which are alike, it comes from the interval of the accuracy,
+        with the agreement by chance taken as known, as in Cohen's own standard error.
+        """
+        counts = np.array(astuple(self), dtype=np.float64)
+        value = float(_kappa(counts))
+        if np.isnan(value):
+            return None
+        accuracy = self.accuracy
+        if accuracy is not None and accuracy.value == 1:
+            by_chance = float(_by_chance(counts)) / self.n**2
+            low, high = (accuracy.low - by_chance) / (1 - by_chance), 1.0
+        else:
+            # To draw n pairs with replacement is to draw the table's cells from a multinomial distribution.
+            generator = np.random.default_rng(0)
+            resampled = generator.multinomial(self.n, counts / counts.sum(), size=_RESAMPLES).astype(np.float64)
+            low, high = np.nanpercentile(_kappa(resampled.T), [2.5, 97.5]).tolist()
+        return Estimate(round(value, 4), self.n, round(low, 4), round(high, 4))
+
+
+def confusion(pairs: Iterable[tuple[bool, bool]]) -> Confusion:
+    """Count pairs of (prediction, truth)."""
+    counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
+    for pair in pairs:
+        counts[pair] += 1
+    return Confusion(
+        true_positives=counts[True, True],
+        false_positives=counts[True, False],
+        false_negatives=counts[False, True],
+        true_negatives=counts[False, False],
+    )
+
+
+def _share(part: int, whole: int) -> Estimate | None:
+    return estimate_mean([1.0] * part + [0.0] * (whole - part)) if whole else None
+
+
+# Both take the four counts, [4] or [4, tables].
+
+
+def _kappa(counts: Counts) -> Counts:
+    """nan where it is not defined."""
+    hits, _, _, rejections = counts
+    total = counts.sum(axis=0)
+    above = total * (hits + rejections) - _by_chance(counts)
+    most = np.asarray(total * total - _by_chance(counts), dtype=np.float64)
+    kappa: Counts = np.divide(above, most, out=np.full_like(most, np.nan), where=most > 0)
+    return kappa
+
+
+def _by_chance(counts: Counts) -> Counts:
+    """The agreement that the margins alone would give, times the squared number of pairs."""
+    hits, false_alarms, misses, rejections = counts
+    by_chance: Counts = (hits + false_alarms) * (hits + misses) + (misses + rejections) * (false_alarms + rejections)
+    return by_chance

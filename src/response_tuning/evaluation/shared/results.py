@@ -1,0 +1,221 @@
+"""Save an evaluation: numbers, every response and verdict they came from, and a log that Inspect can show.
+
+FOLDER/metrics.json      the numbers, and what they were made with; every evaluation writes it here, with one head
+FOLDER/responses.jsonl   one row for each prompt; its "values" are what the numbers are means of
+FOLDER/TASK.eval         the same for ``inspect view``
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from response_tuning.evaluation.evaluation_config import GenerationOptions
+from response_tuning.evaluation.shared.answering import Answered
+from response_tuning.models.fingerprint import is_of_same_model
+from response_tuning.runs.folder import evaluation_folder
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import read_json, write_json, write_json_lines
+from response_tuning.support.versions import versions
+
+__all__ = ["read_metrics", "results_folder", "save_evaluation", "save_metrics", "save_responses"]
+
+_BACKEND = ("backend", "dtype", "device", "format", "fingerprint")
+
+
+def results_folder(model: str, task: str, output: Path | None) -> Path:
+    """Where an evaluation is saved: ``output``, or the model's own folder for it. Nothing is made yet.
+
+    Raises:
+        UserError: nothing can be written there, said before a model is loaded.
+    """
+    folder = output or evaluation_folder(model, task)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"Results cannot be saved in {folder}: {there} is a file. Choose another --output.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"Results cannot be saved in {folder}: {there} may not be written. Choose another --output.")
+    return folder
+
+
+def save_evaluation(
+    folder: Path,
+    task: str,
+    *,
+    config: GenerationOptions,
+    answered: Answered,
+    metrics: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    judge: str | None,
+) -> None:
+    """Write the three files of an evaluation that any judge may decide.
+
+    Args:
+        folder: where to.
+        task: the task's name.
+        config: its settings.
+        answered: the responses, and how they were made.
+        metrics: by name; dataclasses such as ``Estimate`` are written as objects.
+        rows: as ``save_responses``.
+        judge: who judged; None where nobody did.
+    """
+    save_responses(folder, task, model=config.model, rows=rows)
+    save_metrics(
+        folder,
+        task,
+        metrics=metrics,
+        settings=config.model_dump(mode="json", exclude={"output", "offline", "dry_run", "retry_errors"}),
+        backend=answered.backend,
+        judge=judge,
+    )
+
+
+def save_responses(
+    folder: Path, task: str, *, model: str, rows: Sequence[Mapping[str, Any]], name: str = "responses.jsonl"
+) -> None:
+    """Write every response and verdict, as JSON lines and as a log of Inspect AI.
+
+    Args:
+        folder: where to.
+        task: the task's name.
+        model: who answered.
+        rows: one for each prompt, with "prompt" and "values", by metric a number, or a part and a whole; mostly with
+            "response"; "answer" holds a judge's words.
+        name: what the file of JSON lines is called.
+    """
+    write_json_lines(folder / name, (dict(row) for row in rows))
+    _write_inspect_log(folder / f"{task}.eval", task, model, rows)
+
+
+def save_metrics(
+    folder: Path,
+    task: str,
+    *,
+    metrics: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    backend: Mapping[str, str | None],
+    judge: str | None = None,
+    packages: Sequence[str] = (),
+    **others: Any,
+) -> None:
+    """Write ``metrics.json``: the numbers, and the head of fields that every evaluation has.
+
+    Args:
+        folder: where to.
+        task: the task's name.
+        metrics: by name, however deep; dataclasses such as ``Estimate`` are written as objects.
+        settings: what the numbers depend on.
+        backend: what made the responses (``Answered.backend``); what it does not say is written as null.
+        judge: who judged; None where nobody did.
+        packages: those whose versions the numbers depend on besides the usual ones.
+        others: what this evaluation alone has to say, at the end of the file.
+    """
+    write_json(
+        folder / "metrics.json",
+        {
+            "task": task,
+            "metrics": _plain(metrics),
+            "settings": dict(settings),
+            "judge": judge,
+            **{name: backend.get(name) for name in _BACKEND},
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {**versions(), **{name: version(name) for name in packages}},
+            **others,
+        },
+    )
+
+
+def read_metrics(folder: Path, *, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What ``metrics.json`` in ``folder`` says, if it was made with ``settings`` and by the model that is there now.
+
+    None otherwise, or where there is no such file. Older files do not say by which model, beyond its name.
+    """
+    path = folder / "metrics.json"
+    if not path.exists():
+        return None
+    saved: dict[str, Any] = read_json(path)
+    is_same_model = is_of_same_model(saved.get("fingerprint"), str(settings["model"]))
+    return saved if saved["settings"] == settings and is_same_model else None
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return value
+
+
+def _write_inspect_log(path: Path, task: str, model: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows as a log of Inspect AI, where that is installed: it is for looking, and nothing reads it here."""
+    try:
+        from inspect_ai import log as inspect_log
+        from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
+        from inspect_ai.scorer import Score
+    except ImportError:
+        return
+
+    def sample(number: int, row: Mapping[str, Any]) -> inspect_log.EvalSample:
+        response = row.get("response", "")
+        return inspect_log.EvalSample(
+            id=number,
+            epoch=1,
+            input=row["prompt"],
+            target="",
+            messages=[ChatMessageUser(content=row["prompt"]), ChatMessageAssistant(content=response)],
+            output=ModelOutput.from_content(model, response),
+            scores={
+                name: Score(value=_share(value), answer=response, explanation=row.get("answer"))
+                for name, value in row["values"].items()
+            },
+            metadata={name: value for name, value in row.items() if name not in ("prompt", "response", "values")},
+        )
+
+    samples = [sample(number, row) for number, row in enumerate(rows, start=1)]
+    names = list(dict.fromkeys(name for row in rows for name in row["values"]))
+    scores = [
+        inspect_log.EvalScore(
+            name=name,
+            scorer=name,
+            metrics={"mean": inspect_log.EvalMetric(name="mean", value=_mean(rows, name))},
+        )
+        for name in names
+    ]
+    log = inspect_log.EvalLog(
+        status="success",
+        eval=inspect_log.EvalSpec(
+            created=datetime.now(UTC).isoformat(),
+            task=task,
+            dataset=inspect_log.EvalDataset(name=task, samples=len(rows), sample_ids=[row.id for row in samples]),
+            model=model,
+            config=inspect_log.EvalConfig(),
+        ),
+        results=inspect_log.EvalResults(total_samples=len(rows), completed_samples=len(rows), scores=scores),
+        samples=samples,
+    )
+    # Inspect writes piece by piece, and goes by the ending of the name.
+    with TemporaryDirectory(dir=path.parent, prefix=f".{task}.") as staging:
+        inspect_log.write_eval_log(log, f"{staging}/{path.name}")
+        Path(staging, path.name).replace(path)
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    """The mean; of values that are a part and a whole, the sum of the parts over the sum of the wholes."""
+    pairs = [_part_and_whole(row["values"][name]) for row in rows if name in row["values"]]
+    return float(sum(part for part, _ in pairs) / sum(whole for _, whole in pairs))
+
+
+def _share(value: float | Sequence[float]) -> float:
+    part, whole = _part_and_whole(value)
+    return float(part / whole)
+
+
+def _part_and_whole(value: float | Sequence[float]) -> tuple[float, float]:
+    if isinstance(value, int | float):
+        return value, 1
+    part, whole = value
+    return part, whole

@@ -1,0 +1,167 @@
+"""One training or test example, and the JSONL file that holds many."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from response_tuning.data.sources.readers import read_json_lines_file
+from response_tuning.data.sources.records import BadRow, json_type, preview, refuse_surrogates
+from response_tuning.support.errors import UserError
+from response_tuning.support.files import write_json_lines
+
+__all__ = [
+    "Example",
+    "Row",
+    "Turn",
+    "check_output",
+    "example_from",
+    "only_good",
+    "read_examples",
+    "require_prompts",
+    "write_examples",
+]
+
+_ERRORS_SHOWN = 20
+
+
+class Turn(BaseModel):
+    """What one side said in a conversation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class Example(BaseModel):
+    """A response, and the instruction it answers if there is one.
+
+    The field names are those of TRL's prompt-completion format. Fields that this program does not know
+    are kept as they are.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    completion: str
+    """The response. Response tuning needs nothing else."""
+    prompt: str | None = None
+    """The instruction, or None."""
+    earlier_turns: list[Turn] | None = None
+    """What was said before the instruction: context for instruction tuning."""
+
+    @field_validator("completion")
+    @classmethod
+    def _has_text(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty")
+        return _encodable(value)
+
+    @field_validator("prompt")
+    @classmethod
+    def _is_encodable(cls, value: str | None) -> str | None:
+        return value if value is None else _encodable(value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that can be used."""
+
+    place: str
+    number: int
+    example: Example
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Read a JSONL file of examples.
+
+    Raises:
+        UserError: the file is missing or empty, or has bad rows; all of them are named by line and field.
+    """
+    rows: list[Row | BadRow] = []
+    for record in read_json_lines_file(path):
+        if isinstance(record, BadRow):
+            rows.append(record)
+            continue
+        try:
+            rows.append(Row(record.place, record.number, example_from(record.value)))
+        except ValueError as error:
+            rows.append(BadRow(record.place, record.number, str(error)))
+    return only_good(rows, source=str(path))
+
+
+def write_examples(path: Path, examples: Iterable[Example]) -> None:
+    """Write examples as JSONL, atomically. Reading the file gives equal examples."""
+    write_json_lines(path, (example.model_dump(exclude_unset=True) for example in examples))
+
+
+def check_output(output: Path, source: str | None = None) -> None:
+    """See to it that examples can be written to ``output``, before any long work.
+
+    Raises:
+        UserError: it would not be called JSONL, or is the file ``source``, which stays as it is.
+    """
+    if output.suffix != ".jsonl":
+        raise UserError(f"--output {output} should end in .jsonl: that is what is written.")
+    if source and output.exists() and Path(source).exists() and output.samefile(source):
+        raise UserError(f"--output {output} is the file that is read. Choose another name.")
+
+
+def only_good(rows: Sequence[Row | BadRow], *, source: str) -> list[Example]:
+    """The examples, where every row is good.
+
+    Raises:
+        UserError: there are bad rows (they are named), or no rows at all.
+    """
+    bad = [row for row in rows if isinstance(row, BadRow)]
+    if bad:
+        shown = [str(row) for row in bad[:_ERRORS_SHOWN]]
+        rest = [f"... and {len(bad) - len(shown)} more bad rows."] if len(bad) > len(shown) else []
+        raise UserError("\n".join([*shown, *rest]))
+    if not rows:
+        raise UserError(
+            f'{source} holds no examples. Each line should be like {{"prompt": "...", "completion": "..."}}.'
+        )
+    return [row.example for row in rows if isinstance(row, Row)]
+
+
+def require_prompts(examples: list[Example], *, source: str, purpose: str) -> None:
+    """Refuse data in which an example has no prompt, for a ``purpose`` that needs one."""
+    missing = [number for number, example in enumerate(examples, start=1) if not (example.prompt or "").strip()]
+    if missing:
+        raise UserError(
+            f"{source}: {len(missing)} of {len(examples)} rows have no prompt, which {purpose} needs "
+            f"(the first is row {missing[0]}). Response tuning (--method rt) needs no prompts."
+        )
+
+
+def example_from(row: object) -> Example:
+    """Make an example of a decoded row.
+
+    Raises:
+        ValueError: it is not an object, or a field is missing, is of a wrong type or is empty.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"is not a JSON object but {json_type(row)}: {preview(row)}")
+    try:
+        return Example.model_validate(row)
+    except ValidationError as error:
+        raise ValueError("; ".join(_explain(dict(detail), row) for detail in error.errors())) from None
+
+
+def _explain(detail: dict[str, Any], row: dict[str, Any]) -> str:
+    name = str(detail["loc"][0])
+    field = ".".join(str(part) for part in detail["loc"])
+    value = detail["input"]
+    if detail["type"] == "missing":
+        return f"has no field {field!r} (it has: {', '.join(row) or 'none'})."
+    if detail["type"] == "string_type":
+        return f"field {field!r} is {json_type(value)}, not a string: {preview(value)}"
+    return f"field {field!r} {detail['msg'].removeprefix('Value error, ')}: {preview(row.get(name))}"
+
+
+def _encodable(text: str) -> str:
+    refuse_surrogates(text)
+    return text

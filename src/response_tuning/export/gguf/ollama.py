@@ -1,0 +1,133 @@
+"""A Modelfile: what Ollama needs beside a GGUF file to ask it as it was trained.
+
+Ollama does not read a chat template in Jinja from the file, it wants one in Go's template language. That one is made by
+rendering the Jinja template and taking the result apart, so there is one source of the format.
+"""
+
+import json
+from dataclasses import dataclass
+
+from response_tuning.conversation import Conversation
+from response_tuning.support.errors import UserError
+
+__all__ = ["go_template", "write_modelfile"]
+
+_QUESTIONS = ("q0uestionA", "q1uestionB")
+_ANSWER = "a0nswerA"
+"""Words that no template holds, to take a rendered conversation apart at."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The text around turns."""
+
+    beginning: str
+    before_question: str
+    after_question: str
+    header: str
+    """What a response is generated after."""
+    before_answer: str
+    """The header, and what joins an answer that is there already to it."""
+    after_answer: str
+
+
+def write_modelfile(conversation: Conversation, *, gguf_name: str, adds_bos: bool) -> str:
+    """The text of a Modelfile for the GGUF file ``gguf_name`` beside it.
+
+    Raises:
+        UserError: the chat template writes a second question otherwise than the first.
+    """
+    stops = [conversation.tokenizer.convert_ids_to_tokens(token) for token in conversation.stop_token_ids]
+    return "\n".join(
+        [
+            "# ollama create my-model --file Modelfile && ollama run my-model",
+            f"FROM ./{gguf_name}",
+            f'TEMPLATE """{go_template(conversation, adds_bos=adds_bos)}"""',
+            *(f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops),
+            "# Greedy and without penalties, as the run was measured; Ollama's own defaults are neither.",
+            "PARAMETER temperature 0",
+            "PARAMETER repeat_penalty 1",
+            "",
+        ]
+    )
+
+
+def go_template(conversation: Conversation, *, adds_bos: bool) -> str:
+    """The chat template in Go's template language, over Ollama's ``.Messages``.
+
+    ``adds_bos``: the server puts the beginning-of-sequence token before a prompt, so the template leaves it out.
+
+    Raises:
+        UserError: the chat template writes a second question otherwise than the first.
+    """
+    parts = _take_apart(conversation)
+    beginning = parts.beginning
+    if adds_bos:
+        beginning = beginning.removeprefix(str(conversation.tokenizer.bos_token))
+    return (
+        f"{_text(beginning)}"
+        "{{ range .Messages }}"
+        f'{{{{ if eq .Role "user" }}}}{_text(parts.before_question)}{{{{ .Content }}}}{_text(parts.after_question)}'
+        f'{{{{ else if eq .Role "assistant" }}}}'
+        f"{_text(parts.before_answer)}{{{{ .Content }}}}{_text(parts.after_answer)}{{{{ end }}}}"
+        "{{ end }}"
+        f"{_text(parts.header)}"
+    )
+
+
+def _text(text: str) -> str:
+    """Text as a quoted string in an action, so that neither its white space nor its braces can be lost."""
+    return f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}" if text else ""
+
+
+def _take_apart(conversation: Conversation) -> _Parts:
+    first, second = ({"role": "user", "content": question} for question in _QUESTIONS)
+    answer = {"role": "assistant", "content": _ANSWER}
+    asked = _render(conversation, [first])
+    prompt = _render(conversation, [first], add_generation_prompt=True)
+    answered = _render(conversation, [first, answer])
+    asked_again = _render(conversation, [first, answer, second])
+    until_question, after_question = _split(asked, _QUESTIONS[0])
+    before_answer, after_answer = _split(_rest(answered, asked), _ANSWER)
+    before_question, after_second = _split(_rest(asked_again, answered), _QUESTIONS[1])
+    if not until_question.endswith(before_question) or after_second != after_question:
+        raise _irregular()
+    return _Parts(
+        beginning=until_question.removesuffix(before_question),
+        before_question=before_question,
+        after_question=after_question,
+        header=_rest(prompt, asked),
+        before_answer=before_answer,
+        after_answer=after_answer,
+    )
+
+
+def _render(conversation: Conversation, messages: list[dict[str, str]], *, add_generation_prompt: bool = False) -> str:
+    text = conversation.tokenizer.apply_chat_template(
+        messages,
+        chat_template=conversation.chat_template,
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+    )
+    assert isinstance(text, str)
+    return text
+
+
+def _split(text: str, middle: str) -> tuple[str, str]:
+    before, found, after = text.partition(middle)
+    if not found:
+        raise _irregular()
+    return before, after
+
+
+def _rest(text: str, beginning: str) -> str:
+    if not text.startswith(beginning):
+        raise _irregular()
+    return text.removeprefix(beginning)
+
+
+def _irregular() -> UserError:
+    return UserError(
+        "The chat template writes later turns otherwise than the first, which a Modelfile cannot say. "
+        "Export safetensors alone, or train in a format by name, such as chatml or tulu."
+    )

@@ -1,0 +1,200 @@
+"""Proof that an exported model answers as its run does: the same prompt ids, and the same greedy tokens.
+
+The run answers a few held-out instructions, one at a time, and keeps its likeliest tokens at each step. The export then
+answers the same ids. Where it chooses another token, that counts as a near-tie if the run itself found that token
+nearly as likely, and the export goes on from the run's token, so that every token of every answer is compared.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from response_tuning.conversation import Conversation
+from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
+from response_tuning.models.load import LoadedModel, set_stop_tokens
+
+__all__ = ["Answer", "Engine", "Proof", "Reference", "answer_greedily", "make_reference", "prove"]
+
+_KEPT_PER_STEP = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model generated. Every stop token counts as the trained one."""
+
+    token_ids: list[int]
+    """The stop token among them, if it came."""
+    log_probabilities: list[float | None]
+    """Of each token, in nats; None where the engine gives none."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One instruction with the run's prompt and answer."""
+
+    instruction: str
+    prompt_ids: list[int]
+    answer: Answer
+    likeliest: list[dict[int, float]]
+    """Per step, the log-probabilities in nats of the likeliest tokens by id."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A program that has loaded an exported model."""
+
+    name: str
+    render: Callable[[str], list[int]]
+    """Makes an instruction into prompt ids, by the exported chat template and tokenizer."""
+    answer: Callable[[list[int], int], Answer]
+    """Goes on greedily after ids, by at most so many tokens."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How an exported file compares with the run."""
+
+    file: str
+    engine: str
+    """What read the file."""
+    prompts: int
+    same_prompt_ids: int
+    """Prompts whose ids came out the same."""
+    tokens: int
+    """Tokens that the run generated."""
+    same_tokens: int
+    """Tokens that the export chose too, after the same tokens."""
+    near_ties: int
+    """Other choices of the export, which the run found nearly as likely."""
+    largest_difference: float
+    """Between the log-probabilities, in nats, that run and export give the same token after the same tokens."""
+    largest_gap: float
+    """In nats, by which the run preferred its own token to another choice of the export."""
+    tolerance: float
+    """What the last two may be."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the export answers as the run does."""
+        within = max(self.largest_difference, self.largest_gap) <= self.tolerance
+        return self.same_prompt_ids == self.prompts and within
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``export.json`` says of it."""
+        return {**asdict(self), "holds": self.holds}
+
+    def __str__(self) -> str:
+        parted = f", {self.near_ties} near-ties" if self.near_ties else ""
+        return (
+            f"{self.file}, read by {self.engine}: {self.same_prompt_ids} of {self.prompts} prompts the same, "
+            f"{self.same_tokens} of {self.tokens} greedy tokens the same{parted}; log-probabilities differ by at most "
+            f"{self.largest_difference:.3f} nats (allowed: {self.tolerance:g})"
+        )
+
+
+def make_reference(
+    loaded: LoadedModel, conversation: Conversation, *, prompts: int, new_tokens: int
+) -> list[Reference]:
+    """Let the run answer the first starter instructions that were held out."""
+    set_stop_tokens(loaded.model, conversation.stop_token_ids)
+    references = []
+    for example in load_examples(STARTER_HELD_OUT)[:prompts]:
+        instruction = example.prompt or ""
+        ids = conversation.prompt_ids(instruction)
+        answer, likeliest = answer_greedily(loaded.model, ids, new_tokens, stop_ids=conversation.stop_token_ids)
+        references.append(Reference(instruction, ids, answer, likeliest))
+    return references
+
+
+@torch.inference_mode()
+def answer_greedily(
+    model: PreTrainedModel, prompt_ids: list[int], new_tokens: int, *, stop_ids: Sequence[int]
+) -> tuple[Answer, list[dict[int, float]]]:
+    """A model's answer to prompt ids, ended by its own generation config, and the likeliest tokens of each step.
+
+    ``stop_ids`` are what counts as a stop token in the result; they do not end the generation.
+    """
+    ids = torch.tensor([prompt_ids], device=model.device)
+    output = model.generate(  # type: ignore[operator]
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=new_tokens,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    tokens: list[int] = []
+    log_probabilities: list[float | None] = []
+    likeliest: list[dict[int, float]] = []
+    for token, logits in zip(output.sequences[0, len(prompt_ids) :].tolist(), output.logits, strict=True):
+        scores = logits[0].float().log_softmax(dim=-1)
+        values, indices = scores.topk(min(_KEPT_PER_STEP, len(scores)))
+        tokens.append(stop_ids[0] if token in stop_ids else token)
+        log_probabilities.append(float(scores[token]))
+        likeliest.append(_as_one_stop(dict(zip(indices.tolist(), values.tolist(), strict=True)), stop_ids))
+    return Answer(tokens, log_probabilities), likeliest
+
+
+def prove(references: Sequence[Reference], engine: Engine, *, file: str, tolerance: float) -> Proof:
+    """Compare an export with the run's answers. An answer that is clearly another is followed no further."""
+    answers = [_compare(reference, engine, tolerance) for reference in references]
+    return Proof(
+        file=file,
+        engine=engine.name,
+        prompts=len(references),
+        same_prompt_ids=sum(engine.render(reference.instruction) == reference.prompt_ids for reference in references),
+        tokens=sum(len(reference.answer.token_ids) for reference in references),
+        same_tokens=sum(len(answer.differences) for answer in answers),
+        near_ties=sum(gap <= tolerance for answer in answers for gap in answer.gaps),
+        largest_difference=max(difference for answer in answers for difference in [0.0, *answer.differences]),
+        largest_gap=max(gap for answer in answers for gap in [0.0, *answer.gaps]),
+        tolerance=tolerance,
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    differences: list[float]
+    """Per token that is the same, between its two log-probabilities, in nats; 0 where the engine gives none."""
+    gaps: list[float]
+    """Per token that is another, by how many nats the run preferred its own."""
+
+
+def _compare(reference: Reference, engine: Engine, tolerance: float) -> _Comparison:
+    own = reference.answer
+    differences: list[float] = []
+    gaps: list[float] = []
+    step = 0
+    while step < len(own.token_ids) and max([0.0, *gaps]) <= tolerance:
+        other = engine.answer([*reference.prompt_ids, *own.token_ids[:step]], len(own.token_ids) - step)
+        same = _common_length(own.token_ids[step:], other.token_ids)
+        scores = zip(own.log_probabilities[step : step + same], other.log_probabilities[:same], strict=True)
+        differences += [0.0 if theirs is None or ours is None else abs(ours - theirs) for ours, theirs in scores]
+        step += same
+        if step < len(own.token_ids):
+            gaps.append(_gap(reference.likeliest[step], other.token_ids[same] if same < len(other.token_ids) else None))
+            step += 1
+    return _Comparison(differences, gaps)
+
+
+def _gap(likeliest: dict[int, float], chosen: int | None) -> float:
+    """By how many nats a run preferred its likeliest token to ``chosen``; at least so many, if that is far down."""
+    if chosen is None:  # the export ended where the run went on, and not by a stop token
+        return float("inf")
+    return max(likeliest.values()) - likeliest.get(chosen, min(likeliest.values()))
+
+
+def _common_length(ours: list[int], theirs: list[int]) -> int:
+    same = 0
+    while same < min(len(ours), len(theirs)) and ours[same] == theirs[same]:
+        same += 1
+    return same
+
+
+def _as_one_stop(likeliest: dict[int, float], stop_ids: Sequence[int]) -> dict[int, float]:
+    """The same with every stop token counted as the first: which of them ends an answer is of no account."""
+    stops = [score for token, score in likeliest.items() if token in stop_ids]
+    others = {token: score for token, score in likeliest.items() if token not in stop_ids}
+    return others | ({stop_ids[0]: max(stops)} if stops else {})

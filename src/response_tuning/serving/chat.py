@@ -1,0 +1,82 @@
+"""Talk with a model in the terminal; responses appear as they are made."""
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from pydantic import BaseModel, ConfigDict, Field
+
+from response_tuning.support.options import Device, Dtype, FormatName
+
+if TYPE_CHECKING:
+    from response_tuning.conversation import Conversation
+    from response_tuning.models.load import LoadedModel
+
+__all__ = ["ChatConfig", "chat"]
+
+
+class ChatConfig(BaseModel):
+    """Talk with a run, or with any other model. Each question stands for itself, as in training.
+
+    For example:
+        rt chat runs/quickstart/rt
+        echo "What is rain?" | rt chat runs/quickstart/rt
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
+    format: FormatName | Literal["auto"] = "auto"
+    """The chat format. auto: the one a run was trained with."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """The longest response, in tokens."""
+    dtype: Dtype = "bfloat16"
+    """The weights' type."""
+    device: Device = "auto"
+    """Where to compute."""
+
+
+def chat(config: ChatConfig) -> None:
+    """Answer each line of standard input until it ends. Ctrl-C breaks off an answer, or leaves between two.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    from response_tuning.runs.folder import load_with_conversation
+    from response_tuning.support.progress import say
+
+    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    interactive = sys.stdin.isatty()
+    if interactive:
+        say("Ask something; Ctrl-D ends.")
+    while (question := _read_question(interactive)) is not None:
+        if question:
+            _answer(loaded, conversation, question, max_new_tokens=config.max_new_tokens)
+
+
+def _read_question(interactive: bool) -> str | None:
+    try:
+        return input("\n> " if interactive else "").strip()
+    except EOFError:
+        return None
+
+
+def _answer(loaded: "LoadedModel", conversation: "Conversation", question: str, *, max_new_tokens: int) -> None:
+    """Print the answer to one question, word by word."""
+    import torch
+    from transformers import TextStreamer
+
+    from response_tuning.models.load import set_stop_tokens
+
+    set_stop_tokens(loaded.model, conversation.stop_token_ids)
+    prompt = torch.tensor([conversation.prompt_ids(question)], device=loaded.model.device)
+    streamer = TextStreamer(loaded.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    with contextlib.suppress(KeyboardInterrupt), torch.inference_mode():
+        loaded.model.generate(  # type: ignore[operator]
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=max_new_tokens,
+            streamer=streamer,
+        )

@@ -1,0 +1,44 @@
+"""The options of the quickstart."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from response_tuning.data.sources.load import STARTER_HELD_OUT
+from response_tuning.support.options import EMBEDDED, STARTER
+
+__all__ = ["QuickstartConfig"]
+
+
+class QuickstartConfig(BaseModel):
+    """See response tuning for yourself: the base model, tuned on responses alone, beside its instruction-tuned twin.
+
+    For example:
+        rt quickstart
+        rt quickstart --model Qwen/Qwen3-0.6B-Base --output runs/qwen
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: Path = Path("runs/quickstart")
+    """The folder for both runs, the probes and the report."""
+    model: str = EMBEDDED
+    """The base model: 'embedded', a folder, a .gguf file or a hub id."""
+    data: str = STARTER
+    """Training pairs: a JSONL file, or 'starter'."""
+    held_out: str = STARTER_HELD_OUT
+    """Pairs to probe with: a JSONL file, or 'starter-held-out'."""
+
+    # Chosen by trials on the embedded model: docs/log.md says what was tried.
+    epochs: int = Field(default=2, ge=1)
+    """Passes over the data."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """The highest learning rate."""
+    lora_rank: int = Field(default=16, ge=1)
+    """The rank of the adapter matrices."""
+    batch_size: int = Field(default=8, ge=1)
+    """Examples per optimizer step."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """The longest response in the probes, in tokens."""
+    seed: int = 0
+    """Decides the adapter's first weights, the order of examples and the responses that are ranked."""

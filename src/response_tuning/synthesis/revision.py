@@ -1,0 +1,130 @@
+"""Find the revision in what a language model answered, and decide whether it can replace the original.
+
+A revision has to say what the original said: models that are asked to rewrite a text also shorten it, answer it,
+refuse it, comment on it, or lose its numbers. Whatever is doubtful keeps the original.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from response_tuning.asking.ask import Answer, Failure
+from response_tuning.asking.ask_once import ERROR
+from response_tuning.synthesis.facts import lost_facts, plain_marks
+
+__all__ = ["MARKER", "Outcome", "Reason", "find_revision", "judge_answer", "refuses"]
+
+MARKER = "### Revision"
+"""The line after which the model writes its revision."""
+
+Reason = Literal[
+    "no marker", "truncated", "much shorter", "lost numbers or names", "refused", "unchanged", "error after retries"
+]
+"""Why an original is kept."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one response: refined where ``reason`` is None, otherwise kept."""
+
+    completion: str
+    reason: Reason | None = None
+    detail: str = ""
+    """For a person: the error, or what was lost."""
+
+
+def judge_answer(answer: Answer | Failure, original: str, *, shortest_share: float) -> Outcome:
+    """Decide between the revision in ``answer`` and the original.
+
+    Args:
+        answer: what the model answered.
+        original: the response it was given.
+        shortest_share: a revision with a smaller share of the original's characters has lost something.
+    """
+    if isinstance(answer, Failure):
+        return Outcome(original, ERROR, answer.reason)
+    if answer.ending == "truncated":
+        return Outcome(original, "truncated", "the answer ran into the limit")
+    if answer.ending == "filtered":
+        return Outcome(original, "refused", "the provider withheld the answer")
+    revision = find_revision(answer.text, original)
+    if refuses(answer.text if revision is None else revision) and not refuses(original):
+        return Outcome(original, "refused")
+    if revision is None:
+        return Outcome(original, "no marker")
+    if len(revision) < shortest_share * len(original.strip()):
+        return Outcome(original, "much shorter", f"{len(revision)} of {len(original.strip())} characters")
+    lost = lost_facts(original, revision)
+    if lost:
+        return Outcome(original, "lost numbers or names", ", ".join(lost))
+    if revision.split() == original.split():
+        return Outcome(original, "unchanged")
+    return Outcome(revision)
+
+
+def find_revision(answer: str, original: str) -> str | None:
+    """The text after the last marker of ``answer``, without what models put around it; None where there is none.
+
+    ``original`` tells what belongs to the text: quotation marks, code fences and closing remarks that it has stay.
+    """
+    answer = _THOUGHTS.sub("", answer)
+    markers = list(_MARKER.finditer(plain_marks(answer)))
+    if not markers:
+        return None
+    revision = _HEADING_OF_THE_PROMPT.sub("", answer[markers[-1].end() :].strip())
+    for opening, closing in _WRAPPERS:
+        inner = _unwrapped(revision, opening, closing)
+        if inner is not None and _unwrapped(original.strip(), opening, closing) is None:
+            revision = inner.strip()
+    *body, last = re.split(r"\n\s*\n", revision)
+    if body and _REMARK.match(last) and not _REMARK.search(original):
+        revision = revision[: len(revision) - len(last)].strip()
+    return revision or None
+
+
+def refuses(text: str) -> bool:
+    """Whether a text begins by saying that it will not do what was asked."""
+    match = _REFUSAL.match(plain_marks(text))
+    return match is not None and _UNABLE.search(match.group()) is not None
+
+
+# A line that names the revision, however it is dressed; text may follow a colon on the same line.
+_MARKER = re.compile(
+    r"""^[ \t]*(?:>[ \t]*)?(?:
+        (?:\#{1,6}|\*{1,3}|_{1,2}|\[|<|={2,}|-{2,}|["'`])[ \t]*[*_\#]*[ \t]*          # dressed as a heading
+        (?:the[ \t]+)?(?:revision|revised(?:[ \t]+\w+)?)
+        [ \t]*(?:[]>*_=\#"'`-]*:[]>*_=\#"'`-]*[ \t]*|[]>*_=\#"'`-]*[ \t]*\r?$)
+      | (?:the[ \t]+)?(?:revision|revised[ \t]+(?:text|version|response|answer))      # or as plain words
+        [ \t]*(?::[ \t]*|\r?$)
+    )""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+# Small models copy it with the text.
+_HEADING_OF_THE_PROMPT = re.compile(r"\A### Text\s*\n\s*")
+_THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_WRAPPERS = (("```", "```"), ('"""', '"""'), ('"', '"'), ("\u201c", "\u201d"))
+_REMARK = re.compile(
+    r"[ \t*_(\[]*(let me know|i hope (this|that)|please let me know|feel free to|would you like|is there anything"
+    r"|(explanation|changes( made)?|notes?|comment)[ \t]*[:*]|i('ve| have) (re\w+|made|kept|improved|changed)"
+    r"|this (revision|version|rewrite) )",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"\W*(i('m| am) (very |so |really )?sorry|sorry|i apologi[sz]e|unfortunately|as an ai"
+    r"|i can('t|not)|i can not|i won't|i('m| am) (unable|not able))\b[^\n]{0,160}",
+    re.IGNORECASE,
+)
+_UNABLE = re.compile(
+    r"\b(can('t|not)|can not|unable|not able|won't|will not)\b.{0,40}"
+    r"\b(help|assist|rewrite|revise|comply|fulfil|provide|do that|do this|complete|process|continue|create|generate)",
+    re.IGNORECASE,
+)
+
+
+def _unwrapped(text: str, opening: str, closing: str) -> str | None:
+    """What stands between two marks that enclose all of ``text``; None where they do not."""
+    inner = text.removeprefix(opening).removesuffix(closing)
+    if len(text) != len(opening) + len(inner) + len(closing) or opening in inner or closing in inner:
+        return None
+    # A fence may name a language on its first line.
+    return inner.split("\n", 1)[1] if opening == "```" and "\n" in inner else inner

@@ -1,0 +1,247 @@
+"""Starting several training processes: on this machine by ourselves, on several machines with torchrun.
+
+Each process is an ordinary training that finds in its environment, as torchrun sets it, which one it is. They meet at
+a port of this machine; the launcher passes signals on, ends all when one fails, and says which one it was and why.
+"""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from response_tuning.support.configuration import write_config
+from response_tuning.support.errors import UserError
+from response_tuning.training.presets import preset_values
+from response_tuning.training.training_config import TrainingConfig
+
+__all__ = ["launch", "node_commands", "processes_wanted"]
+
+_LOCAL = "127.0.0.1"
+_PORT_OF_NODES = 29500
+_POLL_SECONDS = 0.02
+_GRACE_SECONDS = 10.0
+"""How long the others may take to end by themselves when one has failed: they may have the same to say."""
+_TAIL_LINES = 20
+_REFUSED = 2
+"""A worker's exit code for what the user can mend."""
+
+
+def processes_wanted(config: TrainingConfig) -> int:
+    """How many processes ``config`` asks to be started on this machine; 1 where a launcher started this one.
+
+    Raises:
+        UserError: there are not so many GPUs, or options contradict each other or the launcher.
+    """
+    if config.gpus > 1 and config.processes > 1:
+        raise UserError("--gpus starts a process for each GPU. Leave --processes out, which is for the CPU.")
+    if "WORLD_SIZE" in os.environ:
+        _require_same_number(config)
+        return 1
+    if config.nodes > 1:
+        raise UserError("--nodes starts nothing: type the commands that rt train prints, one on each machine.")
+    if config.gpus:
+        _require_gpus(config)
+        return config.gpus
+    if config.processes > 1:
+        _require_cpu(config)
+    return config.processes
+
+
+def _require_same_number(config: TrainingConfig) -> None:
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    wanted = max(config.gpus, config.processes)
+    if wanted > 1 and wanted != started:
+        raise UserError(
+            f"A launcher started {started} processes on this machine, and {wanted} are asked for. "
+            "Leave --gpus and --processes out under a launcher."
+        )
+
+
+def _require_gpus(config: TrainingConfig) -> None:
+    import torch
+
+    found = torch.cuda.device_count()
+    if config.device not in ("auto", "cuda"):
+        raise UserError(f"--gpus {config.gpus} and --device {config.device} contradict each other.")
+    if config.gpus > found:
+        instead = "Choose fewer" if found else "On the CPU choose --processes"
+        raise UserError(f"--gpus {config.gpus}: this machine, or this build of torch, has {found}. {instead}.")
+
+
+def _require_cpu(config: TrainingConfig) -> None:
+    from response_tuning.models.load import pick_device
+
+    if pick_device(config.device).type != "cpu":
+        raise UserError("--processes is for the CPU: add --device cpu, or choose --gpus instead.")
+
+
+def node_commands(config: TrainingConfig) -> list[str]:
+    """The command to type on each of ``config.nodes`` machines, this one first. Nothing is started.
+
+    All machines need the same data, model and program, and a run folder that they share.
+    """
+    options = shlex.join(_options(config))
+    return [
+        f"torchrun --nnodes {config.nodes} --node-rank {node} --nproc-per-node {max(config.gpus, config.processes)} "
+        f"--master-addr {socket.gethostname()} --master-port {_PORT_OF_NODES} -m response_tuning train {options}"
+        for node in range(config.nodes)
+    ]
+
+
+def _options(config: TrainingConfig) -> list[str]:
+    """The options that make ``config``, as they are typed: those that neither the defaults nor the preset give."""
+    given = {name: field.default for name, field in TrainingConfig.model_fields.items()} | preset_values(config.preset)
+    typed: list[str] = []
+    for name, value in config.model_dump(mode="json", exclude={"gpus", "processes", "nodes"}).items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            typed.append(option)
+        elif value != given[name]:
+            typed += [option, str(value)]
+    return typed
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """One process, and the files that it writes what it has to say to."""
+
+    process: "subprocess.Popen[bytes]"
+    error: Path
+    output: Path | None
+    """What it prints; None for the first, which prints where we do."""
+
+
+def launch(config: TrainingConfig, processes: int) -> None:
+    """Train as ``config`` says in so many processes of this machine, and wait for them.
+
+    Raises:
+        UserError: a process failed; the message names it.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint is written.
+    """
+    with tempfile.TemporaryDirectory(prefix="response-tuning-") as name, _noted_interruption() as interruptions:
+        folder = Path(name)
+        write_config(folder / "config.yaml", config)
+        workers = _start(folder, processes, _free_port())
+        try:
+            failed = _wait(workers, interruptions)
+            if failed is not None and not interruptions:
+                raise UserError(_failure(workers[failed], failed, processes))
+            if interruptions:
+                raise KeyboardInterrupt
+        finally:
+            for worker in workers:
+                worker.process.kill()
+                worker.process.wait()
+
+
+def _start(folder: Path, processes: int, port: int) -> list[_Worker]:
+    workers = []
+    for rank in range(processes):
+        error, output = folder / f"error-{rank}.txt", folder / f"output-{rank}.txt" if rank else None
+        module = "response_tuning.training.parallel.worker"
+        arguments = [sys.executable, "-m", module, str(folder / "config.yaml"), str(error)]
+        with (output or Path(os.devnull)).open("wb") as file:
+            process = subprocess.Popen(
+                arguments,
+                env=_environment(os.environ, rank=rank, processes=processes, port=port),
+                # A worker ends when this pipe does, so none outlives a launcher that was killed.
+                stdin=subprocess.PIPE,
+                stdout=file if output else None,
+                stderr=file if output else None,
+                # Ctrl-C goes to us alone, and from us to each of them once.
+                start_new_session=True,
+            )
+        workers.append(_Worker(process, error, output))
+    return workers
+
+
+def _environment(inherited: Mapping[str, str], *, rank: int, processes: int, port: int) -> dict[str, str]:
+    environment = {
+        **inherited,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": _LOCAL,
+        "MASTER_PORT": str(port),
+    }
+    # Threads of several processes that spin on the same cores slow each other down many times over.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+    # Left alone, gloo and NCCL look for the address of this machine's name, which may lead nowhere.
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    if loopback:
+        environment.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    return environment
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((_LOCAL, 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _noted_interruption() -> Iterator[list[int]]:
+    """Within the block, Ctrl-C and SIGTERM are added to the list that this gives."""
+    noted: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        noted.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # only the main thread can
+        before = {}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(workers: Sequence[_Worker], interruptions: Sequence[int]) -> int | None:
+    """Wait for all, passing interruptions on; returns which failed first, and leaves the others little time then."""
+    passed_on = 0
+    failed: int | None = None
+    deadline = float("inf")
+    while any(worker.process.poll() is None for worker in workers) and time.monotonic() < deadline:
+        for _ in range(passed_on, len(interruptions)):
+            passed_on += 1
+            for worker in workers:
+                worker.process.send_signal(signal.SIGTERM)
+        failed = _first_failed(workers) if failed is None else failed
+        if failed is not None:
+            deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
+        time.sleep(_POLL_SECONDS)
+    return _first_failed(workers) if failed is None else failed
+
+
+def _first_failed(workers: Sequence[_Worker]) -> int | None:
+    """Of those that have failed, the likeliest to be why the others did: killed, then refused, then the rest."""
+    codes = [(worker.process.poll() or 0, rank) for rank, worker in enumerate(workers)]
+    failed = [(code > 0, code != _REFUSED, rank) for code, rank in codes if code]
+    return min(failed)[2] if failed else None
+
+
+def _failure(worker: _Worker, rank: int, processes: int) -> str:
+    if worker.error.exists():
+        return worker.error.read_text(encoding="utf-8")
+    code = worker.process.wait()
+    if code < 0:
+        name = signal.Signals(-code).name
+        how = f"was killed ({name})" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    else:
+        how = f"ended with exit code {code}"
+    said = worker.output.read_text(encoding="utf-8", errors="replace").splitlines() if worker.output else []
+    return "\n".join([f"process {rank} of {processes} {how}. The same command goes on.", *said[-_TAIL_LINES:]])

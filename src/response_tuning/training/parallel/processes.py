@@ -1,0 +1,216 @@
+"""Several processes that train one model: what each computes, and what they tell each other.
+
+Every process has the same data, seed and weights, so each knows every batch without being told. Of a batch it computes
+its own share; the gradients are added up, and every process then takes the same step. The loss of a share is divided by
+the supervised tokens of the *whole* batch, so the sum is the gradient of the mean over all tokens, however the batch is
+shared (an average of the processes' means, as DistributedDataParallel takes it, is not).
+
+Only the first process writes and prints. In one process everything here does nothing.
+"""
+
+import os
+import random
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor, distributed, nn
+
+from response_tuning.models.load import pick_device
+from response_tuning.support.errors import UserError
+from response_tuning.support.options import Device
+from response_tuning.support.progress import console
+from response_tuning.training.batches.batching import AnyPiece
+
+__all__ = [
+    "any_process",
+    "copy_from_first",
+    "decided_by_first",
+    "join_processes",
+    "most_of_processes",
+    "process_named_in_errors",
+    "require_same",
+    "seed_step",
+    "share",
+    "sum_gradients",
+    "sum_over_processes",
+]
+
+_BUCKET_VALUES = 16 * 2**20
+"""Gradients sent at once: few messages for an adapter, and 64 MiB of extra memory at most."""
+_LAUNCHED = (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+Decision = TypeVar("Decision")
+
+
+def join_processes(device: Device) -> Accelerator:
+    """Meet the other processes, if a launcher started any, and keep all but the first from printing.
+
+    Raises:
+        UserError: the device cannot be shared by several processes, or there are fewer GPUs than processes.
+    """
+    kind = pick_device(device).type
+    processes, local_rank = (int(os.environ.get(name, default)) for name, default in _LAUNCHED)
+    if processes > 1 and kind == "mps":
+        raise UserError("Several processes cannot share an Apple GPU. Choose --device cpu.")
+    if processes > 1 and kind == "cuda" and local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"There is no GPU for process {local_rank} of this machine: it has {torch.cuda.device_count()}."
+        )
+    # Without being told, Accelerate takes each process on the CPU for one that is alone.
+    accelerator = Accelerator(cpu=kind == "cpu")
+    console.quiet = not accelerator.is_main_process
+    return accelerator
+
+
+@contextmanager
+def process_named_in_errors(accelerator: Accelerator) -> Iterator[None]:
+    """Say in every UserError which process, of which machine, it comes from, where there are several."""
+    try:
+        yield
+    except UserError as error:
+        if accelerator.num_processes == 1:
+            raise
+        raise UserError(f"{_name(accelerator)}: {error}") from error
+
+
+def share(examples: Sequence[AnyPiece], *, process: int, processes: int) -> list[AnyPiece]:
+    """The part of a batch that one process computes, empty if there are more processes than examples.
+
+    The longest example first, each goes to the process that has the fewest tokens so far: no process waits long for
+    another. Which examples these are follows from the batch alone.
+    """
+    if processes == 1:
+        return list(examples)
+    shares: list[list[AnyPiece]] = [[] for _ in range(processes)]
+    tokens = [0] * processes
+    for example in sorted(examples, key=lambda example: -len(example.input_ids)):
+        fewest = tokens.index(min(tokens))
+        shares[fewest].append(example)
+        tokens[fewest] += len(example.input_ids)
+    return shares[process]
+
+
+def seed_step(accelerator: Accelerator, *, seed: int, step: int) -> None:
+    """Give each process random numbers of its own for this step.
+
+    They follow from the step, so that a checkpoint need not hold every process's random state. One process alone goes
+    on with the random state that it has.
+    """
+    if accelerator.num_processes > 1:
+        torch.manual_seed(random.Random(f"{seed}/{step}/{accelerator.process_index}").getrandbits(63))
+
+
+def sum_gradients(accelerator: Accelerator, parameters: Sequence[nn.Parameter]) -> None:
+    """Add up each parameter's gradient over all processes, in place; all end with the same bits.
+
+    A parameter that has a gradient nowhere is left without one, so that the optimizer passes over it.
+    """
+    if accelerator.num_processes == 1:
+        return
+    present = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=accelerator.device)
+    distributed.all_reduce(present)
+    wanted = [parameter for parameter, count in zip(parameters, present.tolist(), strict=True) if count]
+    for bucket in _buckets(wanted):
+        gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in bucket]
+        summed = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(summed)
+        parts = summed.split([gradient.numel() for gradient in gradients])
+        for parameter, gradient, part in zip(bucket, gradients, parts, strict=True):
+            parameter.grad = gradient.copy_(part.view_as(gradient))
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    bucket: list[nn.Parameter] = []
+    values = 0
+    for parameter in parameters:
+        if bucket and values + parameter.numel() > _BUCKET_VALUES:
+            yield bucket
+            bucket, values = [], 0
+        bucket.append(parameter)
+        values += parameter.numel()
+    if bucket:
+        yield bucket
+
+
+def sum_over_processes(accelerator: Accelerator, value: float) -> float:
+    """The sum of every process's ``value``, the same bits in all of them."""
+    if accelerator.num_processes == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
+    distributed.all_reduce(total)
+    return float(total)
+
+
+def most_of_processes(accelerator: Accelerator, value: int) -> int:
+    """The largest of every process's ``value``."""
+    if accelerator.num_processes == 1:
+        return value
+    most = torch.tensor(value, device=accelerator.device)
+    distributed.all_reduce(most, distributed.ReduceOp.MAX)
+    return int(most)
+
+
+def any_process(accelerator: Accelerator, condition: bool) -> bool:
+    """Whether ``condition`` holds in any process."""
+    return sum_over_processes(accelerator, float(condition)) > 0
+
+
+def copy_from_first(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Give every process the first one's values, wherever the tensors are; on the device there is room for each."""
+    if accelerator.num_processes == 1:
+        return
+    for tensor in tensors:
+        values = tensor.detach()
+        on_device = values.device.type == accelerator.device.type
+        sent = values if on_device else values.to(accelerator.device)
+        distributed.broadcast(sent, src=0)
+        if not on_device and not accelerator.is_main_process:
+            values.copy_(sent)
+
+
+def decided_by_first(accelerator: Accelerator, decide: Callable[[], Decision]) -> Decision:
+    """What ``decide`` gives in the first process, given to all; what depends on files is decided by one alone.
+
+    Raises:
+        UserError: the one that ``decide`` raises in the first process, in every process.
+    """
+    if accelerator.num_processes == 1:
+        return decide()
+    outcome: list[object] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = decide()
+        except UserError as error:
+            outcome[1] = str(error)
+    decision, message = broadcast_object_list(outcome)
+    if message is not None:
+        raise UserError(str(message))
+    return decision  # type: ignore[no-any-return]
+
+
+def require_same(accelerator: Accelerator, values: Mapping[str, object]) -> None:
+    """See that all processes have the same ``values``, named in words.
+
+    Raises:
+        UserError: one has another value than the first, because its machine has other files.
+    """
+    if accelerator.num_processes == 1:
+        return
+    everywhere = gather_object([(_name(accelerator), dict(values))])
+    first, expected = everywhere[0]
+    for name, found in everywhere:
+        for what in expected:
+            if found[what] != expected[what]:
+                raise UserError(
+                    f"{name} has another {what} than {first} ({found[what]!r}, not {expected[what]!r}). All machines "
+                    "need the same data and model, and a run folder that they share."
+                )
+
+
+def _name(accelerator: Accelerator) -> str:
+    return f"process {accelerator.process_index} of {accelerator.num_processes} (on {socket.gethostname()})"

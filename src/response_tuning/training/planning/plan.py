@@ -1,0 +1,356 @@
+"""What a training would take, before it is started: parameters, memory, tokens, steps and time.
+
+``make_plan`` reads the configuration, the data and the tokenizer, and no weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from response_tuning.conversation import Conversation, EncodedExample, encode_examples
+from response_tuning.data.sources.load import load_examples
+from response_tuning.example import require_prompts
+from response_tuning.models.load import decoder_and_head, load_model_config, load_tokenizer, pick_device
+from response_tuning.training.batches.batching import epoch_batches, micro_batches
+from response_tuning.training.batches.packing import filled_up, pack
+from response_tuning.training.planning.memory import available_memory, named_part, next_settings, program_memory
+from response_tuning.training.planning.plan_memory import (
+    MemoryPlan,
+    MicroBatch,
+    empty_model,
+    plan_memory,
+    unique_parameters,
+)
+from response_tuning.training.planning.plan_speed import Speed, measure_speed
+from response_tuning.training.trainer import resolve
+from response_tuning.training.training_config import TrainingConfig
+
+__all__ = [
+    "Parameters",
+    "Plan",
+    "Suggestion",
+    "TimePlan",
+    "TokenPlan",
+    "count_parameters",
+    "devices_at_work",
+    "make_plan",
+]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many there are."""
+
+    base: int
+    trained: int
+    layers: int
+    """Of the base, without embeddings and head."""
+    head: int
+
+
+@dataclass(frozen=True)
+class TokenPlan:
+    """Tokens and steps; of one epoch, the first, where it does not say otherwise."""
+
+    examples: int
+    truncated: int
+    prompt: int
+    supervised: int
+    padding: int
+    longest: int
+    micro_batches: int
+    steps: int
+    all_steps: int
+    """Of all epochs."""
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """Expected seconds of all epochs, without loading and saving, and what they were reckoned from."""
+
+    layers: float
+    loss: float
+    optimizer: float
+    held_out: float
+    peak_share: float
+    """Operations of all layers and the loss in a second, as a share of the best rate of matrix products."""
+    speed: Speed
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.layers + self.loss + self.optimizer + self.held_out
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Options that would take less memory."""
+
+    options: dict[str, Any]
+    total_bytes: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would take."""
+
+    config: TrainingConfig
+    device: str
+    parameters: Parameters
+    memory: MemoryPlan
+    largest: MicroBatch
+    available_bytes: int
+    tokens: TokenPlan
+    time: TimePlan | None
+    """None where not even one layer can be measured, since the training does not fit."""
+    suggestion: Suggestion | None
+    """The first change that fits, or else the one that takes least; None where everything fits."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the memory that there is."""
+        return self.memory.total <= self.available_bytes
+
+
+def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
+    """Work out what ``train(config)`` would take. Nothing is written.
+
+    Args:
+        config: The training.
+        seconds: About how long to measure the speed.
+
+    Raises:
+        UserError: bad data, or a model that cannot be loaded.
+    """
+    config = resolve(config)
+    device = pick_device(config.device)
+    program = program_memory()
+    available = available_memory(device)
+    encoded, held_out = _encode(config)
+    model_config = load_model_config(config.model)
+    packed = _packs(config, device)
+    batches = [
+        _sizes(batch, config, packed=packed)
+        for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed)
+    ]
+    sizes = [size for batch in batches for size in batch]
+    parameters = count_parameters(model_config, config)
+    memory = _memory(model_config, config, sizes, program=program, device=device)
+    tokens = _tokens(encoded, sizes, config, steps=len(batches))
+    fits = memory.total <= available
+    return Plan(
+        config=config,
+        device=device.type,
+        parameters=parameters,
+        memory=memory,
+        largest=_largest(sizes),
+        available_bytes=available,
+        tokens=tokens,
+        time=_time(model_config, config, sizes, held_out, parameters, tokens, device, seconds) if fits else None,
+        suggestion=None if fits else _suggest(model_config, config, encoded, program, available, device),
+    )
+
+
+def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedExample]]:
+    """The examples to train on and the held-out ones."""
+    assert config.format != "auto"
+    conversation = Conversation(load_tokenizer(config.model), config.format, rt_prefix=config.rt_prefix)
+    both: list[list[EncodedExample]] = []
+    for source in (config.data, config.held_out):
+        examples = load_examples(source) if source else []
+        if config.method == "it":
+            require_prompts(examples, source=source, purpose="instruction tuning (--method it)")
+        if examples:
+            encoded, _ = encode_examples(
+                examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
+            )
+        both.append(encoded if examples else [])
+    return both[0], both[1]
+
+
+def _packs(config: TrainingConfig, device: torch.device) -> bool:
+    """Whether training will pack, as far as can be told without the model.
+
+    On the CPU attention is computed within examples, and packing is hardly ever more work. Elsewhere ``auto`` decides
+    when the model is there, and padded batches are the more careful guess.
+    """
+    return config.packing == "on" or (config.packing == "auto" and device.type == "cpu")
+
+
+def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig, *, packed: bool) -> list[MicroBatch]:
+    """The micro-batches of an optimizer step, as training cuts it."""
+    parts = (pack if packed else micro_batches)(batch, tokens=config.micro_batch_tokens)
+    return [_size(part, packed=packed) for part in parts]
+
+
+def _size(part: Sequence[EncodedExample], *, packed: bool) -> MicroBatch:
+    lengths = tuple(len(example.input_ids) for example in part)
+    supervised = sum(example.supervised_count for example in part)
+    if packed:
+        examples = tuple(filled_up(lengths))
+        return MicroBatch(rows=1, length=sum(examples), supervised=supervised, examples=examples)
+    return MicroBatch(rows=len(part), length=max(lengths), supervised=supervised)
+
+
+def _loss_tokens(supervised: int, config: TrainingConfig) -> int:
+    """The hidden states that the loss is computed of: beside supervised tokens, at the most half as many mixtures.
+
+    Which examples will be mixed is not known yet.
+    """
+    return supervised + supervised // 2 if config.sftmix_from else supervised
+
+
+def _largest(sizes: Sequence[MicroBatch]) -> MicroBatch:
+    """The micro-batch of most padded tokens, with the most supervised tokens of any."""
+    most = max(sizes, key=lambda size: size.padded)
+    return replace(most, supervised=max(size.supervised for size in sizes))
+
+
+def count_parameters(model_config: PreTrainedConfig, config: TrainingConfig) -> Parameters:
+    """The parameters of the model that ``config`` trains; nothing of its weights is read."""
+    model = empty_model(model_config, config)
+    base = [
+        parameter for parameter in unique_parameters(model) if config.tuning == "full" or not parameter.requires_grad
+    ]
+    _, head = decoder_and_head(model)
+    embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
+    vocabulary = {id(head.weight): head.weight.numel(), id(embeddings): embeddings.numel()}
+    total = sum(parameter.numel() for parameter in base)
+    return Parameters(
+        base=total,
+        trained=sum(parameter.numel() for parameter in unique_parameters(model) if parameter.requires_grad),
+        layers=total - sum(vocabulary.values()),
+        head=head.weight.numel(),
+    )
+
+
+def _memory(
+    model_config: PreTrainedConfig,
+    config: TrainingConfig,
+    sizes: Sequence[MicroBatch],
+    *,
+    program: int,
+    device: torch.device,
+) -> MemoryPlan:
+    largest = _largest(sizes)
+    return plan_memory(
+        empty_model(model_config, config),
+        config,
+        replace(largest, supervised=_loss_tokens(largest.supervised, config)),
+        shapes=len({(size.rows, size.length) for size in sizes}),
+        program=program,
+        on_cpu=device.type == "cpu",
+    )
+
+
+def _tokens(
+    encoded: Sequence[EncodedExample], sizes: Sequence[MicroBatch], config: TrainingConfig, *, steps: int
+) -> TokenPlan:
+    prompt = sum(example.prompt_length for example in encoded)
+    supervised = sum(example.supervised_count for example in encoded)
+    return TokenPlan(
+        examples=len(encoded),
+        truncated=sum(example.truncated for example in encoded),
+        prompt=prompt,
+        supervised=supervised,
+        padding=sum(size.padded for size in sizes) - prompt - supervised,
+        longest=max(len(example.input_ids) for example in encoded),
+        micro_batches=len(sizes),
+        steps=steps,
+        all_steps=config.epochs * steps,
+    )
+
+
+def _time(
+    model_config: PreTrainedConfig,
+    config: TrainingConfig,
+    sizes: Sequence[MicroBatch],
+    held_out: Sequence[EncodedExample],
+    parameters: Parameters,
+    tokens: TokenPlan,
+    device: torch.device,
+    seconds: float,
+) -> TimePlan:
+    with named_part("one layer, to measure its speed", config, longest=tokens.longest):
+        speed = measure_speed(
+            model_config,
+            config,
+            sizes,
+            trained_parameters=parameters.trained,
+            device=device,
+            seconds=seconds,
+        )
+    layers = config.epochs * speed.layer_per_token * sum(size.padded for size in sizes) / devices_at_work(config)
+    loss = config.epochs * speed.loss_per_token * _loss_tokens(tokens.supervised, config) / devices_at_work(config)
+    operations = (
+        _passes(config)
+        * 2
+        * (
+            parameters.layers * (tokens.prompt + tokens.supervised)
+            + parameters.head * _loss_tokens(tokens.supervised, config)
+        )
+    )
+    return TimePlan(
+        layers=layers,
+        loss=loss,
+        optimizer=speed.step * tokens.all_steps,
+        held_out=_held_out_seconds(config, held_out, speed, tokens),
+        peak_share=config.epochs * operations / devices_at_work(config) / (layers + loss) / speed.peak_flops,
+        speed=speed,
+    )
+
+
+def devices_at_work(config: TrainingConfig) -> int:
+    """How many share the work. Processes on the CPU of one machine do not make it faster: each has fewer cores."""
+    return max(config.gpus, 1) * config.nodes
+
+
+def _passes(config: TrainingConfig) -> int:
+    """How often each parameter is multiplied with each token: forward, for the inputs' gradient, and for its own."""
+    return 3 if config.tuning == "full" else 2
+
+
+def _held_out_seconds(
+    config: TrainingConfig, held_out: Sequence[EncodedExample], speed: Speed, tokens: TokenPlan
+) -> float:
+    """The forward pass over the held-out examples, as often as it is measured."""
+    if not held_out:
+        return 0.0
+    every = config.held_out_every or tokens.steps
+    measurements = -(-tokens.all_steps // every)
+    sizes = _sizes(held_out, config, packed=False)
+    layers = speed.layer_per_token * sum(size.padded for size in sizes)
+    loss = speed.loss_per_token * sum(size.supervised for size in sizes)
+    return measurements * (layers + loss) / (_passes(config) + config.gradient_checkpointing) / devices_at_work(config)
+
+
+def _suggest(
+    model_config: PreTrainedConfig,
+    config: TrainingConfig,
+    encoded: Sequence[EncodedExample],
+    program: int,
+    available: int,
+    device: torch.device,
+) -> Suggestion | None:
+    """The first change that fits; where none does, the one that takes least."""
+    tried: list[Suggestion] = []
+    for options in next_settings(config, longest=max(len(example.input_ids) for example in encoded)):
+        changed = config.model_copy(update=options)
+        cut = [_cut(example, changed.max_length) for example in encoded if example.prompt_length < changed.max_length]
+        if not cut:
+            continue
+        batches = epoch_batches(cut, batch_size=changed.batch_size, seed=changed.seed)
+        sizes = [size for batch in batches for size in _sizes(batch, changed, packed=_packs(changed, device))]
+        total = _memory(model_config, changed, sizes, program=program, device=device).total
+        tried.append(Suggestion(options, total, total <= available))
+        if tried[-1].fits:
+            return tried[-1]
+    return min(tried, key=lambda suggestion: suggestion.total_bytes, default=None)
+
+
+def _cut(example: EncodedExample, length: int) -> EncodedExample:
+    return EncodedExample(example.input_ids[:length], example.prompt_length)

@@ -1,0 +1,300 @@
+"""The memory of a training, by part, without its weights: parameters have shapes here and no values.
+
+The model is built on torch's device "meta", adapter and all, so parameters, gradients and the optimizer's state are
+counted and not estimated. For the activations one forward and backward pass of the largest micro-batch runs on fake
+tensors, which go through the same operations as real ones (the same attention kernel, the same autocast) but hold
+nothing; what would be alive at any moment is added up.
+"""
+
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from response_tuning.kernels.linear_cross_entropy import default_tile_rows
+from response_tuning.models.load import decoder_and_head
+from response_tuning.training.parallel.sharding import decoder_layers
+from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
+
+__all__ = ["MemoryPlan", "MicroBatch", "empty_model", "plan_memory", "unique_parameters"]
+
+_LIBRARIES_BYTES = 250_000_000
+"""What code and buffers that are loaded by the first step add to a program on the processor (docs/log.md)."""
+_CACHE_BYTES_PER_SHAPE = 45_000_000
+"""What oneDNN keeps of its bf16 products for each new shape of a micro-batch, and the gaps that this makes in the heap:
+fitted to 4 and 14 shapes of the embedded model (docs/log.md)."""
+_CACHED_SHAPES = 16
+"""About as many as have room among the 1,024 products that oneDNN keeps."""
+_HEAP_SLACK = 0.2
+"""The share of small blocks that the C library's heap loses to gaps, measured with the embedded model (docs/log.md)."""
+_OWN_MAPPING_BYTES = 32 * 2**20
+"""The C library gives blocks of this size back to the system at once, and keeps smaller ones (mallopt(3))."""
+_NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in NF4 with double quantisation: 4 bits, an 8-bit scale for 64 of them (Dettmers et al. 2023)."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The size of what is computed at once."""
+
+    rows: int
+    length: int
+    supervised: int
+    examples: tuple[int, ...] = ()
+    """The lengths of a packed row's examples; none where rows are padded."""
+
+    @property
+    def padded(self) -> int:
+        """Tokens, padding counted."""
+        return self.rows * self.length
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes by part, on the device that trains."""
+
+    program: int
+    """Python and its libraries; on a GPU nothing, as these are in main memory there."""
+    caches: int
+    """What the processor's library of matrix products keeps for shapes that it has seen."""
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """Of the largest micro-batch, at the highest point of its forward and backward pass."""
+    gathered: int
+    """Whole weights and gradients that stand in each process for a while, where ``weights`` are parts."""
+    loss: int
+    """The tile of logits and what else the loss holds, of the largest micro-batch."""
+    slack: int
+    """Memory that the allocator holds and cannot use."""
+
+    @property
+    def total(self) -> int:
+        """The peak."""
+        return sum(vars(self).values())
+
+
+def empty_model(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Module:
+    """The model that ``config`` trains, adapter and all, on device "meta": shapes and types, no values."""
+    dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
+    with torch.device("meta"):
+        model: nn.Module = AutoModelForCausalLM.from_config(model_config, dtype=dtype, trust_remote_code=False)
+        model.requires_grad_(False)
+        model = train_all_weights(model) if config.tuning == "full" else add_adapter(model, config)
+    if config.gradient_checkpointing:
+        recompute_activations(model)
+    return model.train()
+
+
+def plan_memory(
+    model: nn.Module, config: TrainingConfig, largest: MicroBatch, *, shapes: int, program: int, on_cpu: bool
+) -> MemoryPlan:
+    """Memory by part, of a model from ``empty_model``, which is left with fake weights.
+
+    Args:
+        model: The model with its adapter.
+        config: The training.
+        largest: The largest micro-batch, and the most supervised tokens of any.
+        shapes: How many micro-batches differ in rows or length.
+        program: Bytes that the program holds before it loads anything.
+        on_cpu: Whether the processor trains; otherwise the GPU.
+    """
+    parameters = list(unique_parameters(model))
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    weight_parts, gradient_parts, moment_parts = _parts(config)
+    full = config.tuning == "full"
+    whole_gradients = sum(parameter.numel() * 4 for parameter in trained)
+    gradients = whole_gradients // gradient_parts
+    # DeepSpeed keeps a copy of the weights that a process changes beside its moments.
+    copies = 3 if config.deepspeed_stage and moment_parts > 1 else 2
+    optimizer = 0 if config.offload != "none" and not on_cpu else copies * (whole_gradients // moment_parts)
+    head = decoder_and_head(model)[1].weight
+    weights = 0 if config.offload == "weights" and not on_cpu else _weight_bytes(model, config) // weight_parts
+    gathered = _gathered_bytes(model, config) if weight_parts > 1 else 0
+    loss = _loss_bytes(head, largest, config, on_cpu=on_cpu)
+    # Norms and moments of a step are made when the activations are gone: one parameter at a time on the processor.
+    workspace = 2 * (max(parameter.numel() * 4 for parameter in trained) // moment_parts if on_cpu else gradients)
+    activations = max(_activation_bytes(model, config, largest, on_cpu=on_cpu), workspace - loss)
+    return MemoryPlan(
+        program=program + _LIBRARIES_BYTES if on_cpu else 0,
+        caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES) if on_cpu and config.dtype == "bfloat16" else 0,
+        weights=weights,
+        adapter=0
+        if full
+        else sum(parameter.numel() * parameter.element_size() for parameter in trained) // weight_parts,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=activations,
+        gathered=gathered,
+        loss=loss,
+        slack=int(_HEAP_SLACK * activations) if on_cpu else 0,
+    )
+
+
+def unique_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Every parameter once, however many names it has."""
+    yield from dict.fromkeys(model.parameters())
+
+
+def _weight_bytes(model: nn.Module, config: TrainingConfig) -> int:
+    """The base model's weights and buffers, without an adapter."""
+    tensors: Iterable[Tensor] = dict.fromkeys([*model.parameters(), *model.buffers()])
+    whole = sum(
+        tensor.numel() * tensor.element_size()
+        for tensor in tensors
+        if config.tuning == "full" or not tensor.requires_grad
+    )
+    if config.tuning != "qlora":
+        return whole
+    return whole - int(sum(weight.numel() * (weight.element_size() - _NF4_BYTES) for weight in _quantised(model)))
+
+
+def _parts(config: TrainingConfig) -> tuple[int, int, int]:
+    """Over how many processes weights, gradients and moments are spread."""
+    if config.sharding == "none":
+        return 1, 1, 1
+    processes = max(config.gpus, config.processes) * config.nodes
+    return processes if config.spreads_weights else 1, 1 if config.deepspeed_stage == 1 else processes, processes
+
+
+def _gathered_bytes(model: nn.Module, config: TrainingConfig) -> int:
+    """What stands outside the layers, all of them (zero2) or the one at work and the next (stage 3), and the gradients
+    that are not added up and handed out yet: of one layer, or of what stands outside."""
+    layers = [list(dict.fromkeys(layer.parameters())) for layer in decoder_layers(model)]
+    within = {parameter for layer in layers for parameter in layer}
+    outside = [parameter for parameter in unique_parameters(model) if parameter not in within]
+    narrow = config.tuning == "full" and config.dtype == "bfloat16" and not config.deepspeed_stage
+    sizes = sorted(
+        sum(weight.numel() * (2 if narrow else weight.element_size()) for weight in layer) for layer in layers
+    )
+    at_once = sum(sizes if config.sharding == "zero2" else sizes[-2:])
+    gradients = (sum(weight.numel() * 4 for weight in group if weight.requires_grad) for group in [outside, *layers])
+    return sum(weight.numel() * weight.element_size() for weight in outside) + at_once + max(gradients)
+
+
+def _quantised(model: nn.Module) -> Iterator[Tensor]:
+    """The weights that qlora keeps in 4 bits: of every linear layer but the head."""
+    head = decoder_and_head(model)[1]
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module is not head and not module.weight.requires_grad:
+            yield module.weight
+
+
+def _loss_bytes(head: Tensor, largest: MicroBatch, config: TrainingConfig, *, on_cpu: bool) -> int:
+    """What the cross-entropy holds at once: tiles of logits, and rows of hidden states."""
+    tokens, (vocabulary, width) = largest.supervised, head.shape
+    tile = min(vocabulary, default_tile_rows(on_cpu=on_cpu))
+    product_bytes = 2 if config.dtype == "bfloat16" else 4
+    held = tokens * tile * (4 + product_bytes) + 5 * tokens * width * 4
+    if config.tuning == "full":
+        # The head's own gradient stands beside the sum of gradients, and each tile is converted.
+        held += vocabulary * width * 4 + 2 * tile * width * product_bytes
+    return held
+
+
+def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBatch, *, on_cpu: bool) -> int:
+    """The highest point of a forward and backward pass of the decoder, beyond weights and gradients."""
+    device = "cpu" if on_cpu else "cuda"
+    decoder, _ = decoder_and_head(model)
+    quantised = [weight.numel() * 2 for weight in _quantised(model)] if config.tuning == "qlora" else []
+    with FakeTensorMode():
+        _give_fake_weights(model, device)
+        alive = _Alive(keeps_small=on_cpu)
+        input_ids = torch.zeros((largest.rows, largest.length), dtype=torch.long, device=device)
+        with (
+            _fp32_inputs_kept(model),
+            alive,
+            torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16"),
+        ):
+            hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+            hidden.backward(torch.zeros_like(hidden))
+    return alive.peak + max(quantised, default=0)
+
+
+def _fp32_inputs_kept(model: nn.Module) -> Any:
+    """As in training: autocast converts the inputs of adapter layers, and PEFT does not."""
+    from peft.helpers import disable_input_dtype_casting
+
+    return disable_input_dtype_casting(model)
+
+
+def _give_fake_weights(model: nn.Module, device: str) -> None:
+    """Put fake tensors of ``device`` in the place of all on "meta", with gradients where they train."""
+    made: dict[Tensor, Tensor] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                if parameter not in made:
+                    made[parameter] = _fake_parameter(parameter, device)
+                module._parameters[name] = made[parameter]  # type: ignore[assignment]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.zeros(buffer.shape, dtype=buffer.dtype, device=device)
+
+
+def _fake_parameter(parameter: nn.Parameter, device: str) -> nn.Parameter:
+    values = torch.zeros(parameter.shape, dtype=parameter.dtype, device=device)
+    fake = nn.Parameter(values, requires_grad=parameter.requires_grad)
+    if fake.requires_grad:
+        fake.grad = torch.zeros_like(fake)  # gradients are counted apart
+    return fake
+
+
+class _Alive(TorchDispatchMode):
+    """Adds up the storages that operations within the block make, until they are freed.
+
+    With ``keeps_small``, as on the processor, blocks that the C library does not map on their own stay with the
+    process at their highest sum: the heap hardly shrinks.
+    """
+
+    def __init__(self, *, keeps_small: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._own_mapping_bytes = _OWN_MAPPING_BYTES if keeps_small else 0
+        self._sizes: dict[int, int] = {}
+        self._small = self._highest_small = self._large = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for tensor in _tensors((args, kwargs)):
+            self._note(tensor.untyped_storage(), made_here=False)
+        result = function(*args, **kwargs)
+        for tensor in _tensors(result):
+            self._note(tensor.untyped_storage(), made_here=True)
+        return result
+
+    def _note(self, storage: torch.UntypedStorage, *, made_here: bool) -> None:
+        key = storage._cdata
+        if key in self._sizes:
+            return
+        self._sizes[key] = 0
+        weakref.finalize(storage, self._forget, key)
+        if made_here:
+            self._sizes[key] = storage.nbytes()
+            self._add(storage.nbytes(), 1)
+
+    def _forget(self, key: int) -> None:
+        size = self._sizes.pop(key, 0)
+        self._add(size, -1)
+
+    def _add(self, size: int, sign: int) -> None:
+        if size >= self._own_mapping_bytes:
+            self._large += sign * size
+        else:
+            self._small += sign * size
+            self._highest_small = max(self._highest_small, self._small)
+        self.peak = max(self.peak, self._highest_small + self._large)
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in tree_iter(tree) if isinstance(leaf, Tensor))

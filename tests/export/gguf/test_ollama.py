@@ -1,0 +1,68 @@
+"""Modelfiles: Go's template language, read here by a small interpreter, writes what the Jinja template writes."""
+
+import copy
+import json
+import re
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from response_tuning.conversation import FORMATS, Conversation
+from response_tuning.export.gguf.ollama import go_template, write_modelfile
+from response_tuning.support.errors import UserError
+from response_tuning.support.options import FormatName
+
+MESSAGES = [
+    {"role": "user", "content": "What is {{ this }}?"},
+    {"role": "assistant", "content": 'A "brace".'},
+    {"role": "user", "content": "And that?"},
+]
+
+
+def render_go(template: str, messages: list[dict[str, str]]) -> str:
+    """The part of Go's text/template that is used: strings, .Content, one range and one if in it."""
+    actions = re.findall(r"\{\{ (.*?) \}\}(?=\{\{|$)", template)
+    assert "".join(f"{{{{ {action} }}}}" for action in actions) == template
+    start, end = actions.index("range .Messages"), len(actions) - actions[::-1].index("end") - 1
+    written = [json.loads(action) for action in actions[:start]]
+    for message in messages:
+        taken = True
+        for action in actions[start + 1 : end]:
+            if condition := re.fullmatch(r'(?:else )?if eq \.Role "(\w+)"', action):
+                taken = condition[1] == message["role"]
+            elif action == "end":
+                taken = True
+            elif taken:
+                written.append(message["content"] if action == ".Content" else json.loads(action))
+    return "".join([*written, *(json.loads(action) for action in actions[end + 1 :])])
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_the_go_template_writes_what_the_chat_template_writes(
+    tokenizer: PreTrainedTokenizerBase, format_name: FormatName
+) -> None:
+    conversation = Conversation(tokenizer, format_name)
+    expected = tokenizer.apply_chat_template(
+        MESSAGES, chat_template=conversation.chat_template, tokenize=False, add_generation_prompt=True
+    )
+    assert render_go(go_template(conversation, adds_bos=False), MESSAGES) == expected
+    assert "<s>" + render_go(go_template(conversation, adds_bos=True), MESSAGES) == expected
+
+
+def test_every_stop_token_is_a_stop_parameter(tokenizer: PreTrainedTokenizerBase) -> None:
+    modelfile = write_modelfile(Conversation(tokenizer, "chatml"), gguf_name="my.gguf", adds_bos=True)
+    assert modelfile.splitlines()[1] == "FROM ./my.gguf"
+    assert re.findall(r"^PARAMETER stop (.*)$", modelfile, flags=re.MULTILINE) == ['"<|im_end|>"', '"</s>"']
+    assert modelfile.count('"""') == 2
+
+
+def test_a_template_whose_later_turns_differ_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    irregular = copy.deepcopy(tokenizer)
+    irregular.chat_template = (
+        "{% for message in messages %}"
+        "{% if message['role'] == 'user' %}{{ '[' if loop.first else '(' }}{{ message['content'] }}]"
+        "{% else %}>{{ message['content'] }}</s>{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}>{% endif %}"
+    )
+    with pytest.raises(UserError, match="later turns otherwise"):
+        go_template(Conversation(irregular, "own"), adds_bos=False)

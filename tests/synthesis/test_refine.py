@@ -1,0 +1,301 @@
+"""Refining against a real server that fails on purpose: every row in one state, none lost, none asked twice."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from response_tuning.asking.ask_once import ledger_path
+from response_tuning.cli.main import main
+from response_tuning.data.data_config import RefineConfig
+from response_tuning.data.sources.load import load_examples
+from response_tuning.example import Example, read_examples, write_examples
+from response_tuning.support.errors import UserError
+from response_tuning.synthesis.refine import refine
+from response_tuning.synthesis.revision import MARKER
+from tests.inference.faulty_server import FAULTS, FaultyServer, serve
+
+KEY = "sk-test-0123456789abcdefghij"
+MODEL = "openai-api/faulty/model"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULTY_API_KEY", KEY)
+
+
+def examples(count: int) -> list[Example]:
+    return [
+        Example(completion=f"Row {number} says that tea number {number} is brewed in the town of Zug. It is warm.")
+        for number in range(1, count + 1)
+    ]
+
+
+def row_number(question: str) -> int:
+    found = re.search(r"Row (\d+) says", question)
+    assert found is not None
+    return int(found.group(1))
+
+
+def revision(question: str, *, prefix: str = "In row") -> str:
+    number = row_number(question)
+    return f"{MARKER}\n{prefix} {number} you find that tea number {number}, brewed in the town of Zug, is warm."
+
+
+def config(tmp_path: Path, server: FaultyServer, **others: object) -> RefineConfig:
+    values = {"retries": 2, "timeout_seconds": 3, "concurrency": 16} | others
+    return RefineConfig.model_validate(
+        {
+            "source": str(tmp_path / "in.jsonl"),
+            "output": tmp_path / "out.jsonl",
+            "model": MODEL,
+            "base_url": server.url,
+            **values,
+        }
+    )
+
+
+def audit(tmp_path: Path) -> list[dict[str, object]]:
+    lines = ledger_path(tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[1:]]
+
+
+def test_rows_are_refined_or_kept_with_a_reason_and_keep_their_source(tmp_path: Path) -> None:
+    source = examples(6)
+    write_examples(tmp_path / "in.jsonl", source)
+    answers = {
+        2: "no marker here",
+        3: "(long) " + MARKER,
+        4: f"{MARKER}\nTea.",
+        5: f"{MARKER}\nIn this row you find that some tea, brewed in the town of Bern, is warm, they say.",
+        6: "I'm sorry, but I can't help with that.",
+    }
+    with serve(lambda question, _: answers.get(row_number(question), revision(question))) as server:
+        result = refine(config(tmp_path, server))
+    assert result.states == {
+        "refined": 1,
+        "no marker": 1,
+        "truncated": 1,
+        "much shorter": 1,
+        "lost numbers or names": 1,
+        "refused": 1,
+    }
+    written = read_examples(tmp_path / "out.jsonl")
+    extras = [example.model_extra or {} for example in written]
+    assert [extra["source_completion"] for extra in extras] == [example.completion for example in source]
+    assert extras[0]["refinement"] == "refined"
+    assert extras[1]["refinement"] == "kept: no marker"
+    assert written[0].completion.startswith("In row 1 you find")
+    assert [example.completion for example in written[1:]] == [example.completion for example in source[1:]]
+    assert len(audit(tmp_path)) == 6
+
+
+def test_after_every_fault_each_row_is_in_one_state_and_none_is_lost(tmp_path: Path) -> None:
+    source = examples(4 * len(FAULTS))
+    write_examples(tmp_path / "in.jsonl", source)
+
+    def reply(question: str, before: int) -> str:
+        # Each row meets one fault; three of four meet it once and are answered then, the fourth meets it always.
+        number = row_number(question)
+        fault = FAULTS[number % len(FAULTS)]
+        return fault if before == 0 or number > 3 * len(FAULTS) else revision(question)
+
+    with serve(reply, hang_seconds=8) as server:
+        result = refine(config(tmp_path, server))
+    rows = audit(tmp_path)
+    assert len(rows) == len({row["key"] for row in rows}) == len(source)
+    assert result.states == {"refined": 3 * len(FAULTS), "error after retries": len(FAULTS)}
+    assert len(read_examples(tmp_path / "out.jsonl")) == len(source)
+
+    # The failed rows are asked again only where that is wanted.
+    with serve(lambda question, _: revision(question)) as server:
+        again = config(tmp_path, server)
+        ledger = ledger_path(again.output)
+        ledger.write_text(re.sub(r"http://127[^\"]*", server.url, ledger.read_text(encoding="utf-8")), encoding="utf-8")
+        assert refine(again).states == result.states
+        assert server.asked == []
+        assert refine(again.model_copy(update={"retry_errors": True})).states == {"refined": len(source)}
+        assert len(server.asked) == len(FAULTS)
+
+
+def test_a_killed_refinement_goes_on_and_asks_for_no_finished_row_twice(tmp_path: Path) -> None:
+    source = examples(60)
+    write_examples(tmp_path / "in.jsonl", source)
+    ledger = ledger_path(tmp_path / "out.jsonl")
+
+    def slow(question: str, _: int) -> str:
+        time.sleep(0.05)
+        return revision(question)
+
+    with serve(slow) as server:
+        command = [
+            *(sys.executable, "-m", "response_tuning.cli.main", "data", "refine", str(tmp_path / "in.jsonl")),
+            *("--output", str(tmp_path / "out.jsonl"), "--model", MODEL, "--base-url", server.url, "-j", "2"),
+        ]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"FAULTY_API_KEY": KEY})
+        wait_for_lines(ledger, 15)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with ledger.open("ab") as file:
+            file.write(b'{"key": "17:cut o')  # as a kill in the middle of a line leaves it
+        finished = {row_number(str(row["source_completion"])) for row in audit_whole_lines(ledger)}
+        asked_before = len(server.asked)
+        assert 0 < len(finished) < len(source)
+        assert not (tmp_path / "out.jsonl").exists()
+
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=os.environ | {"FAULTY_API_KEY": KEY})
+        asked_again = [row_number(question) for question in server.asked[asked_before:]]
+    assert sorted(asked_again) == sorted(set(range(1, 61)) - finished)
+    assert len(read_examples(tmp_path / "out.jsonl")) == len(source)
+    rows = audit(tmp_path)
+    assert len(rows) == len({row["key"] for row in rows}) == len(source)
+
+
+def wait_for_lines(path: Path, count: int) -> None:
+    for _ in range(600):
+        if path.exists() and path.read_bytes().count(b"\n") >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} never had {count} lines")
+
+
+def audit_whole_lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[1:-1]]
+
+
+def test_no_secret_appears_in_any_file_or_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_examples(tmp_path / "in.jsonl", examples(3))
+    replies = {1: "status 500", 2: f"{MARKER}\nRow 2: tea number 2, of Zug, is warm. My key is {KEY}."}
+    with serve(lambda question, _: replies.get(row_number(question), revision(question))) as server:
+        options = ["--model", MODEL, "--base-url", server.url, "--retries", "0", "-j", "1"]
+        assert main(["data", "refine", "in.jsonl", "--output", "out.jsonl", *options]) == 0
+        assert server.authorizations == {f"Bearer {KEY}"}
+    with serve(lambda *_: "status 401") as server:
+        options = ["--model", MODEL, "--base-url", server.url, "--retries", "0"]
+        assert main(["data", "refine", "in.jsonl", "--output", "other.jsonl", *options]) == 2
+    printed = capfd.readouterr()
+    assert "refuses to answer (status 401)" in " ".join(printed.err.split())
+    assert KEY not in printed.out + printed.err
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert ledger_path(tmp_path / "out.jsonl") in written
+    assert [path for path in written if KEY in path.read_text(encoding="utf-8")] == []
+
+
+def test_a_refused_key_stops_at_once_and_spends_no_row(tmp_path: Path) -> None:
+    write_examples(tmp_path / "in.jsonl", examples(50))
+    with serve(lambda *_: "status 401") as server, pytest.raises(UserError, match="401"):
+        refine(config(tmp_path, server, concurrency=2))
+    assert len(server.asked) <= 4
+    assert audit(tmp_path) == []
+
+
+def test_a_server_that_only_fails_is_given_up(tmp_path: Path) -> None:
+    write_examples(tmp_path / "in.jsonl", examples(50))
+    with serve(lambda *_: "status 400") as server, pytest.raises(UserError, match="20 times in a row"):
+        refine(config(tmp_path, server, concurrency=1))
+    assert len(server.asked) == 20
+
+
+def test_a_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
+    write_examples(tmp_path / "in.jsonl", examples(10))
+    with serve(lambda question, _: revision(question)) as server:
+        options = {"dry_run": True, "input_usd_per_million": 1.0, "output_usd_per_million": 4.0}
+        result = refine(config(tmp_path, server, **options))
+    forecast = result.estimate
+    assert server.asked == []
+    assert forecast.usd == pytest.approx((forecast.input_tokens + 4 * forecast.output_tokens) / 1e6)
+    assert forecast.questions == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_another_model_or_limit_does_not_mix_into_an_audit_trail(tmp_path: Path) -> None:
+    write_examples(tmp_path / "in.jsonl", examples(2))
+    with serve(lambda question, _: revision(question)) as server:
+        refine(config(tmp_path, server))
+        with pytest.raises(UserError, match="max_tokens: 1024 before, 99 now"):
+            refine(config(tmp_path, server, max_tokens=99))
+
+
+def test_rows_that_changed_since_are_asked_and_no_others(tmp_path: Path) -> None:
+    source = examples(4)
+    write_examples(tmp_path / "in.jsonl", source)
+    with serve(lambda question, _: revision(question)) as server:
+        refine(config(tmp_path, server))
+        changed = Example(completion=source[2].completion + " It is also sweet.")
+        write_examples(tmp_path / "in.jsonl", [*source[:2], changed, source[3]])
+        refine(config(tmp_path, server))
+    assert server.counts.total() == 5
+    assert [row_number(question) for question in server.asked[4:]] == [3]
+
+
+def test_the_model_sees_the_prompt_where_that_is_wanted(tmp_path: Path) -> None:
+    pair = examples(1)[0].model_copy(update={"prompt": "What does row one say?"})
+    write_examples(tmp_path / "in.jsonl", [pair])
+    with serve(lambda question, _: revision(question)) as server:
+        refine(config(tmp_path, server, show_prompts=True))
+        refine(config(tmp_path, server, output=tmp_path / "other.jsonl"))
+    assert ["What does row one say?" in question for question in server.asked] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "nobody/nothing"], "The model 'nobody/nothing' cannot be asked"),
+        (["--model", "openai-api/missing/model"], "MISSING_API_KEY"),
+        (["--model", "none.gguf"], "There is no model file none.gguf"),
+        (["--output", "in.jsonl"], "is the file that is read"),
+        (["--output", "out.csv"], "should end in .jsonl"),
+    ],
+)
+def test_bad_options_are_one_clear_message(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_examples(tmp_path / "in.jsonl", examples(1))
+    options = arguments if "--output" in arguments else ["--output", "out.jsonl", *arguments]
+    assert main(["data", "refine", "in.jsonl", *options]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_two_processes_do_not_write_one_output(tmp_path: Path) -> None:
+    write_examples(tmp_path / "in.jsonl", examples(2))
+    with serve(lambda question, _: revision(question)) as server:
+        options = config(tmp_path, server)
+
+        def reply(question: str, _: int) -> str:
+            with pytest.raises(UserError, match="Another process is writing"):
+                refine(inner)
+            return revision(question)
+
+        with serve(reply) as outer:
+            inner = options.model_copy(update={"base_url": outer.url})
+            assert refine(inner).states == {"refined": 2}
+
+
+@pytest.mark.slow
+def test_the_embedded_instruct_model_refines_real_rows(tmp_path: Path) -> None:
+    """Twenty starter rows; it is a small model, so much is kept, but each row is in one state and some are refined."""
+    write_examples(tmp_path / "in.jsonl", load_examples("starter")[:20])
+    result = refine(
+        RefineConfig(source=str(tmp_path / "in.jsonl"), output=tmp_path / "out.jsonl", max_tokens=160, concurrency=20)
+    )
+    assert sum(result.states.values()) == 20
+    assert result.states["refined"] >= 1
+    refined = [
+        row for row in read_examples(tmp_path / "out.jsonl") if (row.model_extra or {})["refinement"] == "refined"
+    ]
+    assert all(row.completion != (row.model_extra or {})["source_completion"] for row in refined)

@@ -1,0 +1,122 @@
+"""Weights spread over processes: the same training as in one process, with about half of them in each of two."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerBase
+
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.configuration import write_config
+from response_tuning.support.errors import UserError
+from response_tuning.training.trainer import resolve, train
+from response_tuning.training.training_config import TrainingConfig
+from tests.conftest import tiny_model
+from tests.training.conftest import changed
+from tests.training.parallel.test_launch import start, steps_logged, wait_for, workers_of
+from tests.training.parallel.test_processes import assert_same_training, weights_and_log
+from tests.training.test_checkpoint import assert_equal_runs
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.mark.slow
+def test_sharded_processes_train_what_one_does(config: TrainingConfig, tmp_path: Path) -> None:
+    config = changed(config, tuning="dora", packing="on", gradient_checkpointing=True, label_smoothing=0.1)
+    alone = train(config)
+    together = train(changed(config, processes=2, output=tmp_path / "together", sharding="zero3"))
+    assert_same_training(alone.path, together.path)
+
+
+@pytest.mark.slow
+def test_the_best_weights_are_put_back_in_every_process(
+    config: TrainingConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(config, learning_rate=0.1, schedule="constant", held_out_every=1, epochs=1)
+    alone = train(config)
+    losses = [json.loads(line)["held_out_loss"] for line in alone.training_log.read_text().splitlines()]
+    assert losses.index(min(losses)) < len(losses) - 1
+    capfd.readouterr()
+    together = train(changed(config, processes=2, sharding="zero2", output=tmp_path / "together"))
+    # Rounding grows at such a rate, but a step moves weights a thousand times as far.
+    torch.testing.assert_close(weights_and_log(together.path)[0], weights_and_log(alone.path)[0], rtol=1e-4, atol=1e-4)
+    kept, everything = re.findall(r"keeps ([\d.,]+) of ([\d.,]+) MB", capfd.readouterr().err)[0]
+    assert float(kept) == pytest.approx(float(everything) / 2, rel=0.1)
+
+
+@pytest.mark.slow
+def test_sharded_processes_that_were_killed_go_on_to_the_same_bits_and_one_process_to_the_same_numbers(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = changed(config, tuning="full", held_out="", epochs=3, checkpoint_every_seconds=0, learning_rate=1e-4)
+    sharded = changed(config, processes=2, sharding="zero3")
+    undisturbed = train(changed(sharded, output=tmp_path / "undisturbed"))
+    killed = changed(sharded, output=tmp_path / "killed")
+    launcher = start(killed, tmp_path)
+    wait_for(lambda: steps_logged(killed) >= 3)
+    os.kill(workers_of(launcher.pid)[1], signal.SIGKILL)
+    assert "process 1 of 2 was killed (SIGKILL)" in launcher.communicate(timeout=60)[0]
+    assert not RunDirectory(killed.output).is_trained
+    shutil.copytree(killed.output, tmp_path / "by one")
+    assert_equal_runs(undisturbed, train(killed))
+    assert_same_training(undisturbed.path, train(changed(config, output=tmp_path / "by one")).path)
+
+
+ONLY_THE_FIRST_LOADS = """
+import os, sys
+from pathlib import Path
+from transformers import AutoModelForCausalLM
+from response_tuning.support.configuration import read_values
+from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.trainer import train
+
+if os.environ["RANK"] != "0":
+    AutoModelForCausalLM.from_pretrained = None
+train(TrainingConfig(**read_values(Path(sys.argv[1]), TrainingConfig)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sharding", "tuning"), [("zero3", "dora"), ("zero2", "full")])
+def test_only_the_first_process_loads_weights_and_none_trains_others(
+    config: TrainingConfig, tied_folder: Path, tmp_path: Path, sharding: str, tuning: str
+) -> None:
+    config = changed(config, model=str(tied_folder), tuning=tuning)
+    alone = train(config)
+    together = changed(config, output=tmp_path / "together", sharding=sharding)
+    script, file = tmp_path / "train.py", tmp_path / "config.yaml"
+    script.write_text(ONLY_THE_FIRST_LOADS)
+    write_config(file, together)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script), str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert_same_training(alone.path, together.output)
+
+
+@pytest.mark.slow
+def test_a_model_that_the_first_process_refuses_is_refused_by_all(
+    config: TrainingConfig, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scaled"
+    shape = {**tiny_model(tokenizer).config.to_dict(), "model_type": "granite", "logits_scaling": 8.0}
+    GraniteForCausalLM(GraniteConfig(**shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    config = changed(config, model=str(folder), processes=2, sharding="zero3")
+    with pytest.raises(UserError, match=r"process [01] of 2 .*: GraniteForCausalLM makes its logits in a way"):
+        train(config)
+    assert not config.output.exists()
+
+
+def test_what_cannot_be_sharded_is_refused_with_a_reason(config: TrainingConfig) -> None:
+    with pytest.raises(UserError, match=r"is not for --tuning qlora: .* the scales"):
+        resolve(changed(config, sharding="zero3", tuning="qlora"))
+    with pytest.raises(UserError, match="--optimizer paged cannot keep moments that --sharding zero2"):
+        resolve(changed(config, sharding="zero2", optimizer="paged"))
+    assert resolve(changed(config, tuning="qlora", optimizer="paged")).sharding == "none"
