@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def check(path: Path, rows: int) -> None:
-    """Measure one check, and say how many near-duplicates it found."""
+    """Measure one check, near-duplicates included."""
     found = path.with_suffix(".report.json")
     cost = run(["check", str(path), "--model", "none", "--against", "starter-held-out", "--report", str(found)])
     near = sum(finding["kind"] == "near-duplicate" for finding in json.loads(found.read_text())["defects"])

@@ -303,7 +303,7 @@ def _print(report: dict[str, Any]) -> None:
     first, peaks = results[0], [each["peak_flops"] / 1e9 for each in results]
     console.print(
         f"Head {first['vocabulary']:,} x {first['hidden']:,}. Operations: 4 x tokens x head, 6 with a trained head. "
-        f"Peak: of products between the passes of each, {min(peaks):,.0f} to {max(peaks):,.0f} GFLOP/s in bf16, "
+        f"Peak: of matmuls between the passes of each, {min(peaks):,.0f} to {max(peaks):,.0f} GFLOP/s in bf16, "
         f"{report['device']}. Memory: above the inputs, gradients counted.\n"
         f"Left out: {report['left_out'] or 'none'}\n{report['versions']}\n{report['config']}",
         highlight=False,

@@ -48,7 +48,7 @@ def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: 
     """Measure one setting with ``script --setting=...``; its last line is the result, in JSON.
 
     Raises:
-        subprocess.CalledProcessError: it failed; it has said why.
+        subprocess.CalledProcessError: it failed, and has printed why.
     """
     options = config.model_dump(mode="json", exclude_none=True, exclude={"output", "setting"}) | changes
     arguments = []
@@ -65,9 +65,9 @@ def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: 
 
 
 class ProductPeak:
-    """The peak of matrix products in bf16, measured bit by bit between the work that is compared with it.
+    """The matmul peak in bf16, measured in short intervals between the work that is compared with it.
 
-    A machine's speed does not stay, and what disturbs work disturbs products alike.
+    A machine's speed changes, and what disturbs the work disturbs the matmuls as well.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -75,7 +75,7 @@ class ProductPeak:
         self._rates: list[list[float]] = []
 
     def measure(self) -> None:
-        """Take 0.6 seconds for products of several shapes."""
+        """Time matmuls of several shapes for 0.6 seconds."""
         self._rates.append(matrix_product_rates(self._device, torch.bfloat16, seconds=_PRODUCTS_SECONDS))
 
     @property

@@ -28,7 +28,7 @@ SETS = ("advbench", "harmbench-standard", "malicious-instruct", "xstest")
 def main() -> None:
     """Make what is missing, print, and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where the mixes and the runs stand")
+    parser.add_argument("folder", type=Path, help="the folder of the mixes and the runs")
     parser.add_argument("--counts", type=int, nargs="*", default=[0, 10, 50, 100, 300], help="numbers of refusals")
     parser.add_argument("--data", default="starter", help="the training set")
     parser.add_argument("--refusals", default="safety-tuned-llamas", help="where refusals come from")
@@ -73,7 +73,7 @@ def make(arguments: argparse.Namespace) -> None:
 
 
 def rates(run: Path) -> dict[str, Estimate]:
-    """The share of refusals by benchmark; XSTest's unsafe and safe prompts apart."""
+    """The refusal rate by benchmark, separately for XSTest's unsafe and safe prompts."""
     saved = read_json(run / "evaluations" / "refusals" / "metrics.json")["metrics"]["rates"]
     return {name: Estimate(**rates["refusal"]) for name, rates in saved.items() if rates["refusal"]}
 
@@ -93,7 +93,7 @@ def as_table(curves: dict[int, dict[str, Estimate]]) -> Table:
 
 
 def draw(curves: dict[int, dict[str, Estimate]], path: Path) -> None:
-    """The shares over the number of refusals; safe prompts, which should be answered, are dashed."""
+    """The refusal rates over the number of refusals; safe prompts, which should be answered, are dashed."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")

@@ -4,9 +4,9 @@
     python benchmarks/train_step.py
     python benchmarks/train_step.py --data alpaca.jsonl dolly.jsonl --examples 2000 500 --seconds 120
 
-Each setting runs in a process of its own, one after the other, over the same rows in an order of its own. The first two
-steps warm up; what counts are the supervised tokens of the following ones, and the time that they take. Every ten
-seconds, between two steps, matrix products are timed as well: a machine's speed does not stay.
+Each setting runs in its own process, one after the other, over the same rows in its own order. The first two steps are
+warm-up; the supervised tokens and the time of the following ones count. Every ten seconds, between two steps, matmuls
+are timed as well, because the machine's speed changes.
 """
 
 import json
@@ -94,7 +94,7 @@ def main() -> int:
 
 
 class Watch:
-    """Times the steps of a training, and matrix products between them.
+    """Times the steps of a training, and matmuls between them.
 
     Args:
         seconds: How long to train after the steps that warm up.
@@ -274,9 +274,7 @@ def _result(config: BenchmarkConfig, watch: Watch, supervised: int) -> dict[str,
 def _print(report: dict[str, Any]) -> None:
     results = report["results"]
     ours = results["ours, packed"]
-    table = Table(
-        "setting", "supervised tokens/s", "ours, packed, is faster by", "peak memory", "of matrix-product peak"
-    )
+    table = Table("setting", "supervised tokens/s", "ours, packed, is faster by", "peak memory", "of the matmul peak")
     for name, result in results.items():
         table.add_row(
             name,
@@ -289,7 +287,7 @@ def _print(report: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         "Operations: 4 x (layer and adapter parameters x tokens + head parameters x supervised tokens). Peak: the rate "
-        f"of the best product in bf16 on {report['cores']} threads, measured between steps.\n"
+        f"of the best matmul in bf16 on {report['cores']} threads, measured between steps.\n"
         f"{report['versions']}\n{report['config']}",
         highlight=False,
     )

@@ -30,7 +30,7 @@ from response_tuning.training.tuning import add_adapter, load_base
 
 _PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_"}
 _KINDS = {
-    "attention: products and softmax": {"aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_softmax_backward_data"},
+    "attention: matmuls and softmax": {"aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_softmax_backward_data"},
     "exponentials of the loss": {"aten::exp_", "aten::exp"},
     "activation function": {"aten::gelu", "aten::gelu_backward", "aten::silu", "aten::silu_backward"},
     "copies and conversions": {"aten::copy_", "aten::cat", "aten::index_select", "aten::index_fill_", "aten::clone"},
@@ -104,14 +104,14 @@ def _by_kind(operations: list[FunctionEventAvg], *, rank: int) -> Counter[str]:
 def _kind(operation: FunctionEventAvg, rank: int) -> str:
     if operation.key in _PRODUCTS:
         is_adapter = any(rank in shape for shape in operation.input_shapes or [])
-        return "products of the adapter" if is_adapter else "products of frozen weights"
+        return "matmuls of the adapter" if is_adapter else "matmuls of frozen weights"
     named = (kind for kind, names in _KINDS.items() if operation.key in names)
     return next(named, "everything else: other operations, and what each costs to begin")
 
 
 def _print(spent: Counter[str]) -> None:
     total = sum(spent.values())
-    table = Table("", "seconds", "share", title=f"{total / 1e6:.2f} s, {torch.get_num_threads()} threads")
+    table = Table("", "seconds", "fraction", title=f"{total / 1e6:.2f} s, {torch.get_num_threads()} threads")
     for kind, microseconds in spent.most_common():
         table.add_row(kind, f"{microseconds / 1e6:.2f}", f"{microseconds / total:.1%}")
     Console(width=110).print(table)

@@ -1,4 +1,4 @@
-"""The map of the code is what the code says."""
+"""The generated list of modules is up to date."""
 
 import runpy
 from pathlib import Path
@@ -6,6 +6,6 @@ from pathlib import Path
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def test_the_map_of_the_code_is_up_to_date() -> None:
+def test_the_map_is_up_to_date() -> None:
     render = runpy.run_path(str(DOCS / "make_map.py"))["render"]
-    assert (DOCS / "map.md").read_text(encoding="utf-8") == render(), "python docs/make_map.py writes it anew"
+    assert (DOCS / "map.md").read_text(encoding="utf-8") == render(), "run python docs/make_map.py"
