@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from response_tuning.data.sources.readers import read_json_lines_file
-from response_tuning.data.sources.records import BadRow, json_type, preview, refuse_surrogates
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json_lines
+from response_tuning.support.input_files import read_json_lines_file
+from response_tuning.support.records import BadRow, json_type, preview, refuse_surrogates
 
 __all__ = [
     "Example",

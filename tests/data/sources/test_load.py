@@ -18,10 +18,10 @@ from response_tuning.data.sources.load import (
     load_examples,
     read_rows,
 )
-from response_tuning.data.sources.records import BadRow
 from response_tuning.example import Example, Row
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import STARTER
+from response_tuning.support.records import BadRow
 
 
 def test_the_starter_set_is_there_by_name() -> None:

@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from response_tuning.data.data_config import CheckConfig
+from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.clean import check_target, write_cleaned
 from response_tuning.data.quality.contamination import EvaluationTexts
 from response_tuning.data.quality.findings import Finding, QualityReport, Summary
-from response_tuning.data.quality.length_plot import check_plot, draw_lengths
+from response_tuning.data.quality.length_plot import draw_lengths
 from response_tuning.data.quality.near_duplicates import near_duplicates
 from response_tuning.data.quality.row_checks import RowChecks
 from response_tuning.data.quality.token_lengths import conversation_for, measure_tokens, show_tokens
 from response_tuning.data.sources.load import SourceOptions, read_rows
-from response_tuning.data.sources.readers import BYTE_ORDER_MARK, open_bytes, suffix_of
-from response_tuning.data.sources.records import BadRow
 from response_tuning.example import Example, Row
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
+from response_tuning.support.input_files import BYTE_ORDER_MARK, open_bytes, suffix_of
 from response_tuning.support.options import EMBEDDED
+from response_tuning.support.plots import check_plot
 from response_tuning.support.progress import progress_bar, say
+from response_tuning.support.records import BadRow
 
 if TYPE_CHECKING:
     from response_tuning.conversation import Conversation

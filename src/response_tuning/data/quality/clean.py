@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from response_tuning.data.data_config import CheckConfig
+from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.findings import Finding, QualityReport
-from response_tuning.data.sources.readers import BYTE_ORDER_MARK, open_bytes, suffix_of
 from response_tuning.example import Row, write_examples
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_file, write_json_lines
+from response_tuning.support.input_files import BYTE_ORDER_MARK, open_bytes, suffix_of
 
 __all__ = ["check_target", "write_cleaned"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from response_tuning.data.quality.words import run_hashes, words
 from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow
 from response_tuning.example import Example
 from response_tuning.support.assets import ASSETS, fetch, find
 from response_tuning.support.errors import UserError
+from response_tuning.support.records import BadRow
 
 __all__ = ["EVALUATION_SETS", "Contamination", "EvaluationTexts"]
 

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from response_tuning.data.data_config import CheckConfig, Defect
+from response_tuning.data.quality.check_config import CheckConfig, Defect
 from response_tuning.data.quality.contamination import EvaluationTexts
 from response_tuning.data.quality.findings import Finding
 from response_tuning.data.quality.language import language_of
-from response_tuning.data.sources.records import preview
 from response_tuning.example import Row
 from response_tuning.support.progress import Bar
+from response_tuning.support.records import preview
 
 __all__ = ["RowChecks"]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from response_tuning.data.data_config import CheckConfig
+from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.example import Row
 from response_tuning.support.progress import progress_bar
 

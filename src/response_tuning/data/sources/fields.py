@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from response_tuning.data.sources.records import BadRow, Record, json_type, preview
 from response_tuning.example import Example, Row, Turn, example_from
+from response_tuning.support.records import BadRow, Record, json_type, preview
 
 __all__ = ["Fields", "rows_from"]
 
