@@ -62,7 +62,7 @@ class RolesAndRules:
         template = read_template("role_and_rules.txt")
         path, identity = ledger_path(config.output), _identity(config, template)
         questions = [_system_question(number, row, template, config) for number, row in enumerate(examples, start=1)]
-        say(f"{forecast(questions, path, identity, config)}, and as many answers under the system prompts")
+        say(f"system prompts: {forecast(questions, path, identity, config)}\nand one response under each of them")
         if config.dry_run:
             return None
         systems = ask_once(questions, path, identity, config, _system_row)
