@@ -56,7 +56,7 @@ def test_good_and_bad_rows_come_in_their_order(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set laid out as on the hub, with two splits."""
+    """A data set in the form of one on the hub, with two splits."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "set"
     folder.mkdir()
