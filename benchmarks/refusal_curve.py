@@ -13,8 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from response_tuning.data.data_config import MixRefusalsConfig
-from response_tuning.data.refusals import mix_refusals
+from response_tuning.data.mix_refusals import MixRefusalsConfig, mix_refusals
 from response_tuning.evaluation.evaluation_config import RefusalsConfig
 from response_tuning.evaluation.refusals.refusals import evaluate_refusals
 from response_tuning.evaluation.shared.statistics import Estimate

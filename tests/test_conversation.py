@@ -182,7 +182,7 @@ class TestOwnTemplate:
         own.chat_template = self.GOOD.replace(
             "<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>\n{% endif %}"
         )
-        with pytest.raises(UserError, match="another prefix than it generates from"):
+        with pytest.raises(UserError, match="differs from its generation prompt"):
             Conversation(own, "own")
 
     def test_a_template_without_a_stop_token_is_refused(self, own: PreTrainedTokenizerBase) -> None:

@@ -1,14 +1,14 @@
 """The chat format: the one place that turns an example into token ids and supervised positions.
 
-Training, probing, chat and serving all get their ids from a ``Conversation``, so the prefix that a response is
-trained after is, token for token, the prompt that the saved chat template gives at inference:
+Training, probing, chat and serving all get their ids from a ``Conversation``, so the training prefix of a response is,
+token for token, the prompt that the saved chat template renders at inference:
 
     instruction tuning                [BOS] user turn  + assistant header + response + stop
     response tuning, `none`           [BOS]            + assistant header + response + stop   (An & Kim 2024)
     response tuning, `empty_user`     [BOS] empty turn + assistant header + response + stop   (Hewitt et al. 2024)
                                       '------------- prompt -------------'   '-- supervised --'
 
-Parts are tokenized one by one and joined; nothing is ever searched for in the joined ids.
+Parts are tokenized separately and joined; nothing is ever searched for in the joined ids.
 """
 
 import json
@@ -41,7 +41,7 @@ _PROBE_RESPONSE = "Blue, on a clear day."
 class ChatFormat:
     """The fixed text around an instruction and a response.
 
-    A header never ends in a space: ``lead`` carries the space into the response's first token, as in running text.
+    A header never ends in a space: ``lead`` makes the space part of the response's first token, as in running text.
     """
 
     before_instruction: str
@@ -49,13 +49,13 @@ class ChatFormat:
     assistant_header: str
     lead: str = ""
     stop: str | None = None
-    """The token that ends a response, where the tokenizer has it as one token; otherwise its end-of-sequence token."""
+    """The token that ends a response. Tokenizers without it use their end-of-sequence token."""
     after_stop: str = "\n"
-    """What stands between a finished response and the next turn."""
+    """The text between a finished response and the next turn."""
 
 
 FORMATS: dict[FormatName, ChatFormat] = {
-    # Tulu's tags, which the RT paper trains with (An & Kim 2024, appendix A; Wang et al. 2023).
+    # Tulu's tags, used by the RT paper (An & Kim 2024, appendix A; Wang et al. 2023).
     "tulu": ChatFormat(before_instruction="<|user|>\n", after_instruction="\n", assistant_header="<|assistant|>\n"),
     "chatml": ChatFormat(
         before_instruction="<|im_start|>user\n",
@@ -63,7 +63,7 @@ FORMATS: dict[FormatName, ChatFormat] = {
         assistant_header="<|im_start|>assistant\n",
         stop="<|im_end|>",
     ),
-    # Plain text that pre-training has seen often, for base models too small to take to new tags.
+    # Plain text that is frequent in pre-training data, for base models too small to learn new tags.
     "question-answer": ChatFormat(
         before_instruction="Question: ",
         after_instruction="\n\n",
@@ -82,13 +82,16 @@ FORMATS: dict[FormatName, ChatFormat] = {
 
 
 def default_format(model_spec: str) -> FormatName:
-    """The paper's format, except for the embedded model, where measurement chose another (docs/log.md)."""
+    """The format that ``auto`` means: the paper's, except for the embedded model, where another measured better.
+
+    See docs/log.md for the measurement.
+    """
     return "question-answer" if model_spec == EMBEDDED else "tulu"
 
 
 @dataclass(frozen=True)
 class EncodedExample:
-    """Token ids of one example: ``prompt_length`` ids of prompt, then only supervised ones."""
+    """Token ids of one example: ``prompt_length`` ids of the prompt, followed by supervised ones only."""
 
     input_ids: list[int]
     prompt_length: int
@@ -96,16 +99,16 @@ class EncodedExample:
 
     @property
     def supervised_count(self) -> int:
-        """The number of tokens that the loss is computed on: the response and its stop token."""
+        """The number of tokens in the loss: the response and its stop token."""
         return len(self.input_ids) - self.prompt_length
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """How one tokenizer writes one format: text functions, and the ids that end a response."""
+class _RenderedFormat:
+    """A chat format as one tokenizer renders it: its texts, its stop token and its template."""
 
     prompt_text: Callable[[Sequence[Turn]], str]
-    """Renders turns, of which the last is the user's, and the assistant header."""
+    """Renders turns, the last of which is the user's, followed by the assistant header."""
     header_text: str
     lead: str
     stop_token_id: int
@@ -116,45 +119,45 @@ class Conversation:
     """Encodes examples and prompts in one chat format for one tokenizer.
 
     Raises:
-        UserError: the tokenizer has no end-of-sequence token, or its own template trains after another prefix
-            than it generates from.
+        UserError: the tokenizer has no end-of-sequence token, or its own template has a training prefix that differs
+            from its generation prompt.
     """
 
     def __init__(
         self, tokenizer: "PreTrainedTokenizerBase", format_name: FormatName, *, rt_prefix: Prefix = "none"
     ) -> None:
         if tokenizer.eos_token_id is None:
-            raise UserError("The tokenizer has no end-of-sequence token, so a response could never end.")
+            raise UserError("The tokenizer has no end-of-sequence token, so no response could ever end.")
         self.tokenizer = tokenizer
         self.format_name = format_name
         self.rt_prefix = rt_prefix
-        self._layout = _own_layout(tokenizer) if format_name == "own" else _named_layout(tokenizer, format_name)
+        self._format = _own_format(tokenizer) if format_name == "own" else _named_format(tokenizer, format_name)
         self._rt_prompt_ids = self._text_ids(self._rt_prompt_text())
 
     @property
     def chat_template(self) -> str:
-        """The Jinja template to save with the tokenizer, so that any server renders the same prompts."""
-        return self._layout.chat_template
+        """The Jinja template to save with the tokenizer; any server then renders the same prompts."""
+        return self._format.chat_template
 
     @property
     def lead(self) -> str:
-        """What stands between the assistant header and a response: a space, or nothing."""
-        return self._layout.lead
+        """The text between the assistant header and a response: a space, or nothing."""
+        return self._format.lead
 
     @property
     def stop_token_ids(self) -> list[int]:
-        """The ids that end a generation: the trained stop token, and the end-of-sequence token."""
-        return list(dict.fromkeys([self._layout.stop_token_id, self.tokenizer.eos_token_id]))
+        """The ids that end generation: the trained stop token and the end-of-sequence token."""
+        return list(dict.fromkeys([self._format.stop_token_id, self.tokenizer.eos_token_id]))
 
     def prompt_ids(self, instruction: str, earlier_turns: Sequence[Turn] = ()) -> list[int]:
-        """The ids that a model generates a response after: [BOS], earlier turns, user turn and assistant header."""
+        """The prompt for generation: [BOS], earlier turns, user turn and assistant header."""
         turns = [*earlier_turns, _user(instruction)]
         stripped = [Turn(role=turn.role, content=turn.content.strip()) for turn in turns]
-        return self._text_ids(self._layout.prompt_text(stripped))
+        return self._text_ids(self._format.prompt_text(stripped))
 
     def response_ids(self, completion: str) -> list[int]:
         """The supervised ids of a response: its text and the stop token."""
-        return [*self._continuation_ids(self._layout.lead + completion.strip()), self._layout.stop_token_id]
+        return [*self._continuation_ids(self._format.lead + completion.strip()), self._format.stop_token_id]
 
     def encode(self, example: Example, method: Method) -> EncodedExample:
         """Encode one example for training or scoring.
@@ -171,25 +174,25 @@ class Conversation:
         return EncodedExample([*prompt, *self.response_ids(example.completion)], len(prompt))
 
     def decode(self, response_ids: list[int]) -> str:
-        """The text of generated ids, without special tokens and outer white space."""
+        """The text of generated ids, without special tokens and surrounding whitespace."""
         text = self.tokenizer.decode(response_ids, skip_special_tokens=True)
         assert isinstance(text, str)
         return text.strip()
 
     def _rt_prompt_text(self) -> str:
         if self.rt_prefix == "empty_user":
-            return self._layout.prompt_text([_user("")])
-        return _leading_bos(self.tokenizer, self._layout.prompt_text([_user("")])) + self._layout.header_text
+            return self._format.prompt_text([_user("")])
+        return _leading_bos(self.tokenizer, self._format.prompt_text([_user("")])) + self._format.header_text
 
     def _text_ids(self, text: str) -> list[int]:
-        """Tokenize rendered text the way ``apply_chat_template`` does: what special tokens there are, are in it."""
+        """Tokenize rendered text as ``apply_chat_template`` does: all special tokens are already in the text."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids
 
     def _continuation_ids(self, text: str) -> list[int]:
-        """Tokenize text that follows other text, in which nothing is read as a special token.
+        """Tokenize text that continues other text, without interpreting any of it as a special token.
 
-        Some SentencePiece tokenizers put a space before whatever they are given; behind a newline they cannot.
+        Some SentencePiece tokenizers prepend a space to any text, but not after a newline.
         """
         anchor, anchored = (
             self.tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids
@@ -209,7 +212,7 @@ def _leading_bos(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
     return bos if isinstance(bos, str) and text.startswith(bos) else ""
 
 
-def _named_layout(tokenizer: "PreTrainedTokenizerBase", name: FormatName) -> _Layout:
+def _named_format(tokenizer: "PreTrainedTokenizerBase", name: FormatName) -> _RenderedFormat:
     chat_format = FORMATS[name]
     stop_id = tokenizer.eos_token_id
     stop_text: str = tokenizer.eos_token
@@ -226,7 +229,7 @@ def _named_layout(tokenizer: "PreTrainedTokenizerBase", name: FormatName) -> _La
     def prompt_text(turns: Sequence[Turn]) -> str:
         return bos + "".join(map(turn_text, turns)) + chat_format.assistant_header
 
-    return _Layout(
+    return _RenderedFormat(
         prompt_text=prompt_text,
         header_text=chat_format.assistant_header,
         lead=chat_format.lead,
@@ -252,11 +255,11 @@ def _jinja_template(chat_format: ChatFormat, *, bos: str, stop: str) -> str:
     )
 
 
-def _own_layout(tokenizer: "PreTrainedTokenizerBase") -> _Layout:
-    """Derive the parts of a model's own template by rendering, and check that it trains what it generates from."""
+def _own_format(tokenizer: "PreTrainedTokenizerBase") -> _RenderedFormat:
+    """Derive the parts of a model's own template by rendering, and require its training prefix to be its prompt."""
     template = tokenizer.chat_template
     if not isinstance(template, str):
-        raise UserError("The model brings no chat template of its own. Choose a format by name, such as tulu.")
+        raise UserError("The model has no chat template of its own. Choose a format by name, such as tulu.")
 
     def render(messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
@@ -274,14 +277,14 @@ def _own_layout(tokenizer: "PreTrainedTokenizerBase") -> _Layout:
         raise UserError("The model's own chat template adds no generation prompt, so there is no response header.")
     if not finished.startswith(prompt + _PROBE_RESPONSE):
         raise UserError(
-            "The model's own chat template would train responses after another prefix than it generates from "
+            "The model's own chat template has a training prefix that differs from its generation prompt "
             f"({finished[len(turn) :]!r} does not begin with {prompt[len(turn) :]!r} and the response). "
             "Choose a format by name, such as chatml or tulu."
         )
     ending = tokenizer(finished[len(prompt + _PROBE_RESPONSE) :], add_special_tokens=False).input_ids
     if not ending or ending[0] not in tokenizer.all_special_ids:
-        raise UserError("The model's own chat template ends a response with no stop token. Choose a format by name.")
-    return _Layout(
+        raise UserError("The model's own chat template puts no stop token after a response. Choose a format by name.")
+    return _RenderedFormat(
         prompt_text=prompt_text,
         header_text=prompt[len(turn) :],
         lead="",
@@ -292,7 +295,7 @@ def _own_layout(tokenizer: "PreTrainedTokenizerBase") -> _Layout:
 
 @dataclass
 class EncodingReport:
-    """What became of the rows of a data set: counts of rows and tokens. Goes into a run's ``data.json``."""
+    """Counts of the rows and tokens of an encoded data set, saved as a run's ``data.json``."""
 
     method: Method
     max_length: int
@@ -310,11 +313,11 @@ class EncodingReport:
 def encode_examples(
     examples: Iterable[Example], conversation: Conversation, method: Method, *, max_length: int, overlong: Overlong
 ) -> tuple[list[EncodedExample], EncodingReport]:
-    """Encode a data set, with nothing cut or left out in silence.
+    """Encode a data set. The report lists every example that is truncated or dropped.
 
     Raises:
-        UserError: a prompt leaves no room for a response; an example is too long and ``overlong`` is "error";
-            nothing is left to train on. The message names the row.
+        UserError: a prompt fills ``max_length`` by itself, an example is too long and ``overlong`` is "error", or no
+            example is left. The message names the row.
     """
     report = EncodingReport(method, max_length)
     kept: list[EncodedExample] = []
@@ -323,7 +326,7 @@ def encode_examples(
         encoded = conversation.encode(example, method)
         if encoded.prompt_length >= max_length:
             raise UserError(
-                f"Row {row}: the prompt alone takes {encoded.prompt_length} tokens, which leaves no room for a "
+                f"Row {row}: the prompt alone takes {encoded.prompt_length} tokens, which leaves no tokens for a "
                 f"response in --max-length {max_length}. Raise it or shorten the prompt."
             )
         if len(encoded.input_ids) > max_length:
@@ -335,7 +338,7 @@ def encode_examples(
             if overlong == "drop":
                 report.rows_dropped_overlong.append(row)
                 continue
-            # What is cut away includes the stop token: the model is not taught to end in mid-sentence.
+            # Truncation removes the stop token: the model must not learn to end in mid-sentence.
             encoded = EncodedExample(encoded.input_ids[:max_length], encoded.prompt_length, truncated=True)
             report.rows_truncated.append(row)
         kept.append(encoded)

@@ -1,4 +1,4 @@
-"""One training or test example, and the JSONL file that holds many."""
+"""One training or evaluation example, and the JSONL file that holds many."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from response_tuning.data.sources.readers import read_json_lines_file
-from response_tuning.data.sources.records import BadRow, json_type, preview, refuse_surrogates
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json_lines
+from response_tuning.support.input_files import read_json_lines_file
+from response_tuning.support.records import BadRow, json_type, preview, refuse_surrogates
 
 __all__ = [
     "Example",
@@ -28,7 +28,7 @@ _ERRORS_SHOWN = 20
 
 
 class Turn(BaseModel):
-    """What one side said in a conversation."""
+    """One message of a conversation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -37,10 +37,9 @@ class Turn(BaseModel):
 
 
 class Example(BaseModel):
-    """A response, and the instruction it answers if there is one.
+    """A response and, if there is one, the instruction it answers.
 
-    The field names are those of TRL's prompt-completion format. Fields that this program does not know
-    are kept as they are.
+    The field names are those of TRL's prompt-completion format. Unknown fields are kept unchanged.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -50,7 +49,7 @@ class Example(BaseModel):
     prompt: str | None = None
     """The instruction, or None."""
     earlier_turns: list[Turn] | None = None
-    """What was said before the instruction: context for instruction tuning."""
+    """The conversation before the instruction: context for instruction tuning."""
 
     @field_validator("completion")
     @classmethod
@@ -67,10 +66,12 @@ class Example(BaseModel):
 
 @dataclass(frozen=True)
 class Row:
-    """A row that can be used."""
+    """A valid row of a data set."""
 
     place: str
+    """``file:line``, or ``file row 3`` for formats without lines."""
     number: int
+    """The line or row, from 1."""
     example: Example
 
 
@@ -78,7 +79,7 @@ def read_examples(path: Path) -> list[Example]:
     """Read a JSONL file of examples.
 
     Raises:
-        UserError: the file is missing or empty, or has bad rows; all of them are named by line and field.
+        UserError: the file is missing or empty, or has bad rows; the message lists them by line and field.
     """
     rows: list[Row | BadRow] = []
     for record in read_json_lines_file(path):
@@ -93,27 +94,27 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """Write examples as JSONL, atomically. Reading the file gives equal examples."""
+    """Write examples as JSONL, atomically. ``read_examples`` returns equal ones."""
     write_json_lines(path, (example.model_dump(exclude_unset=True) for example in examples))
 
 
 def check_output(output: Path, source: str | None = None) -> None:
-    """See to it that examples can be written to ``output``, before any long work.
+    """Validate the path of an output file before any long work.
 
     Raises:
-        UserError: it would not be called JSONL, or is the file ``source``, which stays as it is.
+        UserError: it does not end in .jsonl, or is the file ``source``, which must not be overwritten.
     """
     if output.suffix != ".jsonl":
-        raise UserError(f"--output {output} should end in .jsonl: that is what is written.")
+        raise UserError(f"--output {output} should end in .jsonl, the format that is written.")
     if source and output.exists() and Path(source).exists() and output.samefile(source):
-        raise UserError(f"--output {output} is the file that is read. Choose another name.")
+        raise UserError(f"--output {output} is the source itself. Choose another name.")
 
 
 def only_good(rows: Sequence[Row | BadRow], *, source: str) -> list[Example]:
-    """The examples, where every row is good.
+    """The examples of rows that are all valid.
 
     Raises:
-        UserError: there are bad rows (they are named), or no rows at all.
+        UserError: there are bad rows, which the message lists, or no rows at all.
     """
     bad = [row for row in rows if isinstance(row, BadRow)]
     if bad:
@@ -122,13 +123,17 @@ def only_good(rows: Sequence[Row | BadRow], *, source: str) -> list[Example]:
         raise UserError("\n".join([*shown, *rest]))
     if not rows:
         raise UserError(
-            f'{source} holds no examples. Each line should be like {{"prompt": "...", "completion": "..."}}.'
+            f'{source} holds no examples. Each line should look like {{"prompt": "...", "completion": "..."}}.'
         )
     return [row.example for row in rows if isinstance(row, Row)]
 
 
 def require_prompts(examples: list[Example], *, source: str, purpose: str) -> None:
-    """Refuse data in which an example has no prompt, for a ``purpose`` that needs one."""
+    """Require a prompt in every example, for a ``purpose`` that needs one.
+
+    Raises:
+        UserError: examples without a prompt; the message counts them and names the first.
+    """
     missing = [number for number, example in enumerate(examples, start=1) if not (example.prompt or "").strip()]
     if missing:
         raise UserError(
@@ -138,10 +143,10 @@ def require_prompts(examples: list[Example], *, source: str, purpose: str) -> No
 
 
 def example_from(row: object) -> Example:
-    """Make an example of a decoded row.
+    """Make an example from a decoded row.
 
     Raises:
-        ValueError: it is not an object, or a field is missing, is of a wrong type or is empty.
+        ValueError: it is not an object, or a field is missing, empty or of the wrong type.
     """
     if not isinstance(row, dict):
         raise ValueError(f"is not a JSON object but {json_type(row)}: {preview(row)}")

@@ -50,7 +50,7 @@ def test_another_identity_is_refused_and_the_difference_shown(tmp_path: Path) ->
 def test_a_file_of_something_else_is_refused_and_stays(tmp_path: Path, content: str) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match="is no record of this command"), open_ledger(path, IDENTITY):
+    with pytest.raises(UserError, match="is not a ledger of this command"), open_ledger(path, IDENTITY):
         pass
     assert path.read_text(encoding="utf-8") == content
 

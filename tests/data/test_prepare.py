@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from response_tuning.data.data_config import PrepareConfig
-from response_tuning.data.prepare import draw, prepare
+from response_tuning.data.prepare import PrepareConfig, prepare
+from response_tuning.data.sampling import draw
 from response_tuning.example import Example, Turn, read_examples, write_examples
 from response_tuning.support.errors import UserError
 

@@ -61,7 +61,7 @@ def extras(examples: list[Example], field: str) -> list[object]:
 
 
 def similarity(text: str, other: str) -> float:
-    """The share of words that two texts have in common."""
+    """The fraction of words that two texts have in common."""
     own, others = set(words(text)), set(words(other))
     return len(own & others) / len(own | others)
 

@@ -110,7 +110,7 @@ def test_the_finding_says_which_intervals_do_not_overlap(page: str) -> None:
     finding = page[page.index('class="finding"') : page.index("<h2>")]
     assert "The base model answered 0% of 20" in finding
     assert "50% (40% to 60%)" in finding
-    assert "do not overlap in relevant;" in finding
+    assert "do not overlap in relevant," in finding
 
 
 def test_the_finding_says_when_nothing_tells_rt_and_it_apart(tmp_path: Path) -> None:

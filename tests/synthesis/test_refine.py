@@ -13,11 +13,10 @@ import pytest
 
 from response_tuning.asking.ask_once import ledger_path
 from response_tuning.cli.main import main
-from response_tuning.data.data_config import RefineConfig
 from response_tuning.data.sources.load import load_examples
 from response_tuning.example import Example, read_examples, write_examples
 from response_tuning.support.errors import UserError
-from response_tuning.synthesis.refine import refine
+from response_tuning.synthesis.refine import RefineConfig, refine
 from response_tuning.synthesis.revision import MARKER
 from tests.inference.faulty_server import FAULTS, FaultyServer, serve
 
@@ -210,7 +209,7 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
     with serve(lambda question, _: revision(question)) as server:
         options = {"dry_run": True, "input_usd_per_million": 1.0, "output_usd_per_million": 4.0}
         result = refine(config(tmp_path, server, **options))
-    forecast = result.estimate
+    forecast = result.cost
     assert server.asked == []
     assert forecast.usd == pytest.approx((forecast.input_tokens + 4 * forecast.output_tokens) / 1e6)
     assert forecast.questions == 10
@@ -252,7 +251,7 @@ def test_the_model_sees_the_prompt_where_that_is_wanted(tmp_path: Path) -> None:
         (["--model", "nobody/nothing"], "The model 'nobody/nothing' cannot be asked"),
         (["--model", "openai-api/missing/model"], "MISSING_API_KEY"),
         (["--model", "none.gguf"], "There is no model file none.gguf"),
-        (["--output", "in.jsonl"], "is the file that is read"),
+        (["--output", "in.jsonl"], "is the source itself"),
         (["--output", "out.csv"], "should end in .jsonl"),
     ],
 )

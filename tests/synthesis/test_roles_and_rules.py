@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.data.data_config import RolesAndRulesConfig
+from response_tuning.data.recipes.recipe import Made, run_recipe
 from response_tuning.example import Example, read_examples, write_examples
 from response_tuning.support.errors import UserError
 from response_tuning.synthesis.revision import MARKER
-from response_tuning.synthesis.roles_and_rules import roles_and_rules
+from response_tuning.synthesis.roles_and_rules import RolesAndRules, RolesAndRulesConfig
 from tests.inference.faulty_server import FaultyServer, serve
 
 SYSTEM = "You are a guide to Zug.\n- Answer in one sentence.\n- Mention the lake."
@@ -32,6 +32,12 @@ def config(tmp_path: Path, server: FaultyServer, **others: object) -> RolesAndRu
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAULTY_API_KEY", "sk-test-0123456789abcdefghij")
+
+
+def roles_and_rules(options: RolesAndRulesConfig) -> Made:
+    made = run_recipe(RolesAndRules(), options)
+    assert made is not None
+    return made
 
 
 def pairs(count: int) -> list[Example]:
@@ -79,7 +85,7 @@ def test_the_system_prompt_is_sent_as_one(tmp_path: Path) -> None:
     assert server.bodies[-1]["temperature"] == 0
 
 
-def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     write_examples(tmp_path / "pairs.jsonl", pairs(5))
     with serve(reply) as server:
         roles_and_rules(config(tmp_path, server))
@@ -99,6 +105,6 @@ def test_bare_responses_are_refused(tmp_path: Path) -> None:
 
 def test_where_nothing_was_made_nothing_is_written(tmp_path: Path) -> None:
     write_examples(tmp_path / "pairs.jsonl", pairs(2)[1:])
-    with serve(reply) as server, pytest.raises(UserError, match="made nothing"):
+    with serve(reply) as server, pytest.raises(UserError, match="made no example"):
         roles_and_rules(config(tmp_path, server))
     assert not (tmp_path / "rules.jsonl").exists()

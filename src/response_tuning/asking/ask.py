@@ -1,7 +1,7 @@
-"""Ask a language model many questions at once, and hand on each answer as it comes.
+"""Ask a language model many questions concurrently, and pass on each answer as it arrives.
 
-Models, retries with backoff and time limits are Inspect AI's; what is added here is that every question ends in
-exactly one outcome, whatever a server sends, and that an outcome is known at once.
+Inspect AI provides the models, retries with backoff and timeouts. This module adds that every question gets exactly
+one outcome, whatever a server sends, and that each outcome is available immediately.
 """
 
 import re
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.secrets import hide_secrets
 from response_tuning.support.errors import UserError
+from response_tuning.support.extras import require_extra
 from response_tuning.support.options import EMBEDDED, EMBEDDED_INSTRUCT
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _REASON_CHARACTERS = 300
 _NO_LIMIT = 10_000
 """For Inspect, which keeps a model's first limit for all later calls in a process; our workers are the limit."""
 _LONGEST_PAUSE_SECONDS = 30
-# The server understood who asks, or for what, and will not change its mind.
+# The key or the model is wrong: a retry would get the same response.
 _REFUSED_STATUS = (401, 403, 404)
 
 
@@ -37,21 +38,21 @@ class Question:
     """One question to a model."""
 
     key: str
-    """Names it in a ledger."""
+    """Identifies it in a ledger."""
     text: str
     system: str | None = None
     max_tokens: int
     expected_characters: int
-    """How long an answer is expected to be, for the estimate."""
+    """The expected length of the answer, for the cost estimate."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answered."""
+    """The answer of a model."""
 
     text: str
     ending: Literal["finished", "truncated", "filtered"]
-    """truncated: it ran into the limit. filtered: the provider withheld it."""
+    """truncated: it reached the token limit. filtered: the provider withheld it."""
     input_tokens: int | None
     output_tokens: int | None
     seconds: float
@@ -65,15 +66,14 @@ class Failure:
 
 
 def open_model(options: AskOptions) -> "Model":
-    """The model to ask: one in this process, or one of Inspect AI's.
+    """The model to ask: one in this process, or one of Inspect AI.
 
     Raises:
         UserError: there is no such model or provider, or its key or package is missing.
     """
-    try:
-        from inspect_ai.model import GenerateConfig, get_model
-    except ImportError:
-        raise UserError("Asking models needs more packages: pip install 'response-tuning[inspect]'.") from None
+    require_extra("inspect_ai", "inspect", purpose="Asking a model")
+    from inspect_ai.model import GenerateConfig, get_model
+
     if is_local(options.model):
         from response_tuning.asking.local import open_local_model
 
@@ -85,12 +85,12 @@ def open_model(options: AskOptions) -> "Model":
             config=GenerateConfig(max_connections=_NO_LIMIT),
             memoize=False,
         )
-    # Each provider has its own way to say that a package, a key or a name is missing.
+    # Each provider raises its own errors for a missing package, key or model.
     except Exception as error:
         raise UserError(
             f"The model {options.model!r} cannot be asked: {_one_line(error)} A model is 'embedded-instruct', a run, "
             "a folder, a .gguf file, or PROVIDER/NAME as Inspect AI has it (hf/OWNER/NAME, openai/NAME, ...)."
-        ) from None
+        ) from None  # the library's own message may contain a key
 
 
 def ask_all(
@@ -99,10 +99,10 @@ def ask_all(
     options: AskOptions,
     on_outcome: Callable[[Question, Answer | Failure], None],
 ) -> None:
-    """Ask all questions, the longest first, and call ``on_outcome`` once for each as soon as its outcome is known.
+    """Ask all questions, longest first, and call ``on_outcome`` once for each as soon as its outcome arrives.
 
     Raises:
-        UserError: the server refuses to be asked (a wrong key or model), or fails time after time.
+        UserError: the server rejects the key or the model, or fails many times in a row.
     """
     import anyio
 
@@ -110,7 +110,7 @@ def ask_all(
     try:
         anyio.run(partial(_ask_all, model, longest_first, options, on_outcome))
     except BaseExceptionGroup as group:
-        # What a worker raised comes out in a group with its neighbours' cancellations.
+        # The error of one worker arrives in a group with the cancellations of the others.
         errors, _ = group.split(Exception)
         raise (errors or group).exceptions[0] from None
 
@@ -140,7 +140,7 @@ async def _ask_all(
             if isinstance(outcome, Failure) and failures_in_a_row >= _FAILURES_IN_A_ROW and length_hint(waiting):
                 raise UserError(
                     f"{options.model} failed {failures_in_a_row} times in a row, the last time with: {outcome.reason} "
-                    "What is done is kept: when the server works, go on with --retry-errors."
+                    "Finished answers are kept: when the server works again, re-run the command with --retry-errors."
                 )
 
     async with model, anyio.create_task_group() as group:
@@ -149,10 +149,10 @@ async def _ask_all(
 
 
 async def _ask(model: "Model", question: Question, options: AskOptions) -> Answer | Failure:
-    """One question's outcome.
+    """The outcome of one question.
 
-    Inspect repeats what it knows to be passing (busy, broken or slow servers). What it does not know, such as an
-    answer that is cut off or holds nothing, is repeated here.
+    Inspect retries errors that it knows to be transient (busy, broken or slow servers). Others, such as a response
+    that is cut off or empty, are retried here.
     """
     import anyio
 
@@ -163,18 +163,19 @@ async def _ask(model: "Model", question: Question, options: AskOptions) -> Answe
             await anyio.sleep(min(2.0 ** (attempt - 1), _LONGEST_PAUSE_SECONDS))
         try:
             output = await _generate(model, question, options)
-        except Exception as error:  # every provider has its own kinds
+        except Exception as error:  # every provider raises its own
             cause = _cause(error)
             status = getattr(cause, "status_code", None)
             if status in _REFUSED_STATUS:
+                # Without a cause: the library's own message may contain the key.
                 raise UserError(f"{options.model} refuses to answer (status {status}): {_one_line(cause)}") from None
             reason = _one_line(cause)
             if cause is not error or (isinstance(status, int) and 400 <= status < 500):
-                break  # Inspect gave up on it, or it is the question that is wrong
+                break  # Inspect has retried already, or the request itself is invalid
             continue
         if output.choices:
             return _answer(output, seconds=monotonic() - begin)
-        reason = "The answer held nothing (no choices)."
+        reason = "The response was empty (no choices)."
     return Failure(reason)
 
 
@@ -212,12 +213,12 @@ def _answer(output: "ModelOutput", *, seconds: float) -> Answer:
 
 
 def _writable(text: str) -> str:
-    """``text`` as UTF-8 can hold it: JSON may name half a character, where a server cut one in two."""
+    """``text`` without lone surrogates, which JSON can carry and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _cause(error: Exception) -> BaseException:
-    """What went wrong in the last of several attempts, where retries were used up."""
+    """The error of the last attempt, where all retries failed."""
     from tenacity import RetryError
 
     if isinstance(error, RetryError):
@@ -226,11 +227,11 @@ def _cause(error: Exception) -> BaseException:
 
 
 def _one_line(error: BaseException) -> str:
-    """What an error says, without secrets, and without the request that Inspect adds to some."""
+    """The message of an error on one line, without secrets and without the request that Inspect appends to some."""
     message = getattr(error, "provider_message", None) or str(error) or type(error).__name__
     words = " ".join(_MARKUP.sub("", hide_secrets(message)).split())
     return words if len(words) <= _REASON_CHARACTERS else words[:_REASON_CHARACTERS] + "..."
 
 
-# Inspect colours the names of variables in its messages.
+# Inspect marks up the names of variables in its messages.
 _MARKUP = re.compile(r"\[/?(bold|blue|red|green|yellow|dim|link)[^\]]*\]")

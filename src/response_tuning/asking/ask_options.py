@@ -11,29 +11,29 @@ __all__ = ["AskOptions"]
 
 
 class AskOptions(BaseModel):
-    """Which model to ask, and how hard to press it."""
+    """Which model to ask, and with what limits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = EMBEDDED_INSTRUCT
-    """Who is asked: 'embedded-instruct', a run, a folder or a .gguf file, all of them in this process; or a model of
+    """The model to ask: 'embedded-instruct', a run, a folder or a .gguf file, all run in this process; or a model of
     Inspect AI as PROVIDER/NAME, such as openai/gpt-5-mini, vllm/Qwen/Qwen3-8B, hf/OWNER/NAME, or
     openai-api/SERVICE/NAME for any OpenAI-compatible server (with SERVICE_BASE_URL and SERVICE_API_KEY set)."""
     base_url: str | None = None
-    """The address of the server, where it is not the provider's own. Keys are read from the environment only."""
+    """The address of the server. Defaults to the provider's own. Keys are read from the environment only."""
     concurrency: Annotated[int, tyro.conf.arg(aliases=["-j"])] = Field(default=8, ge=1)
-    """How many questions are under way at once; in this process, the size of a batch."""
+    """The number of concurrent questions; for a model in this process, the batch size."""
     max_tokens: int = Field(default=1024, ge=1)
-    """The longest answer, in tokens."""
+    """The maximum length of an answer in tokens."""
     retries: int = Field(default=4, ge=0)
-    """How often a failed request is repeated, after growing pauses."""
+    """Retries of a failed request, with exponential backoff."""
     timeout_seconds: int = Field(default=300, ge=1)
-    """A request that takes longer has failed."""
+    """The timeout of a request."""
     retry_errors: bool = False
-    """Ask again what ended in an error before."""
+    """Ask again where an earlier call ended in an error."""
     dry_run: bool = False
-    """Ask nothing; say how much would be asked, how long it may take and what it would cost."""
+    """Ask nothing; print the number of questions, tokens, the expected time and the price."""
     input_usd_per_million: float | None = Field(default=None, ge=0)
-    """The price of a million tokens of questions, for the estimate."""
+    """The price of a million input tokens, for the estimate."""
     output_usd_per_million: float | None = Field(default=None, ge=0)
-    """The price of a million tokens of answers, for the estimate."""
+    """The price of a million output tokens, for the estimate."""

@@ -1,4 +1,4 @@
-"""What has been asked and what came of it, on disk as it happens: nothing is asked or paid for twice."""
+"""A ledger of questions and their outcomes, written as they arrive: nothing is asked or paid for twice."""
 
 import json
 import os
@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import make_folder, read_json_lines
 
@@ -16,14 +14,14 @@ __all__ = ["Ledger", "open_ledger", "read_ledger"]
 
 
 class Ledger:
-    """Rows by their ``key``; every row is on the disk when ``add`` returns."""
+    """Rows by their ``key``. A row is on disk when ``add`` returns."""
 
     def __init__(self, file: IO[bytes], rows: dict[str, dict[str, Any]]) -> None:
         self._file = file
         self.rows = rows
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append a row. A later row of the same key replaces an earlier one."""
+        """Append a row. It replaces an earlier row with the same key."""
         self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -32,11 +30,13 @@ class Ledger:
 
 @contextmanager
 def open_ledger(path: Path, identity: dict[str, Any]) -> Iterator[Ledger]:
-    """Open the ledger at ``path``, or begin one; its first line says what its rows depend on.
+    """Open the ledger at ``path``, or start one; its first line is the ``identity`` that its rows depend on.
 
     Raises:
-        UserError: it was begun with another ``identity``, is no ledger, or another process writes into it.
+        UserError: it was started with another ``identity``, is not a ledger, or is locked by another process.
     """
+    from filelock import FileLock, Timeout  # here, since every `rt --help` loads this module
+
     make_folder(path.parent)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
@@ -56,7 +56,7 @@ def open_ledger(path: Path, identity: dict[str, Any]) -> Iterator[Ledger]:
 
 
 def read_ledger(path: Path, identity: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
-    """The rows by their key, without touching the file; None where nothing was begun.
+    """The rows by key, or None if there is no ledger yet. Writes nothing.
 
     Raises:
         UserError: as ``open_ledger``.
@@ -69,22 +69,22 @@ def read_ledger(path: Path, identity: dict[str, Any]) -> dict[str, dict[str, Any
         lines = [{}]
     if not lines:
         return None
-    begun = lines[0].get("identity") if isinstance(lines[0], dict) else None
-    if not isinstance(begun, dict):
-        raise UserError(f"{path} exists and is no record of this command. Choose another --output.")
-    if begun != identity:
+    recorded = lines[0].get("identity") if isinstance(lines[0], dict) else None
+    if not isinstance(recorded, dict):
+        raise UserError(f"{path} exists and is not a ledger of this command. Choose another --output.")
+    if recorded != identity:
         changed = [
-            f"{name}: {begun.get(name)!r} before, {identity.get(name)!r} now"
-            for name in {**begun, **identity}
-            if begun.get(name) != identity.get(name)
+            f"{name}: {recorded.get(name)!r} before, {identity.get(name)!r} now"
+            for name in {**recorded, **identity}
+            if recorded.get(name) != identity.get(name)
         ]
         raise UserError(
-            f"{path} was begun with other settings:\n  " + "\n  ".join(changed) + "\n"
+            f"{path} was started with other settings:\n  " + "\n  ".join(changed) + "\n"
             "Choose another --output, or delete the file."
         )
     return {row["key"]: row for row in lines[1:]}
 
 
 def _whole_lines(path: Path) -> int:
-    """The number of bytes up to the end of the last whole line; what a kill cut off stands behind it."""
+    """The number of bytes up to the end of the last complete line; an interrupted write may follow it."""
     return path.read_bytes().rfind(b"\n") + 1

@@ -1,4 +1,4 @@
-"""How questions ended, as a table on the terminal."""
+"""Counts of rows by state, as a table in the terminal."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,12 @@ __all__ = ["states_table"]
 
 
 def states_table(states: Mapping[str, int]) -> Table:
-    """Rows by state, with their shares."""
+    """Rows by state, with the percentage of each."""
     total = sum(states.values())
     table = Table()
     table.add_column("state")
     table.add_column("rows", justify="right")
-    table.add_column("share", justify="right")
+    table.add_column("percent", justify="right")
     for state, count in states.items():
         table.add_row(state, f"{count:,}", f"{count / total:.1%}")
     return table

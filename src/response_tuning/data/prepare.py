@@ -1,25 +1,70 @@
-"""Make a JSONL file of examples from any source."""
+"""``rt data prepare``: a JSONL file of examples from any source."""
 
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, Literal
 
-from response_tuning.data.data_config import PrepareConfig
+import tyro
+from pydantic import BaseModel, ConfigDict, Field
+
+from response_tuning.data.sampling import draw
 from response_tuning.data.sources.fields import Fields
 from response_tuning.data.sources.load import SourceOptions, read_rows
-from response_tuning.data.sources.records import BadRow
+from response_tuning.data.sources.source import SplitAt
 from response_tuning.example import Row, check_output, only_good, write_examples
 from response_tuning.support.errors import UserError
+from response_tuning.support.records import BadRow
 
-__all__ = ["Prepared", "draw", "prepare"]
+__all__ = ["BadRows", "PrepareConfig", "Prepared", "prepare"]
 
-Item = TypeVar("Item")
+BadRows = Literal["error", "drop"]
+"""What to do with rows that cannot be used."""
+
+
+class PrepareConfig(BaseModel):
+    """Make a JSONL file of examples from any source.
+
+    For example:
+        rt data prepare alpaca --max-examples 1000 --output alpaca.jsonl
+        rt data prepare replies.csv --completion-field reply --prompt-field question --output replies.jsonl
+        rt data prepare docs/ --split-at headings --output docs.jsonl
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Annotated[str, tyro.conf.Positional]
+    """Where the rows come from."""
+    output: Path
+    """The JSONL file to write."""
+    max_examples: int | None = Field(default=None, ge=1)
+    """Draw at most this many rows, as the paper does: shuffle all rows and take the first ones."""
+    seed: int = 0
+    """The seed of the draw. 0 gives the subsets of the paper."""
+    bad_rows: BadRows = "error"
+    """error: list all bad rows and write nothing. drop: list them and write the others."""
+
+    completion_field: str | None = None
+    """The field with the response. Defaults to 'completion', or to a conversation in 'messages'."""
+    prompt_field: str | None = None
+    """The field with the instruction. Defaults to 'prompt'."""
+    context_field: str | None = None
+    """A field to append to the instruction after a blank line, such as Alpaca's 'input'."""
+    split_at: SplitAt = "files"
+    """What becomes a response in text files: each file, or each section under a heading."""
+
+    subset: str | None = None
+    """The configuration of a hub data set, where it has several."""
+    split: str = "train"
+    """The split of a hub data set."""
+    revision: str | None = None
+    """The commit or tag of a hub data set."""
+    offline: bool = False
+    """Fetch nothing; if a file is missing, the error says which one and where to put it."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of the rows of a source."""
+    """Counts of rows read and written, and the rows dropped."""
 
     read: int
     written: int
@@ -34,7 +79,7 @@ def prepare(config: PrepareConfig) -> Prepared:
     """
     check_output(config.output)
     rows = read_rows(config.source, _options(config))
-    # Drawn before bad rows are dropped, by position among all rows, as the paper's code does: the same rows come out.
+    # Drawn by position among all rows, before bad ones are dropped: the paper's code draws the same rows.
     drawn = draw(rows, config.max_examples, seed=config.seed)
     dropped = [row for row in drawn if isinstance(row, BadRow)]
     good = [row for row in drawn if isinstance(row, Row)]
@@ -42,22 +87,10 @@ def prepare(config: PrepareConfig) -> Prepared:
         try:
             only_good(drawn, source=config.source)
         except UserError as error:
-            raise UserError(f"{error}\nNothing was written. --bad-rows drop goes on without these rows.") from None
+            raise UserError(f"{error}\nNothing was written. Add --bad-rows drop to leave these rows out.") from None
     examples = only_good(good, source=config.source)
     write_examples(config.output, examples)
     return Prepared(len(rows), len(examples), dropped)
-
-
-def draw(items: Sequence[Item], count: int | None, *, seed: int) -> list[Item]:
-    """Draw ``count`` items the way the reference implementation does: shuffle all positions, take the first ones.
-
-    Where there are no more than ``count``, all of them are returned in their order.
-    """
-    if count is None or count >= len(items):
-        return list(items)
-    positions = list(range(len(items)))
-    random.Random(seed).shuffle(positions)
-    return [items[position] for position in positions[:count]]
 
 
 def _options(config: PrepareConfig) -> SourceOptions:

@@ -1,4 +1,4 @@
-"""The whole claim on a laptop: base, RT and IT of one model, probed alike, in one table and one page."""
+"""``rt quickstart``: base, RT and IT of one model, probed alike, in one table and one report."""
 
 import resource
 import sys
@@ -31,15 +31,15 @@ Result = TypeVar("Result")
 
 
 def quickstart(config: QuickstartConfig) -> dict[str, ProbeResult]:
-    """Import the model, probe it, tune it both ways, probe both, and write ``summary.json`` and ``report.html``.
+    """Import the model, probe it, tune it both ways, probe both runs, and write ``summary.json`` and ``report.html``.
 
-    Finished stages are not done again.
+    Re-run to resume: finished stages are skipped.
 
     Returns:
         The probe results of "base", "rt" and "it".
 
     Raises:
-        UserError: the folder holds a quickstart with another configuration, or a stage's input is bad.
+        UserError: the folder holds a quickstart with another configuration, or the input of a stage is invalid.
     """
     folder = config.output
     check_folder(folder, config)
@@ -70,7 +70,7 @@ def quickstart(config: QuickstartConfig) -> dict[str, ProbeResult]:
 
 
 class _Stages:
-    """Runs stages, and remembers over restarts how long each took when its work was really done."""
+    """Runs stages, and records the time of each across restarts."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -85,7 +85,7 @@ class _Stages:
         return int(self._record["peak_memory_bytes"])
 
     def run(self, name: str, work: Callable[[], Result]) -> Result:
-        """Do a stage. The work itself knows whether it is done already."""
+        """Run a stage. The work itself returns at once if it is already done."""
         say(f"\n[{name}]")
         started = time.perf_counter()
         result = work()
@@ -93,7 +93,7 @@ class _Stages:
         return result
 
     def record(self, name: str, seconds: float) -> None:
-        """Note how long a stage took. One that was done before takes no time now: its first time stands."""
+        """Record the time of a stage. A resumed stage keeps its first time, since it is skipped now."""
         self._record["seconds"].setdefault(name, round(seconds, 1))
         self._record["peak_memory_bytes"] = max(self.peak_memory_bytes, _peak_memory_bytes())
         write_json(self._path, self._record)

@@ -1,4 +1,4 @@
-"""A finished quickstart as one self-contained HTML page. Numbers are computed here, drawn in ``report.html.jinja``."""
+"""A finished quickstart as one self-contained HTML page. This module computes; ``report.html.jinja`` draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ __all__ = ["write_report"]
 
 _MODELS = {"base": "Base", "rt": "Response-tuned (RT)", "it": "Instruction-tuned (IT)"}
 _METRICS = {
-    "stops": "ended by itself within the limit",
+    "stops": "ended by itself within the token limit",
     "echoes": "mostly copied its instruction",
     "repeats": "looped",
-    "relevant": "found its own instruction among all, as the nearest by sentence embedding",
-    "answers": "stopped, neither echoed nor looped, and its instruction was among the nearest five",
+    "relevant": "nearest to its own instruction among all instructions, by sentence embedding",
+    "answers": "stopped, neither echoed nor looped, and had its own instruction among the nearest five",
     "ranks": "comparisons in which the paired response was likelier than another instruction's, per token",
-    "ranks_hard": "the same against the responses most alike to the paired one",
-    "ranks_pmi": "as ranks, by what the instruction added to a response's log-likelihood",
-    "ranks_hard_pmi": "as ranks_hard, by what the instruction added to a response's log-likelihood",
+    "ranks_hard": "the same against the responses most similar to the paired one",
+    "ranks_pmi": "as ranks, by the increase in a response's log-likelihood due to the instruction",
+    "ranks_hard_pmi": "as ranks_hard, by the increase in a response's log-likelihood due to the instruction",
 }
 _QUESTIONS_SHOWN = 12
 
@@ -33,7 +33,7 @@ _SMOOTHING = 0.8
 
 @dataclass(frozen=True)
 class Interval:
-    """One drawn estimate: horizontal positions in the plot, and what they say."""
+    """One estimate in the plot: horizontal positions, and a label."""
 
     model: str
     middle: float
@@ -58,12 +58,12 @@ class Curves:
 
     curves: list[Curve]
     ticks: list[tuple[float, str]]
-    """Vertical position and loss."""
+    """Vertical position and loss of each tick."""
     last_step: int
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` from the files of a finished quickstart; the same files give the same page."""
+    """Write ``report.html`` from the files of a finished quickstart. The same files give the same page."""
     summary = read_json(folder / "summary.json")
     logs = {method: read_json_lines(folder / method / "training.jsonl") for method in ("rt", "it")}
     probe_settings = read_json(folder / "base" / "evaluations" / "probe" / "metrics.json")
@@ -89,13 +89,13 @@ def write_report(folder: Path) -> Path:
 
 
 def _finding(summary: dict[str, Any]) -> str:
-    """The result in words, every number and comparison computed."""
+    """The result in words; every number and comparison is computed."""
     base, rt, it = (summary[name]["answers"] for name in ("base", "rt", "it"))
     apart = [metric for metric in _METRICS if not _overlap(summary["rt"][metric], summary["it"][metric])]
     comparison = (
-        f"The intervals of RT and IT do not overlap in {' and '.join(apart)}; in the other measurements they do."
+        f"The intervals of RT and IT do not overlap in {' and '.join(apart)}, and overlap in all other metrics."
         if apart
-        else "The intervals of RT and IT overlap in every measurement: this run cannot tell them apart."
+        else "The intervals of RT and IT overlap in every metric: this run cannot tell them apart."
     )
     return (
         f"The base model answered {base['value']:.0%} of {base['n']} held-out instructions, the model tuned on "
@@ -131,13 +131,13 @@ def _loss_curves(logs: dict[str, list[dict[str, Any]]]) -> Curves:
             for step, loss in enumerate(series)
         )
 
-    ticks = [(_CURVE_HEIGHT * share, f"{high - share * span:.2f}") for share in (0, 0.25, 0.5, 0.75, 1)]
+    ticks = [(_CURVE_HEIGHT * part, f"{high - part * span:.2f}") for part in (0, 0.25, 0.5, 0.75, 1)]
     curves = [Curve(method, points(series), points(_smoothed(series))) for method, series in losses.items()]
     return Curves(curves, ticks, last_step)
 
 
 def _smoothed(series: Sequence[float]) -> list[float]:
-    """An exponential moving mean, corrected for its start."""
+    """An exponential moving average with bias correction."""
     smoothed, mean, weight = [], 0.0, 0.0
     for value in series:
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * value
@@ -147,7 +147,7 @@ def _smoothed(series: Sequence[float]) -> list[float]:
 
 
 def _questions(folder: Path) -> list[dict[str, Any]]:
-    """Evenly spaced held-out instructions with the answer of every model: spread, not picked."""
+    """Evenly spaced held-out instructions, not selected ones, with the response of every model."""
     rows = {model: read_json_lines(folder / model / "evaluations" / "probe" / "responses.jsonl") for model in _MODELS}
     count = len(rows["base"])
     shown = min(_QUESTIONS_SHOWN, count)
@@ -158,6 +158,6 @@ def _questions(folder: Path) -> list[dict[str, Any]]:
 
 
 def _configurations(folder: Path) -> list[tuple[str, str, str]]:
-    """Option, value in RT and value in IT."""
+    """Each option with its value in RT and in IT."""
     rt, it = (yaml.safe_load((folder / method / "config.yaml").read_text(encoding="utf-8")) for method in ("rt", "it"))
     return [(option, str(rt.get(option)), str(it.get(option))) for option in rt]

@@ -11,7 +11,7 @@ __all__ = ["QuickstartConfig"]
 
 
 class QuickstartConfig(BaseModel):
-    """See response tuning for yourself: the base model, tuned on responses alone, beside its instruction-tuned twin.
+    """Tune a small base model on responses alone and on pairs, and compare both with the base model in one report.
 
     For example:
         rt quickstart
@@ -27,18 +27,18 @@ class QuickstartConfig(BaseModel):
     data: str = STARTER
     """Training pairs: a JSONL file, or 'starter'."""
     held_out: str = STARTER_HELD_OUT
-    """Pairs to probe with: a JSONL file, or 'starter-held-out'."""
+    """Held-out pairs for the probe: a JSONL file, or 'starter-held-out'."""
 
-    # Chosen by trials on the embedded model: docs/log.md says what was tried.
+    # Chosen by trials on the embedded model (docs/log.md).
     epochs: int = Field(default=2, ge=1)
-    """Passes over the data."""
+    """Passes over the training data."""
     learning_rate: float = Field(default=5e-4, gt=0)
-    """The highest learning rate."""
+    """The peak learning rate."""
     lora_rank: int = Field(default=16, ge=1)
     """The rank of the adapter matrices."""
     batch_size: int = Field(default=8, ge=1)
     """Examples per optimizer step."""
     max_new_tokens: int = Field(default=128, ge=1)
-    """The longest response in the probes, in tokens."""
+    """The maximum length of a response in the probes, in tokens."""
     seed: int = 0
-    """Decides the adapter's first weights, the order of examples and the responses that are ranked."""
+    """The seed of the adapter's initial weights, the order of examples and the responses that are ranked."""

@@ -13,7 +13,6 @@ __all__ = [
     "Method",
     "Overlong",
     "Prefix",
-    "SingleTask",
     "Tuning",
 ]
 
@@ -38,5 +37,3 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["bfloat16", "float32"]
 LossKernel = Literal["auto", "tiles", "liger", "cut-cross-entropy"]
 """What computes the loss over the vocabulary: tiles of it here, or a library's kernels for CUDA. auto: tiles."""
-SingleTask = Literal["gsm8k", "mbpp", "poetry", "recipes", "chess"]
-"""A narrow task with responses of one kind."""

@@ -1,4 +1,4 @@
-"""Numbers and names: what a rewritten text must not lose, as far as it can be seen without understanding."""
+"""Numbers and names that a rewritten text must not lose, found by regular expressions alone."""
 
 import re
 
@@ -12,15 +12,15 @@ _LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 _IN_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NAME = re.compile(r"(?<![\w'-])[^\W\d_][\w'-]*\w")
 _POSSESSIVE = re.compile(r"'(s|m|ll|ve|d|re)$")
-# Nothing before it, the end of a sentence, or an opening mark: a capital means nothing there.
+# The start of the text, the end of a sentence, or an opening mark: a capital letter is no sign of a name there.
 _SENTENCE_START = re.compile(r"""(^|[.!?:;*#>|(\["'/-])[\s*_"'(]*$""")
 
 
 def lost_facts(original: str, revision: str) -> list[str]:
     """Numbers and names of ``original`` that ``revision`` lacks, sorted.
 
-    A number may change to its word up to twelve; names are capitalised words inside sentences. Scripts without
-    capitals show no names.
+    A number up to twelve may become its word. Names are capitalised words inside sentences, so scripts without
+    capitals have none.
     """
     original, revision = plain_marks(original), plain_marks(revision)
     words = {word.casefold() for word in _WORD.findall(revision)}
@@ -31,12 +31,12 @@ def lost_facts(original: str, revision: str) -> list[str]:
 
 
 def plain_marks(text: str) -> str:
-    """``text`` with the marks of typewriters for those of printers; as long as before."""
+    """``text`` with typographic quotes, colons and bullets replaced by ASCII; the length stays the same."""
     return text.translate(_PLAIN)
 
 
 def _numbers(text: str) -> set[str]:
-    """Numbers as digits, without separators of thousands and without the numbers of a list."""
+    """Numbers as digits, without thousands separators and without the numbers of list items."""
     return {_THOUSANDS.sub("", number) for number in _NUMBER.findall(_LIST_NUMBER.sub("", text))}
 
 
@@ -45,7 +45,7 @@ def _in_words(number: str) -> str | None:
 
 
 def _names(text: str) -> set[str]:
-    """Capitalised words inside sentences that the text never writes small. Headings in capitals hold none."""
+    """Capitalised words inside sentences that never occur in lower case. Lines in title case are skipped."""
     small = {word for word in _WORD.findall(text) if word[0].islower()}
     names: set[str] = set()
     for line in text.splitlines():

@@ -1,7 +1,7 @@
-"""Find the revision in what a language model answered, and decide whether it can replace the original.
+"""Extract the revision from an answer of a language model, and decide whether it can replace the original.
 
-A revision has to say what the original said: models that are asked to rewrite a text also shorten it, answer it,
-refuse it, comment on it, or lose its numbers. Whatever is doubtful keeps the original.
+A revision must keep the content of the original, but models that are asked to rewrite a text also shorten it, answer
+it, refuse, comment on it, or lose its numbers. In case of doubt the original is kept.
 """
 
 import re
@@ -25,26 +25,26 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one response: refined where ``reason`` is None, otherwise kept."""
+    """The outcome for one response: refined if ``reason`` is None, otherwise kept."""
 
     completion: str
     reason: Reason | None = None
     detail: str = ""
-    """For a person: the error, or what was lost."""
+    """For people: the error, or what was lost."""
 
 
 def judge_answer(answer: Answer | Failure, original: str, *, shortest_share: float) -> Outcome:
     """Decide between the revision in ``answer`` and the original.
 
     Args:
-        answer: what the model answered.
-        original: the response it was given.
-        shortest_share: a revision with a smaller share of the original's characters has lost something.
+        answer: the outcome of the question.
+        original: the response that the model was asked to rewrite.
+        shortest_share: keep the original if the revision has less than this fraction of its characters.
     """
     if isinstance(answer, Failure):
         return Outcome(original, ERROR, answer.reason)
     if answer.ending == "truncated":
-        return Outcome(original, "truncated", "the answer ran into the limit")
+        return Outcome(original, "truncated", "the answer reached the token limit")
     if answer.ending == "filtered":
         return Outcome(original, "refused", "the provider withheld the answer")
     revision = find_revision(answer.text, original)
@@ -63,9 +63,9 @@ def judge_answer(answer: Answer | Failure, original: str, *, shortest_share: flo
 
 
 def find_revision(answer: str, original: str) -> str | None:
-    """The text after the last marker of ``answer``, without what models put around it; None where there is none.
+    """The text after the last marker in ``answer``, without the wrapping that models add; None if there is no marker.
 
-    ``original`` tells what belongs to the text: quotation marks, code fences and closing remarks that it has stay.
+    Quotation marks, code fences and closing remarks are kept if ``original`` has them too.
     """
     answer = _THOUGHTS.sub("", answer)
     markers = list(_MARKER.finditer(plain_marks(answer)))
@@ -83,23 +83,23 @@ def find_revision(answer: str, original: str) -> str | None:
 
 
 def refuses(text: str) -> bool:
-    """Whether a text begins by saying that it will not do what was asked."""
+    """Whether a text begins with a refusal to do what was asked."""
     match = _REFUSAL.match(plain_marks(text))
     return match is not None and _UNABLE.search(match.group()) is not None
 
 
-# A line that names the revision, however it is dressed; text may follow a colon on the same line.
+# A line that announces the revision, in any markup; text may follow a colon on the same line.
 _MARKER = re.compile(
     r"""^[ \t]*(?:>[ \t]*)?(?:
-        (?:\#{1,6}|\*{1,3}|_{1,2}|\[|<|={2,}|-{2,}|["'`])[ \t]*[*_\#]*[ \t]*          # dressed as a heading
+        (?:\#{1,6}|\*{1,3}|_{1,2}|\[|<|={2,}|-{2,}|["'`])[ \t]*[*_\#]*[ \t]*          # marked up as a heading
         (?:the[ \t]+)?(?:revision|revised(?:[ \t]+\w+)?)
         [ \t]*(?:[]>*_=\#"'`-]*:[]>*_=\#"'`-]*[ \t]*|[]>*_=\#"'`-]*[ \t]*\r?$)
-      | (?:the[ \t]+)?(?:revision|revised[ \t]+(?:text|version|response|answer))      # or as plain words
+      | (?:the[ \t]+)?(?:revision|revised[ \t]+(?:text|version|response|answer))      # or plain words
         [ \t]*(?::[ \t]*|\r?$)
     )""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-# Small models copy it with the text.
+# Small models copy this heading with the text.
 _HEADING_OF_THE_PROMPT = re.compile(r"\A### Text\s*\n\s*")
 _THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _WRAPPERS = (("```", "```"), ('"""', '"""'), ('"', '"'), ("\u201c", "\u201d"))
@@ -122,7 +122,7 @@ _UNABLE = re.compile(
 
 
 def _unwrapped(text: str, opening: str, closing: str) -> str | None:
-    """What stands between two marks that enclose all of ``text``; None where they do not."""
+    """The text between two marks that enclose all of ``text``; None if they do not."""
     inner = text.removeprefix(opening).removesuffix(closing)
     if len(text) != len(opening) + len(inner) + len(closing) or opening in inner or closing in inner:
         return None

@@ -1,93 +1,102 @@
-"""Roles and rules: a model invents a system prompt of role and rules for an existing pair, and answers anew under it.
+"""Roles and rules: a model invents a system prompt (a role and rules) for each pair, and answers the pair under it.
 
 Source: Wang et al. 2024, "RNR: Teaching Large Language Models to Follow Roles and Rules" (arXiv 2409.13733). The system
-prompt stands before the instruction, as system messages do in all data here.
+prompt precedes the instruction in the user turn, as system messages do in all data here.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from jinja2 import StrictUndefined, Template
+import tyro
 
 from response_tuning.asking.ask import Answer, Failure, Question
 from response_tuning.asking.ask_once import ERROR, ask_once, forecast, ledger_path, question_key
-from response_tuning.asking.cost import Estimate
-from response_tuning.data.data_config import RolesAndRulesConfig
+from response_tuning.asking.ask_options import AskOptions
+from response_tuning.data.recipes.recipe import Made
 from response_tuning.data.sources.load import load_examples
-from response_tuning.example import Example, check_output, require_prompts, write_examples
+from response_tuning.example import Example, require_prompts
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
+from response_tuning.synthesis.request import fill_template, read_template
 from response_tuning.synthesis.revision import MARKER, find_revision, refuses
 
-__all__ = ["MADE", "RolesAndRules", "roles_and_rules"]
+__all__ = ["MADE", "RolesAndRules", "RolesAndRulesConfig"]
 
 MADE = "made"
 _SYSTEM_PROMPT_CHARACTERS = 500
 
 
-@dataclass(frozen=True)
-class RolesAndRules:
-    """What became of the pairs."""
+class RolesAndRulesConfig(AskOptions):
+    """Have a model invent a system prompt of role and rules for each pair, and answer under it (Wang et al. 2024).
 
-    estimate: Estimate
-    """Of the system prompts; the answers under them are as many again."""
-    states: dict[str, int]
-    """Pairs by state: "made", or why they were left out. Empty after a dry run."""
+    Re-run the same command to resume; OUTPUT.audit.jsonl holds every answer.
 
-
-def roles_and_rules(config: RolesAndRulesConfig) -> RolesAndRules:
-    """Write an example for each pair that got a system prompt and a response under it.
-
-    Raises:
-        UserError: the source cannot be read or has rows without a prompt, or the model cannot be asked.
+    For example:
+        rt data roles-and-rules pairs.jsonl --model openai/gpt-5-mini --output rules.jsonl --dry-run
     """
-    check_output(config.output, config.source)
-    examples = load_examples(config.source)
-    require_prompts(examples, source=config.source, purpose="making roles and rules")
-    prompt = (files("response_tuning.synthesis") / "role_and_rules.txt").read_text(encoding="utf-8")
-    path, identity = ledger_path(config.output), _identity(config, prompt)
-    questions = [_system_question(number, example, prompt, config) for number, example in enumerate(examples, start=1)]
-    expected = forecast(questions, path, identity, config)
-    say(f"{expected}, and as many answers under the system prompts")
-    if config.dry_run:
-        return RolesAndRules(expected, {})
-    systems = ask_once(questions, path, identity, config, _judge_system)
-    with_system = [(number, row["text"]) for number, row in enumerate(systems) if row["state"] == MADE]
-    answers = ask_once(
-        [_answer_question(number, examples[number], system, config) for number, system in with_system],
-        path,
-        identity,
-        config,
-        _judge_answer,
-    )
-    made = [
-        _example(examples[number], system, row["text"])
-        for (number, system), row in zip(with_system, answers, strict=True)
-        if row["state"] == MADE
-    ]
-    if not made:
-        raise UserError(f"{config.model} made nothing of any pair. {path} has its answers.")
-    write_examples(config.output, made)
-    return RolesAndRules(expected, _states(systems, answers))
+
+    source: Annotated[str, tyro.conf.Positional]
+    """A file of pairs, or any other source that 'rt data prepare' reads without naming fields."""
+    output: Path
+    """The JSONL file to write."""
 
 
-def _identity(config: RolesAndRulesConfig, prompt: str) -> dict[str, Any]:
+class RolesAndRules:
+    """``rt data roles-and-rules``: an example for each pair that got a system prompt and a response under it."""
+
+    name = "roles-and-rules"
+    config = RolesAndRulesConfig
+
+    def make(self, config: RolesAndRulesConfig) -> Made | None:
+        """Ask for a system prompt for each pair, then for a response under each system prompt.
+
+        Raises:
+            UserError: the source cannot be read or has rows without a prompt, the model cannot be asked, or no pair
+                got both.
+        """
+        examples = load_examples(config.source)
+        require_prompts(examples, source=config.source, purpose="making roles and rules")
+        template = read_template("role_and_rules.txt")
+        path, identity = ledger_path(config.output), _identity(config, template)
+        questions = [_system_question(number, row, template, config) for number, row in enumerate(examples, start=1)]
+        say(f"system prompts: {forecast(questions, path, identity, config)}\nand one response under each of them")
+        if config.dry_run:
+            return None
+        systems = ask_once(questions, path, identity, config, _system_row)
+        with_system = [(number, row["text"]) for number, row in enumerate(systems) if row["state"] == MADE]
+        answers = ask_once(
+            [_answer_question(number, examples[number], system, config) for number, system in with_system],
+            path,
+            identity,
+            config,
+            _answer_row,
+        )
+        made = [
+            _example(examples[number], system, row["text"])
+            for (number, system), row in zip(with_system, answers, strict=True)
+            if row["state"] == MADE
+        ]
+        if not made:
+            raise UserError(f"{config.model} made no example of any pair. {path} holds its answers.")
+        return Made(made, _states(systems, answers))
+
+
+def _identity(config: RolesAndRulesConfig, template: str) -> dict[str, Any]:
     return {
         "command": "roles-and-rules",
         "model": config.model,
         "base_url": config.base_url,
         "max_tokens": config.max_tokens,
-        "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+        "prompt_sha256": hashlib.sha256(template.encode()).hexdigest(),
     }
 
 
-def _system_question(number: int, example: Example, prompt: str, config: RolesAndRulesConfig) -> Question:
-    text = Template(prompt, undefined=StrictUndefined).render(
-        prompt=(example.prompt or "").strip(), completion=example.completion.strip(), marker=MARKER
+def _system_question(number: int, example: Example, template: str, config: RolesAndRulesConfig) -> Question:
+    text = fill_template(
+        template, prompt=(example.prompt or "").strip(), completion=example.completion.strip(), marker=MARKER
     )
     return Question(
         key=question_key(number, text),
@@ -108,14 +117,14 @@ def _answer_question(number: int, example: Example, system: str, config: RolesAn
     )
 
 
-def _judge_system(_: Question, answer: Answer | Failure) -> dict[str, Any]:
+def _system_row(_: Question, answer: Answer | Failure) -> dict[str, Any]:
     if isinstance(answer, Answer) and answer.ending == "finished":
         system = find_revision(answer.text, original="")
         return {"state": "no marker"} if system is None else {"state": MADE, "text": system}
     return _without_text(answer)
 
 
-def _judge_answer(_: Question, answer: Answer | Failure) -> dict[str, Any]:
+def _answer_row(_: Question, answer: Answer | Failure) -> dict[str, Any]:
     if isinstance(answer, Answer) and answer.ending == "finished":
         if refuses(answer.text):
             return {"state": "refused"}

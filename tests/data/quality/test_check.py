@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from response_tuning.data.data_config import CheckConfig
 from response_tuning.data.quality.check import check
+from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.findings import Finding, QualityReport
 from response_tuning.data.sources.load import load_examples
-from response_tuning.data.sources.readers import BYTE_ORDER_MARK
 from response_tuning.support.errors import UserError
+from response_tuning.support.input_files import BYTE_ORDER_MARK
 from response_tuning.support.options import STARTER
 from tests.conftest import SHARED_DATA
 
@@ -297,8 +297,7 @@ def test_bad_options_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real data are not beside the project")
 def test_all_of_alpaca_is_prepared_and_checked(tmp_path: Path) -> None:
-    from response_tuning.data.data_config import PrepareConfig
-    from response_tuning.data.prepare import prepare
+    from response_tuning.data.prepare import PrepareConfig, prepare
 
     source, output = SHARED_DATA / "alpaca" / "alpaca_data.jsonl.gz", tmp_path / "alpaca.jsonl"
     fields = {"completion_field": "output", "prompt_field": "instruction", "context_field": "input"}

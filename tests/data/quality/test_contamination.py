@@ -8,12 +8,12 @@ import pytest
 from response_tuning.data.quality.contamination import EVALUATION_SETS, EvaluationTexts
 from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import Record
 from response_tuning.example import Example
 from response_tuning.support import assets as assets_module
 from response_tuning.support.assets import ASSETS, MIRROR_VARIABLE
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import STARTER
+from response_tuning.support.records import Record
 from tests.conftest import SHARED_DATA
 
 LONG = "Name three rivers that flow through more than four countries and say where each of them ends."

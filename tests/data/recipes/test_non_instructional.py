@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from response_tuning.data.data_config import NonInstructionalConfig
-from response_tuning.data.recipes.non_instructional import halve, non_instructional, pieces
+from response_tuning.data.recipes.non_instructional import NonInstructional, NonInstructionalConfig, halve, pieces
+from response_tuning.data.recipes.recipe import run_recipe
 from response_tuning.example import read_examples
 from response_tuning.support.errors import UserError
 
@@ -49,10 +49,11 @@ def test_a_folder_of_texts_becomes_pairs(tmp_path: Path) -> None:
     (tmp_path / "texts" / "note.md").write_text("Too short.", encoding="utf-8")
     output = tmp_path / "halves.jsonl"
     options = {"source": str(tmp_path / "texts"), "output": output}
-    halved = non_instructional(NonInstructionalConfig.model_validate({**options, "least_words": 10}))
-    assert (halved.texts, halved.written, halved.too_short) == (2, 1, 1)
+    made = run_recipe(NonInstructional(), NonInstructionalConfig.model_validate({**options, "least_words": 10}))
+    assert made is not None
+    assert made.states == {"made": 1, "left out, too short": 1}
     (example,) = read_examples(output)
     assert f"{example.prompt} {example.completion}" == TEXT
     assert example.model_extra == {"source": "mill.txt"}
     with pytest.raises(UserError, match="no text has 400 words"):
-        non_instructional(NonInstructionalConfig.model_validate({**options, "least_words": 400}))
+        run_recipe(NonInstructional(), NonInstructionalConfig.model_validate({**options, "least_words": 400}))

@@ -3,12 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.data.data_config import SingleTaskConfig
-from response_tuning.data.recipes.single_task import single_task
+from response_tuning.data.recipes.recipe import run_recipe
+from response_tuning.data.recipes.single_task import SingleTaskConfig, SingleTaskSet
 from response_tuning.example import read_examples
 from response_tuning.support.assets import MIRROR_VARIABLE
 from response_tuning.support.errors import UserError
 from tests.conftest import SHARED_DATA
+
+
+def single_task(config: SingleTaskConfig) -> int:
+    made = run_recipe(SingleTaskSet(), config)
+    assert made is not None
+    return len(made.examples)
+
 
 FILES = {
     "gsm8k": ("gsm8k/train_first1000.jsonl", 1_000, "Natalia sold clips to 48", "#### 72"),

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from response_tuning.data.sources.fields import Fields, rows_from
-from response_tuning.data.sources.records import BadRow, Record
 from response_tuning.example import Example, Row
+from response_tuning.support.records import BadRow, Record
 
 ALPACA = Fields(completion="output", prompt="instruction", context="input")
 

@@ -18,10 +18,10 @@ from response_tuning.data.sources.load import (
     load_examples,
     read_rows,
 )
-from response_tuning.data.sources.records import BadRow
 from response_tuning.example import Example, Row
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import STARTER
+from response_tuning.support.records import BadRow
 
 
 def test_the_starter_set_is_there_by_name() -> None:
@@ -56,7 +56,7 @@ def test_good_and_bad_rows_come_in_their_order(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set laid out as on the hub, with two splits."""
+    """A data set in the form of one on the hub, with two splits."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "set"
     folder.mkdir()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow, Record
 from response_tuning.support.errors import UserError
+from response_tuning.support.records import BadRow, Record
 
 ROWS = [
     {"prompt": 'Why, "exactly"?\nSay.', "completion": "Because.\r\nOf this: \u2028 that."},
@@ -62,8 +62,8 @@ def test_every_format_gives_the_same_rows_gzipped_or_not(tmp_path: Path, suffix:
         ("a.csv", b"completion\ncaf\xe9\n", "is not UTF-8 at byte 14"),
         ("a.csv", b"completion,completion\na,b\n", "names the column 'completion' twice"),
         ("a.parquet", b"PAR1 no", "is not a Parquet file"),
-        ("a.jsonl.gz", b"no gzip", "is not a whole gzip file"),
-        ("a.csv.gz", gzip.compress(b"completion\n" + b"a\n" * 999)[:-9], "is not a whole gzip file"),
+        ("a.jsonl.gz", b"no gzip", "is not a complete gzip file"),
+        ("a.csv.gz", gzip.compress(b"completion\n" + b"a\n" * 999)[:-9], "is not a complete gzip file"),
     ],
 )
 def test_a_file_that_is_not_of_its_format_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from response_tuning.cli.main import main
-from response_tuning.data.prepare import draw
+from response_tuning.data.sampling import draw
 from response_tuning.evaluation.evaluation_config import RefusalsConfig
 from response_tuning.evaluation.refusals.refusals import RefusalsResult, evaluate_refusals
 from response_tuning.evaluation.refusals.unsafe_prompts import load_unsafe_prompts

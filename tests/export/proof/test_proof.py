@@ -4,13 +4,13 @@ import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation
-from response_tuning.export.proof.proof import Answer, Engine, Reference, make_reference, prove
+from response_tuning.export.proof.proof import Continuation, Engine, Reference, make_reference, prove
 from response_tuning.models.load import LoadedModel
 
 OWN = Reference(
     instruction="Count.",
     prompt_ids=[1, 2],
-    answer=Answer([10, 11, 12], [-0.1, -0.2, -0.3]),
+    answer=Continuation([10, 11, 12], [-0.1, -0.2, -0.3]),
     likeliest=[{10: -0.1, 20: -3.0}, {11: -0.2, 21: -0.4}, {12: -0.3, 22: -5.0}],
 )
 
@@ -19,11 +19,11 @@ def engine_that_says(next_tokens: dict[int, int], *, rendered: tuple[int, ...] =
     """An engine whose next token follows from the last one; every token has the run's score, or is ``off_by``."""
     scores = {10: -0.1, 11: -0.2, 12: -0.3}
 
-    def answer(ids: list[int], new_tokens: int) -> Answer:
+    def answer(ids: list[int], new_tokens: int) -> Continuation:
         tokens: list[int] = []
         while len(tokens) < new_tokens:
             tokens.append(next_tokens[[*ids, *tokens][-1]])
-        return Answer(tokens, [scores.get(token, -1.0) - off_by for token in tokens])
+        return Continuation(tokens, [scores.get(token, -1.0) - off_by for token in tokens])
 
     return Engine("test", lambda _instruction: list(rendered), answer)
 
@@ -64,7 +64,7 @@ def test_other_prompt_ids_do_not_hold() -> None:
 
 
 def test_an_answer_that_ends_without_a_stop_token_does_not_hold() -> None:
-    cut = Engine("test", lambda _instruction: [1, 2], lambda _ids, _new_tokens: Answer([], []))
+    cut = Engine("test", lambda _instruction: [1, 2], lambda _ids, _new_tokens: Continuation([], []))
     assert not prove([OWN], cut, file="x", tolerance=0.3).holds
 
 

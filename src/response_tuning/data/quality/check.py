@@ -1,7 +1,7 @@
-"""Look at a data set before training on it: every defect with its line, and what the model will see.
+"""``rt data check``: inspect a data set before training on it.
 
-Three kinds of findings: defects, which a cleaned file goes without; warnings, which a person should look at; and
-notes on the form of a file, which is read all the same. Cost is linear in the size of the data.
+There are three kinds of findings: defects, which a cleaned file leaves out; warnings, which a person should look at;
+and notes on the form of a file, which do no harm. Time is linear in the size of the data.
 """
 
 from collections import Counter
@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from response_tuning.data.data_config import CheckConfig
+from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.clean import check_target, write_cleaned
 from response_tuning.data.quality.contamination import EvaluationTexts
 from response_tuning.data.quality.findings import Finding, QualityReport, Summary
-from response_tuning.data.quality.length_plot import check_plot, draw_lengths
+from response_tuning.data.quality.length_plot import draw_lengths
 from response_tuning.data.quality.near_duplicates import near_duplicates
 from response_tuning.data.quality.row_checks import RowChecks
 from response_tuning.data.quality.token_lengths import conversation_for, measure_tokens, show_tokens
 from response_tuning.data.sources.load import SourceOptions, read_rows
-from response_tuning.data.sources.readers import BYTE_ORDER_MARK, open_bytes, suffix_of
-from response_tuning.data.sources.records import BadRow
 from response_tuning.example import Example, Row
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
+from response_tuning.support.input_files import BYTE_ORDER_MARK, open_bytes, suffix_of
 from response_tuning.support.options import EMBEDDED
+from response_tuning.support.plots import check_plot
 from response_tuning.support.progress import progress_bar, say
+from response_tuning.support.records import BadRow
 
 if TYPE_CHECKING:
     from response_tuning.conversation import Conversation
@@ -38,10 +39,10 @@ _NO_MODEL = "none"
 
 
 def check(config: CheckConfig) -> QualityReport:
-    """Check a data set, and write the cleaned file, the report and the plot where they were asked for.
+    """Check a data set, and write the cleaned file, the report and the plot if the configuration names them.
 
     Raises:
-        UserError: the source cannot be read, holds no rows, or an option names something that is not there.
+        UserError: the source cannot be read or holds no rows, or an option names a missing file, set or row.
     """
     if config.fix is not None:
         check_target(config.fix, config.source)
@@ -87,7 +88,7 @@ def _conversation(config: CheckConfig, report: QualityReport) -> "Conversation |
     except UserError as error:
         if config.model != EMBEDDED:
             raise
-        # The default model is an optional package. All the rest can be checked without it.
+        # The default model is an optional package. Everything else can be checked without it.
         report.tokens_not_counted = str(error)
         return None
 
@@ -99,10 +100,10 @@ def _unreadable(row: BadRow) -> Finding:
 def _check_rows(
     rows: Sequence[Row], config: CheckConfig, evaluation_texts: EvaluationTexts, report: QualityReport
 ) -> dict[int, Finding]:
-    """Look at rows one by one; returns the defects by the position of the row."""
+    """Check rows one by one; returns the defects by row position."""
     checks = RowChecks(config, evaluation_texts)
-    with progress_bar("looking at rows", len(rows)) as bar:
-        checks.look_at(rows, bar)
+    with progress_bar("checking rows", len(rows)) as bar:
+        checks.check(rows, bar)
     languages = Counter(language for language in checks.languages.values() if language)
     if languages:
         checks.warn_of_other_languages(rows, languages.most_common(1)[0][0])
@@ -129,7 +130,7 @@ def _compared_text(example: Example) -> str:
 
 
 def _notes(path: Path) -> Iterator[Finding]:
-    """What is unusual in the form of a JSONL file, though it can be read."""
+    """Harmless irregularities in the form of a JSONL file."""
     if not path.is_file() or suffix_of(path) != ".jsonl":
         return
     line, number = b"\n", 0
@@ -137,9 +138,9 @@ def _notes(path: Path) -> Iterator[Finding]:
         for number, line in enumerate(file, start=1):
             place = f"{path}:{number}"
             if number == 1 and line.startswith(BYTE_ORDER_MARK):
-                yield Finding("byte-order-mark", place, number, "begins with a byte order mark")
+                yield Finding("byte-order-mark", place, number, "starts with a byte order mark")
             if line.endswith(b"\r\n"):
-                yield Finding("windows-line-end", place, number, "ends as lines do on Windows")
+                yield Finding("windows-line-end", place, number, "has a Windows line ending")
             if not line.strip():
                 yield Finding("blank-line", place, number, "is blank")
     if not line.endswith(b"\n"):
@@ -155,7 +156,7 @@ def _measure(good: Sequence[Row], report: QualityReport) -> None:
 
 
 def summarise(values: Sequence[int]) -> Summary:
-    """How ``values``, of which there is at least one, are spread."""
+    """Summary statistics of ``values``, which must not be empty."""
     low, median, high, largest = np.percentile(values, [0, 50, 95, 100])
     return Summary(float(low), float(median), round(float(np.mean(values)), 1), float(high), float(largest))
 

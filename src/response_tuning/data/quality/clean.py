@@ -1,27 +1,27 @@
-"""Write what is left of a data set without its defects, and a list of what was left out."""
+"""Write a data set without its defects, and a list of the removed rows."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from response_tuning.data.data_config import CheckConfig
+from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.findings import Finding, QualityReport
-from response_tuning.data.sources.readers import BYTE_ORDER_MARK, open_bytes, suffix_of
 from response_tuning.example import Row, write_examples
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_file, write_json_lines
+from response_tuning.support.input_files import BYTE_ORDER_MARK, open_bytes, suffix_of
 
 __all__ = ["check_target", "write_cleaned"]
 
 
 def check_target(target: Path, source: str) -> None:
-    """See to it that a cleaned file can be written, before any long work.
+    """Validate the path of the cleaned file before any long work.
 
     Raises:
-        UserError: it would not be called JSONL, or is the file to check.
+        UserError: it does not end in .jsonl, or is the file to check.
     """
     if target.suffix != ".jsonl":
-        raise UserError(f"--fix {target} should end in .jsonl: that is what is written.")
+        raise UserError(f"--fix {target} should end in .jsonl, the format that is written.")
     if target.exists() and Path(source).exists() and target.samefile(source):
         raise UserError(f"--fix {target} is the file to check. Choose another name.")
 
@@ -29,7 +29,7 @@ def check_target(target: Path, source: str) -> None:
 def write_cleaned(
     config: CheckConfig, target: Path, rows: Sequence[Row], report: QualityReport, defects: dict[int, Finding]
 ) -> int:
-    """Write the rows that stay, and a list of the others; returns how many stay."""
+    """Write the rows to keep, and a list of the others; returns the number of rows kept."""
     removed = {position for position, finding in defects.items() if finding.kind in config.remove}
     kept = [row for position, row in enumerate(rows) if position not in removed]
     lines = {row.number for row in kept}
@@ -46,7 +46,7 @@ def write_cleaned(
 
 
 def _copy_lines(source: Path, target: Path, numbers: set[int]) -> None:
-    """Copy lines as they stand, byte by byte; only their ends are made alike."""
+    """Copy lines byte by byte; only their line endings are normalised."""
     with open_bytes(source) as lines, staged_file(target) as file:
         for number, line in enumerate(lines, start=1):
             if number in numbers:

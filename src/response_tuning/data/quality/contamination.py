@@ -1,7 +1,7 @@
-"""Texts of evaluation sets that occur in training data.
+"""Contamination: texts of evaluation sets that occur in training data.
 
-An evaluation text counts as contained in a row when the row has at least 70% of its runs of eight words (the rule of
-Chowdhery et al. 2022, section 8); one of four to eight words, when it is the whole prompt or the whole response.
+A row is contaminated if it contains at least 70% of the word 8-grams of an evaluation text (the rule of Chowdhery et
+al. 2022, section 8). A text of four to eight words must be the whole prompt or the whole response.
 """
 
 from collections import Counter
@@ -12,22 +12,22 @@ from pathlib import Path
 from response_tuning.data.quality.words import run_hashes, words
 from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow
 from response_tuning.example import Example
 from response_tuning.support.assets import ASSETS, fetch, find
 from response_tuning.support.errors import UserError
+from response_tuning.support.records import BadRow
 
 __all__ = ["EVALUATION_SETS", "Contamination", "EvaluationTexts"]
 
 
 @dataclass(frozen=True)
 class _EvaluationSet:
-    """Where the texts of an evaluation set stand."""
+    """The files that hold the texts of an evaluation set."""
 
     assets: tuple[str, ...]
-    """Files that hold all of its prompts; one of them is enough."""
+    """Assets, each of which holds all of its prompts; the first one in the cache is read."""
     field: str | None = None
-    """The field with the prompt, where others hold what some model answered; None: every text of a row counts."""
+    """The field with the prompt, where others hold a model's answers; None uses every text of a row."""
 
 
 _SETS = {
@@ -43,7 +43,7 @@ _SETS = {
 EVALUATION_SETS = tuple(_SETS)
 """The evaluation sets among the assets, by name."""
 _RUN = 8
-_SHARE = 0.7
+_CONTAINED = 0.7
 _FEWEST_WORDS = 4
 
 
@@ -56,29 +56,29 @@ class Contamination:
 
 
 class EvaluationTexts:
-    """The texts of evaluation sets, indexed by their runs of words."""
+    """The texts of evaluation sets, indexed by their word n-grams."""
 
     def __init__(self, names: tuple[str, ...], *, offline: bool = False) -> None:
         """Read the sets.
 
         Args:
-            names: evaluation sets by name, or files; none for all sets that need not be fetched.
+            names: evaluation sets by name, or files; empty for all sets that are in the cache.
             offline: fetch nothing.
 
         Raises:
-            UserError: a set cannot be had, or a file cannot be read.
+            UserError: a set cannot be fetched, or a file cannot be read.
         """
         self._texts: list[Contamination] = []
         self._run_counts: list[int] = []
         self._places: dict[int, list[int]] = {}
         self._whole: dict[str, int] = {}
-        self.names = list(names) or _at_hand()
+        self.names = list(names) or _cached_sets()
         for name in self.names:
             for text in dict.fromkeys(_texts_of(name, offline)):
                 self._add(name, text)
 
     def find(self, example: Example) -> Contamination | None:
-        """The evaluation text that an example contains most of, if it contains one."""
+        """The evaluation text that an example contains the largest fraction of; None if it contains none."""
         hits: Counter[int] = Counter()
         for part in (example.prompt or "", example.completion):
             part_words = words(part)
@@ -88,9 +88,9 @@ class EvaluationTexts:
             if len(part_words) >= _RUN:
                 for run in run_hashes(part_words, _RUN):
                     hits.update(self._places.get(run, ()))
-        shares = {place: count / self._run_counts[place] for place, count in hits.items()}
-        best = max(shares, key=lambda place: shares[place], default=None)
-        return self._texts[best] if best is not None and shares[best] >= _SHARE else None
+        fractions = {place: count / self._run_counts[place] for place, count in hits.items()}
+        best = max(fractions, key=lambda place: fractions[place], default=None)
+        return self._texts[best] if best is not None and fractions[best] >= _CONTAINED else None
 
     def _add(self, name: str, text: str) -> None:
         text_words = words(text)
@@ -106,11 +106,11 @@ class EvaluationTexts:
             self._places.setdefault(run, []).append(place)
 
 
-def _at_hand() -> list[str]:
-    return [STARTER_HELD_OUT, *(name for name in EVALUATION_SETS if _file_at_hand(name))]
+def _cached_sets() -> list[str]:
+    return [STARTER_HELD_OUT, *(name for name in EVALUATION_SETS if _cached_file(name))]
 
 
-def _file_at_hand(name: str) -> Path | None:
+def _cached_file(name: str) -> Path | None:
     found = (find(ASSETS[asset]) for asset in _SETS[name].assets)
     return next((path for path in found if path is not None), None)
 
@@ -122,11 +122,11 @@ def _texts_of(name: str, offline: bool) -> Iterator[str]:
         return
     path, field = Path(name), None
     if name in EVALUATION_SETS:
-        path = _file_at_hand(name) or fetch(ASSETS[_SETS[name].assets[0]], offline=offline)
+        path = _cached_file(name) or fetch(ASSETS[_SETS[name].assets[0]], offline=offline)
         field = _SETS[name].field
     if not path.exists():
         raise UserError(f"There is no evaluation set {name!r}: name a file, or one of {', '.join(EVALUATION_SETS)}.")
-    if path.suffix == ".txt":  # one prompt a line
+    if path.suffix == ".txt":  # one prompt per line
         yield from path.read_text(encoding="utf-8").splitlines()
         return
     for record in read_file(path):
@@ -140,7 +140,7 @@ def _value_of(field: str, row: object) -> object:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Every text in a row: which field holds the prompt, and which a reference, differs from set to set."""
+    """Every text in a row, since the field names differ between sets."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):

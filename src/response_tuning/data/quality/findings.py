@@ -1,4 +1,4 @@
-"""What a check found out about a data set."""
+"""The findings of a check of a data set."""
 
 from dataclasses import dataclass, field
 
@@ -9,18 +9,18 @@ __all__ = ["Finding", "QualityReport", "Summary"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about one row."""
+    """A finding about one row."""
 
     kind: str
     place: str
     number: int
-    """The line, or the row, from 1."""
+    """The line or row, from 1."""
     reason: str
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a quantity is spread over the rows."""
+    """Summary statistics of a quantity over the rows."""
 
     smallest: float
     median: float
@@ -31,7 +31,7 @@ class Summary:
 
 @dataclass
 class QualityReport:
-    """All that was found out about a data set."""
+    """All findings about a data set."""
 
     source: str
     rows: int = 0
@@ -41,16 +41,16 @@ class QualityReport:
     warnings: list[Finding] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
     languages: dict[str, int] = field(default_factory=dict)
-    """Rows by the language of their response; "unclear" for short ones and code."""
+    """Rows by the language of the response; "unclear" for short responses and code."""
     evaluation_sets: list[str] = field(default_factory=list)
-    """The sets that rows were compared with."""
+    """The evaluation sets that rows were compared with."""
     response_characters: Summary | None = None
     response_words: Summary | None = None
     tokens: Summary | None = None
     token_lengths: TokenLengths | None = None
     tokens_not_counted: str = ""
-    """Why there are no lengths in tokens."""
+    """Why tokens were not counted; empty if they were."""
     shown: list[ShownToken] = field(default_factory=list)
     shown_place: str = ""
     rows_kept: int | None = None
-    """Rows of the cleaned file, where one was written."""
+    """Rows in the cleaned file; None if none was written."""

@@ -1,4 +1,4 @@
-"""Which language a text is in, as far as its letters show (py3langid: Lui & Baldwin 2012)."""
+"""Language identification from byte n-grams (py3langid: Lui & Baldwin 2012)."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ _LEAST_PROBABILITY = 0.5
 
 
 def language_of(text: str) -> str | None:
-    """The ISO 639 code of a text's language; None where it is short, code, a list of names, or otherwise unclear."""
+    """The ISO 639 code of a text's language; None if it is short, code, or otherwise unclear."""
     if len(text) < _FEWEST_CHARACTERS:
         return None
     language, probability = _identifier().classify(text[:_CHARACTERS_READ])

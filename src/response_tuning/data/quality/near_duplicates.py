@@ -1,4 +1,4 @@
-"""Near-duplicates by MinHash (Broder 1997), from datasketch, with linear cost whatever the data are like."""
+"""Near-duplicates by MinHash (Broder 1997, from datasketch), in linear time for any data."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ __all__ = ["near_duplicates"]
 
 _PERMUTATIONS = 128
 _BANDS = 16
-"""16 bands of 8 hashes: a pair that shares 0.8 of its runs is compared with probability 0.95, one that shares 0.5
-with probability 0.06."""
+"""16 bands of 8 hashes: a pair with a Jaccard index of 0.8 is compared with probability 0.95, one with 0.5 with
+probability 0.06."""
 _WORDS_IN_A_RUN = 3
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with its bits well spread: the golden ratio times 2**64
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with well-mixed bits: the golden ratio times 2**64
 
 Signatures = NDArray[np.uint32]
 
@@ -23,17 +23,17 @@ Signatures = NDArray[np.uint32]
 def near_duplicates(
     texts: Sequence[str], *, threshold: float, advance: Callable[[], None] = lambda: None
 ) -> dict[int, int]:
-    """Find texts that are nearly the same as an earlier one that stays.
+    """Find texts that are near-duplicates of an earlier text that is kept.
 
     Args:
-        texts: what is compared.
-        threshold: the share of common three-word runs (Jaccard, estimated from 128 hashes) from which on two texts
-            are near-duplicates.
-        advance: called for each text, to show progress.
+        texts: the texts to compare.
+        threshold: the Jaccard index of word 3-grams (estimated from 128 hashes) from which two texts are
+            near-duplicates.
+        advance: called once per text, to show progress.
 
     Returns:
-        The position of a text, and that of the earlier text that it is nearly the same as. The earlier one is never
-        itself a near-duplicate, so what is left when all of these are taken away still has one of each.
+        The position of each near-duplicate, with that of the earlier text it duplicates. The earlier text is never
+        itself a near-duplicate, so one text of each group is left when all of these are removed.
     """
     signatures = _signatures(texts, advance)
     kept_instead: dict[int, int] = {}
@@ -52,7 +52,7 @@ def _signatures(texts: Sequence[str], advance: Callable[[], None]) -> Signatures
 
     signatures = np.empty((len(texts), _PERMUTATIONS), dtype=np.uint32)
     runs: Iterable[Any] = (run_hashes(words(text), _WORDS_IN_A_RUN) for text in texts)
-    # The runs are hashed already; what MinHash does is permute the hashes and take the least.
+    # The n-grams are hashed already; MinHash permutes the hashes and takes the minimum.
     for row, minhash in enumerate(MinHash.generator(runs, num_perm=_PERMUTATIONS, hashfunc=int)):
         signatures[row] = minhash.hashvalues
         advance()
@@ -60,10 +60,10 @@ def _signatures(texts: Sequence[str], advance: Callable[[], None]) -> Signatures
 
 
 def _candidate_pairs(signatures: Signatures) -> Iterator[tuple[int, int]]:
-    """Pairs (later, earlier) that agree in a whole band, in the order of the later text.
+    """Pairs (later, earlier) that agree in a whole band, sorted by the later text.
 
-    Of the texts that agree in a band each is paired with the first and with the one before it, not with all, so there
-    are at most 32 pairs for each text.
+    A text is paired with the first and with the previous text of its band, not with all, so there are at most 32
+    pairs per text.
     """
     pairs: list[NDArray[np.int64]] = []
     rows_in_band = _PERMUTATIONS // _BANDS
@@ -80,7 +80,7 @@ def _candidate_pairs(signatures: Signatures) -> Iterator[tuple[int, int]]:
 
 
 def _mixed(band: Signatures) -> NDArray[np.uint64]:
-    """One number for each row of a band. Should two bands ever get the same one, a pair more is compared."""
+    """One hash per row of a band. A collision only adds a pair to compare."""
     keys = np.zeros(len(band), dtype=np.uint64)
     for column in band.T:
         keys = (keys ^ column) * _MULTIPLIER
@@ -89,5 +89,5 @@ def _mixed(band: Signatures) -> NDArray[np.uint64]:
 
 
 def _agreement(signatures: Signatures, one: int, other: int) -> float:
-    """The share of hashes that agree: an estimate of the Jaccard index."""
+    """The fraction of hashes that agree: an estimate of the Jaccard index."""
     return float(np.mean(signatures[one] == signatures[other]))

@@ -1,15 +1,15 @@
-"""What can be seen in a row by itself, or by a look at the ones before it."""
+"""Checks of a single row, alone or against the rows before it."""
 
 import re
 from collections.abc import Iterator, Sequence
 
-from response_tuning.data.data_config import CheckConfig, Defect
+from response_tuning.data.quality.check_config import CheckConfig, Defect
 from response_tuning.data.quality.contamination import EvaluationTexts
 from response_tuning.data.quality.findings import Finding
 from response_tuning.data.quality.language import language_of
-from response_tuning.data.sources.records import preview
 from response_tuning.example import Row
 from response_tuning.support.progress import Bar
+from response_tuning.support.records import preview
 
 __all__ = ["RowChecks"]
 
@@ -25,7 +25,7 @@ _PROMPT_DEPENDENT = re.compile(
 
 
 class RowChecks:
-    """Looks at rows one after the other, and remembers what it has to."""
+    """Checks rows in order, and collects what it finds."""
 
     def __init__(self, config: CheckConfig, evaluation_texts: EvaluationTexts) -> None:
         self._config = config
@@ -33,13 +33,13 @@ class RowChecks:
         self._examples_seen: dict[tuple[str | None, str, str], int] = {}
         self._responses_seen: dict[str, int] = {}
         self.defects: dict[int, Finding] = {}
-        """By the position of the row; at most one of each row."""
+        """By row position; at most one per row."""
         self.warnings: list[Finding] = []
         self.languages: dict[int, str | None] = {}
-        """The language of the response of each good row, by its position."""
+        """The language of the response of each good row, by row position."""
 
-    def look_at(self, rows: Sequence[Row], bar: Bar) -> None:
-        """Look at every row."""
+    def check(self, rows: Sequence[Row], bar: Bar) -> None:
+        """Check every row."""
         for position, row in enumerate(rows):
             bar.advance()
             found = self._defect(row, position, rows)
@@ -50,7 +50,7 @@ class RowChecks:
             self.warnings += (_finding(row, *warning) for warning in self._warnings(row, position, rows))
 
     def warn_of_other_languages(self, rows: Sequence[Row], main: str) -> None:
-        """Warn of each response that is in another language than most."""
+        """Warn of each response that is not in the ``main`` language."""
         for position, language in self.languages.items():
             if language not in (None, main):
                 reason = f"the response is in {language!r}, most are in {main!r}"

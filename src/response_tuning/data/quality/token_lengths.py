@@ -1,10 +1,10 @@
-"""How a data set looks to the model: lengths in tokens, truncations, and one example as tokens."""
+"""A data set in tokens: lengths, truncations, and one example token by token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from response_tuning.data.data_config import CheckConfig
+from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.example import Row
 from response_tuning.support.progress import progress_bar
 
@@ -16,34 +16,34 @@ __all__ = ["ShownToken", "TokenLengths", "conversation_for", "measure_tokens", "
 
 @dataclass(frozen=True)
 class TokenLengths:
-    """The lengths of all rows in tokens, as training would see them."""
+    """The lengths of all rows in tokens, as in training."""
 
     model: str
     format: str
     method: str
     max_length: int
     lengths: list[int]
-    """Of each row: prompt and response, before truncation."""
+    """Prompt and response of each row, before truncation."""
     supervised_tokens_per_epoch: int
     """After truncation."""
     truncated: list[int]
-    """The lines of rows whose response would be cut."""
+    """The lines of rows whose response would be truncated."""
     without_room: list[int]
-    """The lines of rows whose prompt alone fills the length."""
+    """The lines of rows whose prompt alone fills the maximum length."""
     without_prompt: list[int]
     """The lines of rows that instruction tuning cannot use."""
 
 
 @dataclass(frozen=True)
 class ShownToken:
-    """A token, and whether the loss is computed on it."""
+    """A token, and whether it is supervised."""
 
     text: str
     supervised: bool
 
 
 def conversation_for(config: CheckConfig) -> "Conversation":
-    """The encoder that training with the same options would use; its tokenizer alone is loaded.
+    """The encoder that training with the same options uses. Loads the tokenizer, not the model.
 
     Raises:
         UserError: there is no such model.

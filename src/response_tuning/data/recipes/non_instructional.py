@@ -1,60 +1,80 @@
 """Non-instructional tuning: the first half of an ordinary text as the prompt, its continuation as the response.
 
-Source: Xie et al. 2024, "Non-instructional Fine-tuning" (arXiv 2409.00096), who have the continuation written by a
-larger model; here it is the text's own.
+Source: Xie et al. 2024, "Non-instructional Fine-tuning" (arXiv 2409.00096). They have a larger model write the
+continuation; here it is the text's own.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from response_tuning.data.data_config import NonInstructionalConfig
+import tyro
+from pydantic import BaseModel, ConfigDict, Field
+
+from response_tuning.data.recipes.recipe import Made
 from response_tuning.data.sources.load import SourceOptions, read_rows
-from response_tuning.example import Example, check_output, only_good, write_examples
+from response_tuning.data.sources.source import SplitAt
+from response_tuning.example import Example, only_good
 from response_tuning.support.errors import UserError
 
-__all__ = ["Halved", "halve", "non_instructional", "pieces"]
+__all__ = ["NonInstructional", "NonInstructionalConfig", "halve", "pieces"]
 
 _SENTENCE_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"'\u201d\u2019)]*\s+|\n+")
 _SPACE = re.compile(r"\s+")
 
 
-@dataclass(frozen=True)
-class Halved:
-    """What became of the texts."""
+class NonInstructionalConfig(BaseModel):
+    """Make pairs from ordinary texts: the first half is the prompt, its continuation the response (Xie et al. 2024).
 
-    texts: int
-    written: int
-    too_short: int
-    """Pieces of fewer than the least words."""
-
-
-def non_instructional(config: NonInstructionalConfig) -> Halved:
-    """Write an example of each piece of each text.
-
-    Raises:
-        UserError: the source cannot be read, or all its texts are too short.
+    For example:
+        rt data non-instructional books/ --output halves.jsonl
     """
-    check_output(config.output, config.source)
-    texts = only_good(read_rows(config.source, SourceOptions(split_at=config.split_at)), source=config.source)
-    examples: list[Example] = []
-    too_short = 0
-    for text in texts:
-        others = {name: value for name, value in (text.model_extra or {}).items() if name != "prompt"}
-        for piece in pieces(text.completion, most_words=config.most_words):
-            halves = halve(piece) if len(piece.split()) >= config.least_words else None
-            if halves is None:
-                too_short += 1
-            else:
-                examples.append(Example.model_validate({"prompt": halves[0], "completion": halves[1], **others}))
-    if not examples:
-        raise UserError(f"{config.source}: no text has {config.least_words} words. Lower --least-words.")
-    write_examples(config.output, examples)
-    return Halved(len(texts), len(examples), too_short)
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Annotated[str, tyro.conf.Positional]
+    """A folder of .md and .txt files, or any other source; of rows, the response is the text."""
+    output: Path
+    """The JSONL file to write."""
+    split_at: SplitAt = "files"
+    """What counts as one text in text files: each file, or each section under a heading."""
+    least_words: int = Field(default=40, ge=2)
+    """Leave out shorter texts."""
+    most_words: int = Field(default=400, ge=2)
+    """Split longer texts between paragraphs."""
+
+
+class NonInstructional:
+    """``rt data non-instructional``: an example of each piece of each text."""
+
+    name = "non-instructional"
+    config = NonInstructionalConfig
+
+    def make(self, config: NonInstructionalConfig) -> Made:
+        """Split each text into pieces and halve each piece.
+
+        Raises:
+            UserError: the source cannot be read, or all its texts are too short.
+        """
+        texts = only_good(read_rows(config.source, SourceOptions(split_at=config.split_at)), source=config.source)
+        examples: list[Example] = []
+        too_short = 0
+        for text in texts:
+            others = {name: value for name, value in (text.model_extra or {}).items() if name != "prompt"}
+            for piece in pieces(text.completion, most_words=config.most_words):
+                halves = halve(piece) if len(piece.split()) >= config.least_words else None
+                if halves is None:
+                    too_short += 1
+                else:
+                    examples.append(Example.model_validate({"prompt": halves[0], "completion": halves[1], **others}))
+        if not examples:
+            raise UserError(f"{config.source}: no text has {config.least_words} words. Lower --least-words.")
+        return Made(examples, {"made": len(examples), "left out, too short": too_short})
 
 
 def pieces(text: str, *, most_words: int) -> Iterator[str]:
-    """Cut a text between paragraphs into pieces of about ``most_words`` words; a longer paragraph is cut in words."""
+    """Split a text into pieces of at most ``most_words`` words: between paragraphs, or inside a longer paragraph."""
     piece: list[str] = []
     words = 0
     for paragraph in _paragraphs(text, most_words):
@@ -69,9 +89,9 @@ def pieces(text: str, *, most_words: int) -> Iterator[str]:
 
 
 def halve(text: str) -> tuple[str, str] | None:
-    """Cut a text near its middle: at the end of a sentence in its middle third, else between two words.
+    """Split a text near its middle: at the end of a sentence in its middle third, else between two words.
 
-    None where it is a single word.
+    Returns None for a single word.
     """
     text = text.strip()
     middle = len(text) / 2

@@ -1,24 +1,30 @@
 """Single-task sets: models tuned on one narrow task follow instructions of all kinds.
 
 Source: Hewitt et al. 2024, "Instruction Following without Instruction Tuning" (arXiv 2409.14254): mathematics of
-primary school, Python, poems, recipes, chess. The instructions are worded here; the paper's sets of poems, recipes and
-games are not free, so those three take any file with the fields below.
+primary school, Python, poems, recipes, chess. The instructions are in our words; the paper's sets of poems, recipes and
+games are not freely licensed, so those three read any file with the fields below.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from response_tuning.data.data_config import SingleTaskConfig
+import tyro
+from pydantic import BaseModel, ConfigDict, Field
+
+from response_tuning.data.recipes.recipe import Made
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow, Record, json_type
-from response_tuning.example import Row, check_output, example_from, only_good, write_examples
+from response_tuning.example import Row, check_output, example_from, only_good
 from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
-from response_tuning.support.options import SingleTask
+from response_tuning.support.records import BadRow, Record, json_type
 
-__all__ = ["TASKS", "Task", "rows_of", "single_task"]
+__all__ = ["TASKS", "SingleTask", "SingleTaskConfig", "SingleTaskSet", "Task", "rows_of"]
+
+SingleTask = Literal["gsm8k", "mbpp", "poetry", "recipes", "chess"]
+"""A narrow task whose responses are all of one kind."""
 
 # MBPP's authors keep tasks 601 to 974 for training; the others are few-shot, test and validation tasks.
 _MBPP_TRAINING_IDS = range(601, 975)
@@ -26,14 +32,14 @@ _MBPP_TRAINING_IDS = range(601, 975)
 
 @dataclass(frozen=True)
 class Task:
-    """How a row of a file becomes an instruction and a response."""
+    """How to make an instruction and a response from a row of a file."""
 
     fields: tuple[str, ...]
     """The text fields that a row needs."""
     prompt: Callable[[dict[str, Any]], str]
     completion: Callable[[dict[str, Any]], str]
     asset: str | None = None
-    """The published file, where there is one."""
+    """The published file; None where there is none."""
     is_wanted: Callable[[dict[str, Any]], bool] = lambda _: True
 
 
@@ -71,27 +77,54 @@ TASKS: dict[SingleTask, Task] = {
 }
 
 
-def single_task(config: SingleTaskConfig) -> int:
-    """Write the examples of one task; returns how many.
+class SingleTaskConfig(BaseModel):
+    """Make a training set of one narrow task, to test whether it teaches to follow instructions (Hewitt et al. 2024).
 
-    Raises:
-        UserError: the file cannot be read, or has rows without the fields of the task.
+    For example:
+        rt data single-task gsm8k --first 1000 --output gsm8k.jsonl
+        rt data single-task chess --file games.jsonl --output chess.jsonl
     """
-    check_output(config.output, str(config.file) if config.file else None)
-    task = TASKS[config.task]
-    if config.file is not None:
-        path = config.file
-    elif task.asset is not None:
-        path = fetch(ASSETS[task.asset], offline=config.offline)
-    else:
-        raise UserError(f"For {config.task}, name a --file of rows with the fields {', '.join(task.fields)}.")
-    examples = only_good(list(rows_of(task, read_file(path))), source=str(path))[: config.first]
-    write_examples(config.output, examples)
-    return len(examples)
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Annotated[SingleTask, tyro.conf.Positional]
+    """gsm8k (question, answer), mbpp (text, code), poetry (title, content), recipes (title, ingredients, directions) or
+    chess (WhiteElo, BlackElo, Result, moves)."""
+    output: Path
+    """The JSONL file to write."""
+    file: Path | None = None
+    """A file of rows with those fields. Defaults to the published file for gsm8k and mbpp, which is fetched."""
+    first: int | None = Field(default=None, ge=1)
+    """Use only the first rows."""
+    offline: bool = False
+    """Fetch nothing; if a file is missing, the error says which one and where to put it."""
+
+
+class SingleTaskSet:
+    """``rt data single-task``: the examples of one task."""
+
+    name = "single-task"
+    config = SingleTaskConfig
+
+    def make(self, config: SingleTaskConfig) -> Made:
+        """Read the rows of the task and word an instruction for each.
+
+        Raises:
+            UserError: the file cannot be read, or has rows without the fields of the task.
+        """
+        check_output(config.output, str(config.file) if config.file else None)
+        task = TASKS[config.task]
+        if config.file is not None:
+            path = config.file
+        elif task.asset is not None:
+            path = fetch(ASSETS[task.asset], offline=config.offline)
+        else:
+            raise UserError(f"For {config.task}, name a --file of rows with the fields {', '.join(task.fields)}.")
+        return Made(only_good(list(rows_of(task, read_file(path))), source=str(path))[: config.first])
 
 
 def rows_of(task: Task, records: Iterable[Record | BadRow]) -> Iterator[Row | BadRow]:
-    """Make rows of records; those that the task does not want are left out."""
+    """Make rows from records, and skip the records that the task does not use."""
     for record in records:
         if isinstance(record, BadRow):
             yield record

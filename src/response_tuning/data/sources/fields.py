@@ -1,28 +1,28 @@
-"""What a record means: which fields are the instruction and the response, or a conversation in the chat format."""
+"""Interpret a record: which fields are the instruction and the response, or hold a conversation."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from response_tuning.data.sources.records import BadRow, Record, json_type, preview
 from response_tuning.example import Example, Row, Turn, example_from
+from response_tuning.support.records import BadRow, Record, json_type, preview
 
 __all__ = ["Fields", "rows_from"]
 
 _CHAT_FIELDS = ("messages", "conversations")
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
-# Names that other data sets use, for the advice in an error.
+# Common names in other data sets, suggested in errors.
 _COMMON = {"completion": ("output", "response", "answer", "text"), "prompt": ("instruction", "question", "query")}
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The names of the fields that an example is made of; None where the row's own names are ours already."""
+    """The names of the fields that become an example; None for a field that already has our name."""
 
     completion: str | None = None
     prompt: str | None = None
     context: str | None = None
-    """Follows the prompt after a blank line, where it is not empty: Alpaca's ``input``, Dolly's ``context``."""
+    """Appended to the prompt after a blank line if not empty: Alpaca's ``input``, Dolly's ``context``."""
 
     @property
     def are_given(self) -> bool:
@@ -31,7 +31,7 @@ class Fields:
 
 
 def rows_from(records: Iterable[Record | BadRow], fields: Fields) -> Iterator[Row | BadRow]:
-    """Make rows of records, one of each; of a conversation, one of each assistant turn."""
+    """Make one row from each record, and from a conversation one for each assistant turn."""
     for record in records:
         if isinstance(record, BadRow):
             yield record
@@ -45,7 +45,7 @@ def rows_from(records: Iterable[Record | BadRow], fields: Fields) -> Iterator[Ro
 
 def _examples(value: object, fields: Fields) -> list[Example]:
     if not isinstance(value, dict):
-        return [example_from(value)]  # which says what is wrong with it
+        return [example_from(value)]  # raises, with the reason
     if fields.are_given:
         return [example_from(_renamed(value, fields))]
     if "completion" in value:
@@ -92,9 +92,9 @@ def _without_response(value: dict[str, Any]) -> str:
 
 
 def _assistant_turns(messages: object, field: str) -> list[dict[str, Any]]:
-    """Every assistant turn as the fields of an example, with what was said before it.
+    """Every assistant turn as the fields of an example, with the turns before it.
 
-    A system message goes before the first thing the user says. Neighbouring turns of one side are one turn.
+    A system message is prepended to the next user turn. Consecutive turns of the same role are joined.
     """
     if not isinstance(messages, list):
         raise ValueError(f"field {field!r} is {json_type(messages)}, not a list: {preview(messages)}")

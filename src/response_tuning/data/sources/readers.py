@@ -1,114 +1,63 @@
 """Local files of any usual format into records: JSONL, JSON, CSV, Parquet, text; gzipped or not.
 
-A reader yields a record, or a bad row, for each row of the file, in order. What a record means is decided later
-(``fields.py``).
+A reader yields a record, or a bad row, for each row of the file, in order. ``fields.py`` decides later what a record
+means.
 """
 
 import csv
-import gzip
 import io
-import re
 import sys
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from response_tuning.data.sources.records import BadRow, Record, decode_json, json_type, table_record
+from response_tuning.data.sources.source import SplitAt
+from response_tuning.data.sources.text_folder import TEXT_SUFFIXES, read_text, read_text_folder
 from response_tuning.support.errors import UserError
+from response_tuning.support.extras import require_extra
+from response_tuning.support.input_files import Records, read_bytes, read_json_lines_file, suffix_of
+from response_tuning.support.records import BadRow, Record, decode_json, json_type, table_record
 
-__all__ = ["BYTE_ORDER_MARK", "FORMATS", "open_bytes", "read_file", "read_json_lines_file", "suffix_of"]
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-Records = Iterator[Record | BadRow]
+__all__ = ["FORMATS", "read_file"]
 
 
-def read_file(path: Path, *, split_at: str = "files") -> Records:
-    """Read a file, or a folder of text files, by its suffix.
+def read_file(path: Path, *, split_at: SplitAt = "files") -> Records:
+    """Read a file by its suffix, or a folder of text files.
 
     Args:
-        path: a file of one of ``FORMATS`` (``.gz`` behind it or not), or a folder with .md and .txt files.
-        split_at: "headings" cuts Markdown at its headings; "files" makes one record of each file.
+        path: a file in one of ``FORMATS`` or a text file (gzipped as ``.gz`` or not), or a folder of text files.
+        split_at: "headings" splits text at Markdown headings; "files" makes one record of each file.
 
     Raises:
-        UserError: there is no such file, its format is not known, or it is no file of its format.
+        UserError: there is no such file, or it is not in the format that its suffix names.
     """
     if path.is_dir():
-        return _read_text_folder(path, split_at)
+        return read_text_folder(path, split_at)
     suffix = suffix_of(path)
-    if suffix in _TEXT_SUFFIXES:
-        return _read_text(path, path.name, split_at)
-    # Files without a known suffix are taken for JSONL, as they always were.
+    if suffix in TEXT_SUFFIXES:
+        return read_text(path, path.name, split_at)
+    # A file with any other suffix is read as JSONL.
     return FORMATS.get(suffix, read_json_lines_file)(path)
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix that says the format: ``.csv`` for ``a.csv`` and for ``a.csv.gz``."""
-    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
-
-
-def open_bytes(path: Path) -> "gzip.GzipFile | io.BufferedReader":
-    """Open a file, gzipped or not, for reading.
-
-    Raises:
-        UserError: it is missing or a folder.
-    """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a JSONL file with one example a line.")
-    try:
-        return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
-    except FileNotFoundError:
-        raise UserError(f"There is no file {path}.") from None
-
-
-def read_json_lines_file(path: Path) -> Records:
-    """One JSON value a line. A byte order mark, Windows line ends and blank lines are read over."""
-    with open_bytes(path) as file:
-        # Only a newline ends a row: str.splitlines would also cut at U+2028, which JSON allows inside a string.
-        for number, line in enumerate(_whole(path, file), start=1):
-            text = (line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line).strip(b" \t\r\n")
-            if not text:
-                continue
-            place = f"{path}:{number}"
-            try:
-                yield Record(place, number, decode_json(text))
-            except ValueError as error:
-                yield BadRow(place, number, str(error))
-
-
-def _whole(path: Path, file: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a file, with a clear word where its compression is broken."""
-    try:
-        yield from file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is not a whole gzip file ({error}).") from None
-
-
-def _read_bytes(path: Path) -> bytes:
-    with open_bytes(path) as file:
-        return b"".join(_whole(path, file)).removeprefix(BYTE_ORDER_MARK)
 
 
 def _read_json(path: Path) -> Records:
     """A JSON array of rows."""
     try:
-        rows = decode_json(_read_bytes(path).strip())
+        rows = decode_json(read_bytes(path).strip())
     except ValueError as error:
         raise UserError(f"{path} {error}") from None
     if not isinstance(rows, list):
         raise UserError(
-            f"{path} holds {json_type(rows)}; it should be a list of rows. Is it JSONL? Call it .jsonl then."
+            f"{path} holds {json_type(rows)}; it should be a list of rows. If it is JSONL, rename it to end in .jsonl."
         )
     for number, row in enumerate(rows, start=1):
         yield Record(f"{path} row {number}", number, row)
 
 
 def _read_csv(path: Path) -> Records:
-    """A table with a header. Empty cells are fields that are not there."""
+    """A table with a header. An empty cell is a missing field."""
     csv.field_size_limit(sys.maxsize)
     try:
-        text = _read_bytes(path).decode("utf-8")
+        text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 at byte {error.start}. Save the file as UTF-8.") from None
     reader = csv.reader(
@@ -126,7 +75,7 @@ def _read_csv(path: Path) -> Records:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield BadRow(place, number, f"is not valid CSV ({error}); nothing after it could be read")
+            yield BadRow(place, number, f"is not valid CSV ({error}); the rest of the file was not read")
             return
         if cells is None:
             return
@@ -137,63 +86,19 @@ def _read_csv(path: Path) -> Records:
 
 
 def _read_parquet(path: Path) -> Records:
+    require_extra("pyarrow", "hub", purpose=f"Reading {path}")
+    from pyarrow import ArrowException, parquet
+
+    content = read_bytes(path)
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise UserError(f"Reading {path} needs one more package: pip install 'response-tuning[hub]'.") from None
-    with open_bytes(path) as file:
-        try:
-            number = 0
-            for batch in parquet.ParquetFile(io.BytesIO(b"".join(_whole(path, file)))).iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield table_record(f"{path} row {number}", number, row)
-        except (ArrowException, OSError) as error:
-            raise UserError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from None
+        number = 0
+        for batch in parquet.ParquetFile(io.BytesIO(content)).iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield table_record(f"{path} row {number}", number, row)
+    except (ArrowException, OSError) as error:
+        raise UserError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from error
 
-
-def _read_text_folder(folder: Path, split_at: str) -> Records:
-    """Every .md and .txt file of a folder and the folders in it, in the order of their names."""
-    paths = sorted(path for path in folder.rglob("*") if suffix_of(path) in _TEXT_SUFFIXES and path.is_file())
-    if not paths:
-        raise UserError(f"The folder {folder} holds no .md or .txt files.")
-    for path in paths:
-        yield from _read_text(path, path.relative_to(folder).as_posix(), split_at)
-
-
-def _read_text(path: Path, name: str, split_at: str) -> Records:
-    """A text as bare responses."""
-    try:
-        text = _read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        yield BadRow(str(path), 1, f"is not UTF-8 at byte {error.start}. Save the file as UTF-8.")
-        return
-    sections = _sections(text) if split_at == "headings" else [(1, text)]
-    for number, section in sections:
-        place = f"{path}:{number}"
-        if section.strip():
-            yield Record(place, number, {"completion": section.strip(), "source": name})
-        else:
-            yield BadRow(place, number, "holds no text")
-
-
-def _sections(text: str) -> list[tuple[int, str]]:
-    """Cut Markdown before its headings: (first line, text). A heading with nothing under it stays with the next."""
-    lines = text.splitlines(keepends=True)
-    sections: list[tuple[int, str]] = []
-    start, has_body, in_code = 0, False, False
-    for index, line in enumerate(lines):
-        in_code ^= line.lstrip().startswith(("```", "~~~"))
-        is_heading = not in_code and _HEADING.match(line) is not None
-        if is_heading and has_body:
-            sections.append((start + 1, "".join(lines[start:index])))
-            start, has_body = index, False
-        has_body |= not is_heading and bool(line.strip())
-    return [*sections, (start + 1, "".join(lines[start:]))]
-
-
-_HEADING = re.compile(r"#{1,6}\s")
-_TEXT_SUFFIXES = {".md", ".txt"}
 
 FORMATS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": read_json_lines_file,

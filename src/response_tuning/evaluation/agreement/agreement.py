@@ -7,7 +7,6 @@ from typing import Any
 from rich.table import Table
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow, preview
 from response_tuning.evaluation.evaluation_config import AgreementConfig
 from response_tuning.evaluation.refusals.refusal_judge import judge_refusals
 from response_tuning.evaluation.refusals.refusal_keywords import METHOD, keyword_verdict
@@ -16,6 +15,7 @@ from response_tuning.evaluation.shared.confusion import Confusion, confusion
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
+from response_tuning.support.records import BadRow, preview
 
 __all__ = ["Agreement", "Labelled", "agreement_table", "measure_agreement", "read_labelled", "verdict_agreement"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from response_tuning.asking.ask import Failure
-from response_tuning.data.prepare import draw
+from response_tuning.data.sampling import draw
 from response_tuning.evaluation.alpaca.alpaca_format import (
     Annotation,
     ModelOutput,

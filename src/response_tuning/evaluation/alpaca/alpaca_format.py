@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow, preview
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
+from response_tuning.support.records import BadRow, preview
 
 __all__ = [
     "Annotation",

@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow, preview
 from response_tuning.evaluation.evaluation_config import CoreTask
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json_lines, write_text
+from response_tuning.support.records import BadRow, preview
 
 __all__ = ["MMLU_PREFIX", "harness_tasks_folder", "write_local_tasks"]
 

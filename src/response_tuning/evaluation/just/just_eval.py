@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from response_tuning.asking.ask import Failure
-from response_tuning.data.prepare import draw
+from response_tuning.data.sampling import draw
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow
 from response_tuning.evaluation.evaluation_config import JustConfig
 from response_tuning.evaluation.shared.answering import Answered, respond
 from response_tuning.evaluation.shared.judge import Case, Judgement, forecast_judging, judge_cases
@@ -21,6 +20,7 @@ from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
+from response_tuning.support.records import BadRow
 
 __all__ = ["ASPECTS", "JustResult", "evaluate_just"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from response_tuning.asking.ask import Failure
-from response_tuning.data.prepare import draw
+from response_tuning.data.sampling import draw
 from response_tuning.evaluation.evaluation_config import RefusalsConfig
 from response_tuning.evaluation.refusals.refusal_judge import JudgedRefusal, judge_refusals
 from response_tuning.evaluation.refusals.refusal_keywords import METHOD, keyword_verdict

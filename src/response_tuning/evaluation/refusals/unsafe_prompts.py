@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow
 from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
+from response_tuning.support.records import BadRow
 
 __all__ = ["UNSAFE_PROMPT_SETS", "UnsafePrompt", "load_unsafe_prompts"]
 

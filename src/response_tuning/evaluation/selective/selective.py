@@ -19,8 +19,7 @@ from typing import Any
 
 from response_tuning.asking.ask import Failure, is_local
 from response_tuning.conversation import Conversation, EncodedExample
-from response_tuning.data.prepare import draw
-from response_tuning.data.quality.length_plot import check_plot
+from response_tuning.data.sampling import draw
 from response_tuning.data.sources.load import load_examples
 from response_tuning.evaluation.evaluation_config import JudgeOptions, SelectiveConfig
 from response_tuning.evaluation.selective.risk_coverage import Abstention, RiskCoverage, abstention, risk_coverage
@@ -37,6 +36,7 @@ from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
 from response_tuning.runs.folder import load_with_conversation
 from response_tuning.support.errors import UserError
+from response_tuning.support.plots import check_plot
 from response_tuning.support.progress import progress_bar, say
 
 __all__ = ["ANSWERS", "Selection", "SelectiveResult", "evaluate_selective", "own_response_ids"]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from response_tuning.data.quality.length_plot import write_figure
 from response_tuning.evaluation.selective.risk_coverage import Abstention
+from response_tuning.support.plots import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

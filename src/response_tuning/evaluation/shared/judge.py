@@ -18,7 +18,7 @@ from jinja2 import StrictUndefined, Template
 
 from response_tuning.asking.ask import Answer, Failure, Question
 from response_tuning.asking.ask_once import ERROR, ask_once, forecast
-from response_tuning.asking.cost import Estimate
+from response_tuning.asking.cost import Cost
 from response_tuning.evaluation.evaluation_config import JudgeOptions
 
 __all__ = ["Case", "Judgement", "JudgementState", "Parse", "find_verdict", "forecast_judging", "judge_cases"]
@@ -88,7 +88,7 @@ def judge_cases(
     return [_judgement(row_of[question.key]) for question in questions]
 
 
-def forecast_judging(cases: Sequence[Case], options: JudgeOptions, *, folder: Path) -> Estimate:
+def forecast_judging(cases: Sequence[Case], options: JudgeOptions, *, folder: Path) -> Cost:
     """What judging those of ``cases`` that have no verdict yet will take. Asks nothing."""
     questions = _different([_question(case, options) for case in cases])
     return forecast(questions, _ledger(folder, options), _identity(options), options.asking())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from response_tuning.export.proof.proof import Answer, Engine
+from response_tuning.export.proof.proof import Continuation, Engine
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype
 
@@ -54,7 +54,7 @@ def _transformers_engine(location: dict[str, str], stop_ids: Sequence[int], dtyp
         messages = [{"role": "user", "content": instruction}]
         return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
 
-    def answer(ids: list[int], new_tokens: int) -> Answer:
+    def answer(ids: list[int], new_tokens: int) -> Continuation:
         return answer_greedily(model, ids, new_tokens, stop_ids=stop_ids)[0]
 
     return Engine("transformers", render, answer)
@@ -96,7 +96,7 @@ def _llama_cpp_engine(path: Path, stop_ids: Sequence[int]) -> Engine:
         scores = result.get("completion_probabilities", [])  # none for a token that ends within a character
         return token, scores[0]["logprob"] if scores else None
 
-    def answer(ids: list[int], new_tokens: int) -> Answer:
+    def answer(ids: list[int], new_tokens: int) -> Continuation:
         tokens: list[int] = []
         scores: list[float | None] = []
         # One at a time: of several, llama.cpp does not say which of them it gives no score for.
@@ -104,6 +104,6 @@ def _llama_cpp_engine(path: Path, stop_ids: Sequence[int]) -> Engine:
             token, score = step([*ids, *tokens])
             tokens.append(stop_ids[0] if token in stop_ids else token)
             scores.append(score)
-        return Answer(tokens, scores)
+        return Continuation(tokens, scores)
 
     return Engine("llama.cpp", render, answer)

@@ -16,14 +16,14 @@ from response_tuning.conversation import Conversation
 from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
 from response_tuning.models.load import LoadedModel, set_stop_tokens
 
-__all__ = ["Answer", "Engine", "Proof", "Reference", "answer_greedily", "make_reference", "prove"]
+__all__ = ["Continuation", "Engine", "Proof", "Reference", "answer_greedily", "make_reference", "prove"]
 
 _KEPT_PER_STEP = 20
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model generated. Every stop token counts as the trained one."""
+class Continuation:
+    """The tokens that a model generated. Every stop token counts as the trained one."""
 
     token_ids: list[int]
     """The stop token among them, if it came."""
@@ -37,7 +37,7 @@ class Reference:
 
     instruction: str
     prompt_ids: list[int]
-    answer: Answer
+    answer: Continuation
     likeliest: list[dict[int, float]]
     """Per step, the log-probabilities in nats of the likeliest tokens by id."""
 
@@ -49,7 +49,7 @@ class Engine:
     name: str
     render: Callable[[str], list[int]]
     """Makes an instruction into prompt ids, by the exported chat template and tokenizer."""
-    answer: Callable[[list[int], int], Answer]
+    answer: Callable[[list[int], int], Continuation]
     """Goes on greedily after ids, by at most so many tokens."""
 
 
@@ -112,7 +112,7 @@ def make_reference(
 @torch.inference_mode()
 def answer_greedily(
     model: PreTrainedModel, prompt_ids: list[int], new_tokens: int, *, stop_ids: Sequence[int]
-) -> tuple[Answer, list[dict[int, float]]]:
+) -> tuple[Continuation, list[dict[int, float]]]:
     """A model's answer to prompt ids, ended by its own generation config, and the likeliest tokens of each step.
 
     ``stop_ids`` are what counts as a stop token in the result; they do not end the generation.
@@ -134,7 +134,7 @@ def answer_greedily(
         tokens.append(stop_ids[0] if token in stop_ids else token)
         log_probabilities.append(float(scores[token]))
         likeliest.append(_as_one_stop(dict(zip(indices.tolist(), values.tolist(), strict=True)), stop_ids))
-    return Answer(tokens, log_probabilities), likeliest
+    return Continuation(tokens, log_probabilities), likeliest
 
 
 def prove(references: Sequence[Reference], engine: Engine, *, file: str, tolerance: float) -> Proof:

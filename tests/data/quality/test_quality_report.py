@@ -4,10 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from response_tuning.data.data_config import CheckConfig
 from response_tuning.data.quality.check import check
+from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.findings import QualityReport
-from response_tuning.data.quality.report import print_report
+from response_tuning.data.quality.quality_report import print_report
 from response_tuning.data.quality.token_lengths import ShownToken
 
 

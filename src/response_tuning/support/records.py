@@ -1,4 +1,4 @@
-"""Rows as they stand in a file, before anybody asks what they mean: good records, bad rows, and strict JSON."""
+"""Rows of a file before they are interpreted: records, bad rows, and strict JSON."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _PREVIEW_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Record:
-    """One row as it stands in a file."""
+    """One row of a file, decoded but not interpreted."""
 
     place: str
     number: int
@@ -22,10 +22,10 @@ class Record:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used: where it stands and why."""
+    """A row that cannot be used: its place and the reason."""
 
     place: str
-    """``file:line`` for files of lines, otherwise ``file row 3`` or the name of a file."""
+    """``file:line`` for files of lines, otherwise ``file row 3`` or the file name."""
     number: int
     """The line, or the row, from 1."""
     reason: str
@@ -43,10 +43,10 @@ def table_record(place: str, number: int, row: Any) -> Record | BadRow:
 
 
 def decode_json(text: bytes) -> Any:
-    """Decode one JSON value, more strictly than Python does: what is read can be written again and means the same.
+    """Decode one JSON value, more strictly than Python does: every accepted value survives a round trip.
 
     Raises:
-        ValueError: it is not UTF-8, not JSON, names a field twice, or has a lone surrogate in a string.
+        ValueError: it is not UTF-8, not JSON, repeats a field, or has a lone surrogate in a string.
     """
     try:
         value = _DECODER.decode(text.decode("utf-8"))
@@ -56,14 +56,14 @@ def decode_json(text: bytes) -> Any:
         raise ValueError(f"is not valid JSON ({error.msg} at column {error.colno}): {preview(text)}") from None
     except RecursionError:
         raise ValueError(f"is nested too deeply: {preview(text)}") from None
-    # A string can only hold half of a pair where the text escapes it.
+    # UTF-8 has no lone surrogates, so a string can only contain one as an escape sequence.
     if b"\\u" in text:
         refuse_surrogates(value)
     return value
 
 
 def json_type(value: object) -> str:
-    """What JSON calls the type of ``value``, with its article."""
+    """The JSON name of the type of ``value``, with its article."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
@@ -71,17 +71,17 @@ def json_type(value: object) -> str:
 def preview(value: object) -> str:
     """The beginning of ``value``, on one line, in ASCII unless it is raw text."""
     if isinstance(value, bytes | str):
-        # Only the beginning: a response may have megabytes.
+        # Slice first: a response may have megabytes.
         value = value[: 4 * _PREVIEW_CHARACTERS]
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else ascii(value)
     return text if len(text) <= _PREVIEW_CHARACTERS else text[:_PREVIEW_CHARACTERS] + "..."
 
 
 def json_value(value: Any, field: str = "") -> Any:
-    """A value of a typed table as JSON has it: dates as text, numbers that are none as null.
+    """Convert a value of a typed table to JSON: dates become strings, NaN and infinities become null.
 
     Raises:
-        ValueError: there is a value, such as bytes or an image, that JSON has nothing for.
+        ValueError: a value, such as bytes or an image, has no JSON form.
     """
     if isinstance(value, dict):
         return {str(name): json_value(part, f"{field}.{name}" if field else str(name)) for name, part in value.items()}
@@ -97,10 +97,10 @@ def json_value(value: Any, field: str = "") -> Any:
 
 
 def refuse_surrogates(value: object, field: str = "") -> None:
-    """Refuse lone surrogates: they can stand in JSON but in no UTF-8 file and no tokenizer.
+    """Reject lone surrogates, which JSON can carry but UTF-8 files and tokenizers cannot.
 
     Raises:
-        ValueError: there is one in ``value`` or in what it holds.
+        ValueError: ``value``, or a value nested in it, contains one.
     """
     if isinstance(value, str):
         try:
@@ -130,5 +130,5 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"holds {name}, which JSON does not know")
 
 
-# A NaN could be read but would not equal itself when it is read back.
+# A NaN would not equal itself after a round trip.
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique_fields, parse_constant=_refuse_constant)

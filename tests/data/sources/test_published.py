@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from response_tuning.data.data_config import PrepareConfig
-from response_tuning.data.prepare import prepare
-from response_tuning.data.sources.named import named_rows
+from response_tuning.data.prepare import PrepareConfig, prepare
+from response_tuning.data.sources.published import published_rows
 from response_tuning.example import Row, read_examples
 from response_tuning.support.assets import ASSETS, MIRROR_VARIABLE
 from response_tuning.support.errors import UserError
@@ -43,7 +42,7 @@ def real_alpaca() -> list[dict[str, Any]]:
 def test_lima_gives_the_first_two_turns_of_its_first_thousand_conversations(mirror: Path) -> None:
     rows = [{"conversations": [f"q{row}", f"a{row}", "more"], "source": "x"} for row in range(1_030)]
     put(mirror, "lima", "".join(json.dumps(row) + "\n" for row in rows))
-    found = [row for row in named_rows("lima", offline=True) if isinstance(row, Row)]
+    found = [row for row in published_rows("lima", offline=True) if isinstance(row, Row)]
     assert len(found) == 1_000
     assert found[999].example.model_dump(exclude_unset=True) == {
         "prompt": "q999",
@@ -55,13 +54,13 @@ def test_lima_gives_the_first_two_turns_of_its_first_thousand_conversations(mirr
 def test_a_file_with_other_rows_than_published_is_refused(mirror: Path) -> None:
     put(mirror, "lima", '{"conversations": ["q", "a"]}\n')
     with pytest.raises(UserError, match=r"has 1 rows, but .* has 1030"):
-        named_rows("lima", offline=True)
+        published_rows("lima", offline=True)
 
 
 def test_offline_names_the_file_that_a_data_set_needs(mirror: Path) -> None:
     del mirror
     with pytest.raises(UserError, match=r"dolly/databricks-dolly-15k\.jsonl is not here"):
-        named_rows("dolly", offline=True)
+        published_rows("dolly", offline=True)
 
 
 @needs_shared_data

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from response_tuning.data.sources.records import decode_json, preview
+from response_tuning.support.records import decode_json, preview
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(

@@ -5,48 +5,63 @@ from dataclasses import dataclass, field
 
 from response_tuning.data.sources.fields import Fields, rows_from
 from response_tuning.data.sources.readers import read_file
-from response_tuning.data.sources.records import BadRow, Record
+from response_tuning.data.sources.source import SourceOptions
 from response_tuning.example import Row
 from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
+from response_tuning.support.records import BadRow, Record
 
-__all__ = ["NAMED", "named_rows"]
+__all__ = ["PUBLISHED", "PublishedSets", "published_rows"]
 
 
 @dataclass(frozen=True)
-class _Named:
-    """A published data set: which rows of its file are meant, and what their fields mean."""
+class _Published:
+    """A published data set: the rows of its file to use, and the meaning of their fields."""
 
     rows: int
-    """The rows of the published file: the paper's subsets are drawn by their positions among all of them."""
+    """Rows in the published file: the paper draws its subsets by position among all of them."""
     fields: Fields = field(default_factory=Fields)
     first: int | None = None
-    """Only so many rows from the beginning."""
+    """Use only the first rows of the file; None uses all."""
     two_turns: bool = False
     """Whether a row is a list of texts, of which the first two are the instruction and the response."""
 
 
 _ALPACA_FIELDS = Fields(completion="output", prompt="instruction", context="input")
 
-NAMED: dict[str, _Named] = {
-    "alpaca": _Named(51_760, _ALPACA_FIELDS),
-    "alpaca-original": _Named(52_002, _ALPACA_FIELDS),
-    "dolly": _Named(15_011, Fields(completion="response", prompt="instruction", context="context")),
+PUBLISHED: dict[str, _Published] = {
+    "alpaca": _Published(51_760, _ALPACA_FIELDS),
+    "alpaca-original": _Published(52_002, _ALPACA_FIELDS),
+    "dolly": _Published(15_011, Fields(completion="response", prompt="instruction", context="context")),
     # The last thirty are longer conversations, which the paper leaves out.
-    "lima": _Named(1_030, first=1_000, two_turns=True),
-    # Bianchi et al. 2024; the paper draws its refusals from them (refusals.py).
-    "safety-tuned-llamas": _Named(2_483, _ALPACA_FIELDS),
+    "lima": _Published(1_030, first=1_000, two_turns=True),
+    # Bianchi et al. 2024; the paper draws its refusals from them (mix_refusals.py).
+    "safety-tuned-llamas": _Published(2_483, _ALPACA_FIELDS),
 }
-"""Data sets by name. Those names are names of assets, too."""
+"""Data sets by name. These are names of assets as well."""
 
 
-def named_rows(name: str, *, offline: bool) -> list[Row | BadRow]:
+class PublishedSets:
+    """Published data sets by name: fetched once, then read from the cache."""
+
+    help = f"a published data set ({', '.join(PUBLISHED)})"
+
+    def accepts(self, spec: str) -> bool:
+        """Whether it is one of their names."""
+        return spec in PUBLISHED
+
+    def read(self, spec: str, options: SourceOptions) -> list[Row | BadRow]:
+        """The rows in their published order. Their fields are known, so ``options.fields`` is ignored."""
+        return published_rows(spec, offline=options.offline)
+
+
+def published_rows(name: str, *, offline: bool) -> list[Row | BadRow]:
     """The rows of a data set in their published order.
 
     Raises:
-        UserError: its file cannot be had, or is not the published one.
+        UserError: its file cannot be fetched, or is not the published one.
     """
-    dataset = NAMED[name]
+    dataset = PUBLISHED[name]
     path = fetch(ASSETS[name], offline=offline)
     records = list(read_file(path))
     if len(records) != dataset.rows:

@@ -1,0 +1,21 @@
+"""The registry of recipes. To add one, write a class (``recipe.py``) and list it here."""
+
+from response_tuning.data.recipes.recipe import Recipe
+from response_tuning.support.plugins import instances
+
+__all__ = ["RECIPES", "RECIPE_PLUGINS", "recipes"]
+
+RECIPES = (
+    "response_tuning.data.recipes.non_instructional:NonInstructional",
+    "response_tuning.data.recipes.single_task:SingleTaskSet",
+    # Named, not imported: it asks a model, and so stands above this package.
+    "response_tuning.synthesis.roles_and_rules:RolesAndRules",
+)
+"""The recipes of this package, in the order of the help."""
+RECIPE_PLUGINS = "response_tuning.recipes"
+"""The entry point group of other packages' recipes."""
+
+
+def recipes() -> list[Recipe]:
+    """Every recipe, in the order of the help."""
+    return instances(RECIPES, RECIPE_PLUGINS)

@@ -1,0 +1,42 @@
+"""The data sets that come with this package (``data/starter/README.md`` describes them)."""
+
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+
+from response_tuning.data.sources.fields import rows_from
+from response_tuning.data.sources.readers import read_file
+from response_tuning.data.sources.source import SourceOptions
+from response_tuning.example import Row
+from response_tuning.support.options import STARTER
+from response_tuning.support.records import BadRow
+
+__all__ = ["STARTER_HELD_OUT", "STARTER_LOOK_ALIKES", "STARTER_REFUSALS", "StarterSets"]
+
+STARTER_HELD_OUT = "starter-held-out"
+"""The data spec of the starter set's held-out pairs."""
+STARTER_REFUSALS = "starter-refusals"
+"""The data spec of the starter set's refusals of unsafe requests."""
+STARTER_LOOK_ALIKES = "starter-look-alikes"
+"""The data spec of harmless requests that resemble those, with answers; row k belongs to refusal k."""
+
+_FILES = {
+    STARTER: "train.jsonl",
+    STARTER_HELD_OUT: "held_out.jsonl",
+    STARTER_REFUSALS: "refusals.jsonl",
+    STARTER_LOOK_ALIKES: "look_alikes.jsonl",
+}
+
+
+class StarterSets:
+    """The packaged data sets by name."""
+
+    help = f"a data set of this package ({', '.join(_FILES)})"
+
+    def accepts(self, spec: str) -> bool:
+        """Whether it is one of their names."""
+        return spec in _FILES
+
+    def read(self, spec: str, options: SourceOptions) -> Iterator[Row | BadRow]:
+        """The rows of the packaged file."""
+        with as_file(files("response_tuning.data.starter") / _FILES[spec]) as path:
+            yield from rows_from(read_file(path), options.fields)
