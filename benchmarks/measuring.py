@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel
 
 from response_tuning.data.sources.fields import Fields
-from response_tuning.data.sources.load import SourceOptions, load_examples, read_rows
+from response_tuning.data.sources.load_examples import SourceOptions, load_examples, read_rows
 from response_tuning.example import Example, Row
 from response_tuning.training.planning.timing import matrix_product_rates
 

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
+from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
 from response_tuning.example import Example
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -6,7 +6,7 @@ import pytest
 
 from response_tuning.cli.main import main
 from response_tuning.data.mix_refusals import MixRefusalsConfig, mix_refusals, passes_paper_filter
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, read_examples, write_examples
 from response_tuning.support.assets import MIRROR_VARIABLE
 from response_tuning.support.errors import UserError

@@ -20,7 +20,7 @@ import tyro
 from pydantic import BaseModel
 
 from response_tuning.data.recipes.recipe import Made
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.data.sources.source import SourceOptions
 from response_tuning.example import Example, Row
 

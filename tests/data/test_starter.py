@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
+from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
 from response_tuning.example import Example
 from response_tuning.support.options import STARTER
 

@@ -13,7 +13,12 @@ import pytest
 
 from response_tuning.data.quality.contamination import EvaluationTexts
 from response_tuning.data.quality.words import words
-from response_tuning.data.sources.load import STARTER_HELD_OUT, STARTER_LOOK_ALIKES, STARTER_REFUSALS, load_examples
+from response_tuning.data.sources.load_examples import (
+    STARTER_HELD_OUT,
+    STARTER_LOOK_ALIKES,
+    STARTER_REFUSALS,
+    load_examples,
+)
 from response_tuning.example import Example
 from response_tuning.support.options import STARTER
 from tests.conftest import SHARED_DATA

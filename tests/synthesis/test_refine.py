@@ -13,7 +13,7 @@ import pytest
 
 from response_tuning.asking.ask_once import ledger_path
 from response_tuning.cli.main import main
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, read_examples, write_examples
 from response_tuning.support.errors import UserError
 from response_tuning.synthesis.refine import RefineConfig, refine

@@ -13,7 +13,7 @@ import tyro
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
 
 from response_tuning.data.sampling import draw
-from response_tuning.data.sources.load import STARTER_LOOK_ALIKES, STARTER_REFUSALS, load_examples
+from response_tuning.data.sources.load_examples import STARTER_LOOK_ALIKES, STARTER_REFUSALS, load_examples
 from response_tuning.example import Example, check_output, write_examples
 from response_tuning.support.errors import UserError
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from response_tuning.data.sampling import draw
 from response_tuning.data.sources.fields import Fields
-from response_tuning.data.sources.load import SourceOptions, read_rows
+from response_tuning.data.sources.load_examples import SourceOptions, read_rows
 from response_tuning.data.sources.source import SplitAt
 from response_tuning.example import Row, check_output, only_good, write_examples
 from response_tuning.support.errors import UserError

@@ -7,7 +7,7 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
 from response_tuning.asking.ask_options import AskOptions
-from response_tuning.data.sources.load import STARTER_HELD_OUT
+from response_tuning.data.sources.load_examples import STARTER_HELD_OUT
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = [

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from response_tuning.conversation import Conversation, EncodedExample, encode_examples
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, example_from, require_prompts
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import FormatName, Method, Overlong, Prefix

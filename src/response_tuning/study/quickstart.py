@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.evaluation.evaluation_config import ProbeConfig
 from response_tuning.evaluation.probe.probe import ProbeResult, probe
 from response_tuning.example import require_prompts

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from response_tuning.data.sources.load import STARTER_HELD_OUT
+from response_tuning.data.sources.load_examples import STARTER_HELD_OUT
 from response_tuning.support.options import EMBEDDED, STARTER
 
 __all__ = ["QuickstartConfig"]

@@ -19,7 +19,7 @@ from response_tuning.asking.ask import Answer, Failure, Question
 from response_tuning.asking.ask_once import ask_once, forecast, ledger_path, question_key
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.cost import Cost
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, check_output, write_examples
 from response_tuning.support.progress import say
 from response_tuning.synthesis.request import fill_template, read_template

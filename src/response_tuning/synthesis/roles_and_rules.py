@@ -16,7 +16,7 @@ from response_tuning.asking.ask import Answer, Failure, Question
 from response_tuning.asking.ask_once import ERROR, ask_once, forecast, ledger_path, question_key
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.data.recipes.recipe import Made
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, require_prompts
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel

@@ -13,7 +13,7 @@ import pytest
 from response_tuning.data.quality.check import check
 from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.findings import Finding, QualityReport
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.support.errors import UserError
 from response_tuning.support.input_files import BYTE_ORDER_MARK
 from response_tuning.support.options import STARTER

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from response_tuning.data.quality.contamination import EVALUATION_SETS, EvaluationTexts
-from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
+from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
 from response_tuning.data.sources.readers import read_file
 from response_tuning.example import Example
 from response_tuning.support import assets as assets_module

@@ -20,7 +20,7 @@ from response_tuning.data.quality.length_plot import draw_lengths
 from response_tuning.data.quality.near_duplicates import near_duplicates
 from response_tuning.data.quality.row_checks import RowChecks
 from response_tuning.data.quality.token_lengths import conversation_for, measure_tokens, show_tokens
-from response_tuning.data.sources.load import SourceOptions, read_rows
+from response_tuning.data.sources.load_examples import SourceOptions, read_rows
 from response_tuning.example import Example, Row
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json

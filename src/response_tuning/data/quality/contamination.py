@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from response_tuning.data.quality.words import run_hashes, words
-from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
+from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
 from response_tuning.data.sources.readers import read_file
 from response_tuning.example import Example
 from response_tuning.support.assets import ASSETS, fetch, find

@@ -13,7 +13,7 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
 from response_tuning.data.recipes.recipe import Made
-from response_tuning.data.sources.load import SourceOptions, read_rows
+from response_tuning.data.sources.load_examples import SourceOptions, read_rows
 from response_tuning.data.sources.source import SplitAt
 from response_tuning.example import Example, only_good
 from response_tuning.support.errors import UserError

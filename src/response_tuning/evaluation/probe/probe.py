@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from response_tuning.conversation import FORMATS, Conversation
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.evaluation.evaluation_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.shared.answering import answer_all, backend_of

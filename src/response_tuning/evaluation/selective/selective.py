@@ -20,7 +20,7 @@ from typing import Any
 from response_tuning.asking.ask import Failure, is_local
 from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.data.sampling import draw
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.evaluation.evaluation_config import JudgeOptions, SelectiveConfig
 from response_tuning.evaluation.selective.risk_coverage import Abstention, RiskCoverage, abstention, risk_coverage
 from response_tuning.evaluation.selective.selective_plot import draw_curves

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from response_tuning.conversation import Conversation
-from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
+from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
 from response_tuning.models.load import LoadedModel, set_stop_tokens
 
 __all__ = ["Continuation", "Engine", "Proof", "Reference", "answer_greedily", "make_reference", "prove"]

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from response_tuning.conversation import Conversation, EncodedExample, encode_examples
-from response_tuning.data.sources.load import load_examples
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import require_prompts
 from response_tuning.models.load import decoder_and_head, load_model_config, load_tokenizer, pick_device
 from response_tuning.training.batches.batching import epoch_batches, micro_batches

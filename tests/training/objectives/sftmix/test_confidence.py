@@ -180,7 +180,7 @@ def test_examples_that_are_dropped_belong_to_neither_half(config: TrainingConfig
 
 
 def report_lengths(config: TrainingConfig) -> list[int]:
-    from response_tuning.data.sources.load import load_examples
+    from response_tuning.data.sources.load_examples import load_examples
 
     _, conversation = load_with_conversation(config.sftmix_from, "auto", dtype="float32", device="cpu")
     return [len(conversation.encode(example, "rt").input_ids) for example in load_examples(config.data)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from response_tuning.data.sources.fields import Fields
-from response_tuning.data.sources.load import (
+from response_tuning.data.sources.load_examples import (
     STARTER_HELD_OUT,
     STARTER_LOOK_ALIKES,
     STARTER_REFUSALS,
