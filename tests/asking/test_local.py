@@ -8,7 +8,7 @@ from response_tuning.asking.ask import Answer, Failure, Question, ask_all, open_
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.conversation import Conversation
 from response_tuning.inference.generate import generate_responses
-from response_tuning.runs.folder import load_with_conversation
+from response_tuning.runs.load import load_with_conversation
 
 
 def ask(spec: str, questions: list[Question], *, concurrency: int) -> dict[str, Answer]:

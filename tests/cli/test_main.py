@@ -160,7 +160,7 @@ def test_every_command_shows_examples_and_describes_every_option(
         (["data", "check", "starter", "--model", "none.gguf"], "There is no model file none.gguf"),
         (["data", "check", "starter", "--model", "none", "--against", "none"], "There is no evaluation set 'none'"),
         (["data", "refine", "none.jsonl", "--output", "OUT.jsonl"], "There is no file none.jsonl"),
-        (["data", "refine", "starter", "--output", "OUT.jsonl", "--model", "nobody/x"], "'nobody/x' cannot be asked"),
+        (["data", "refine", "starter", "--output", "OUT.jsonl", "--model", "nobody/x"], "There is no model 'nobody/x'"),
         (
             ["data", "refine", "starter", "--output", "OUT.jsonl", "--concurrency", "0"],
             "error: --concurrency is 0: it should be",

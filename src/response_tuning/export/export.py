@@ -16,7 +16,8 @@ from response_tuning.export.model_card import model_card
 from response_tuning.export.proof.engines import gguf_engine, safetensors_engine
 from response_tuning.export.proof.proof import Proof, Reference, make_reference, prove
 from response_tuning.models.load import LoadedModel
-from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json, write_text

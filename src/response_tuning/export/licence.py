@@ -40,7 +40,7 @@ def describe_base(spec: str, path: str, model_type: str) -> Base:
     if spec == EMBEDDED:
         return Base("Gemma 3 270M", _EMBEDDED_HUB_ID, "gemma", _GEMMA_TERMS)
     is_local = Path(path).exists()
-    hub_id = None if is_local or spec.endswith(".gguf") else spec
+    hub_id = None if is_local else path
     name = hub_id or Path(spec).name
     if model_type.startswith("gemma"):
         return Base(name, hub_id, "gemma", _GEMMA_TERMS)

@@ -5,7 +5,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from response_tuning.conversation import Conversation
-from response_tuning.models.load import LoadedModel, write_chat_files
+from response_tuning.models.chat_files import write_chat_files
+from response_tuning.models.load import LoadedModel
 from response_tuning.support.errors import UserError
 
 __all__ = ["write_merged"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from response_tuning.conversation import Conversation
-from response_tuning.models.load import LoadedModel, set_stop_tokens
+from response_tuning.models.chat_files import set_stop_tokens
+from response_tuning.models.load import LoadedModel
 
 __all__ = ["Response", "generate_batch", "generate_responses"]
 

@@ -44,7 +44,7 @@ def chat(config: ChatConfig) -> None:
     Raises:
         UserError: there is no such model.
     """
-    from response_tuning.runs.folder import load_with_conversation
+    from response_tuning.runs.load import load_with_conversation
     from response_tuning.support.progress import say
 
     loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
@@ -68,7 +68,7 @@ def _answer(loaded: "LoadedModel", conversation: "Conversation", question: str, 
     import torch
     from transformers import TextStreamer
 
-    from response_tuning.models.load import set_stop_tokens
+    from response_tuning.models.chat_files import set_stop_tokens
 
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     prompt = torch.tensor([conversation.prompt_ids(question)], device=loaded.model.device)

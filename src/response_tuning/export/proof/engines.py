@@ -38,7 +38,7 @@ def _transformers_engine(location: dict[str, str], stop_ids: Sequence[int], dtyp
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
 
     from response_tuning.export.proof.proof import answer_greedily
-    from response_tuning.models.load import pick_device
+    from response_tuning.models.device import pick_device
 
     is_gguf = "gguf_file" in location
     options: dict[str, Any] = {"quantization_config": GgufConfig(dequantize=True)} if is_gguf else {}

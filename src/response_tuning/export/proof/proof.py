@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from response_tuning.conversation import Conversation
 from response_tuning.data.sources.load import STARTER_HELD_OUT, load_examples
-from response_tuning.models.load import LoadedModel, set_stop_tokens
+from response_tuning.models.chat_files import set_stop_tokens
+from response_tuning.models.load import LoadedModel
 
 __all__ = ["Answer", "Engine", "Proof", "Reference", "answer_greedily", "make_reference", "prove"]
 

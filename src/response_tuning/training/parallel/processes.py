@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed, nn
 
-from response_tuning.models.load import pick_device
+from response_tuning.models.device import pick_device
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device
 from response_tuning.support.progress import silence
