@@ -1,7 +1,7 @@
-"""Ask a language model many questions concurrently, and report each answer as it arrives.
+"""Ask a language model many questions at once, and hand on each answer as it comes.
 
-Models, retries with backoff and timeouts are Inspect AI's. Added here: every question has exactly one outcome,
-whatever a server sends, and each outcome is reported at once.
+Models, retries with backoff and time limits are Inspect AI's; what is added here is that every question ends in
+exactly one outcome, whatever a server sends, and that an outcome is known at once.
 """
 
 import re
@@ -25,9 +25,9 @@ __all__ = ["Answer", "Failure", "Question", "ask_all", "is_local", "open_model",
 _FAILURES_IN_A_ROW = 20
 _REASON_CHARACTERS = 300
 _NO_LIMIT = 10_000
-"""For Inspect, which keeps a model's first limit for all later calls in a process; the number of workers limits us."""
+"""For Inspect, which keeps a model's first limit for all later calls in a process; our workers are the limit."""
 _LONGEST_PAUSE_SECONDS = 30
-# Wrong key or wrong model: retries do not help.
+# The server understood who asks, or for what, and will not change its mind.
 _REFUSED_STATUS = (401, 403, 404)
 
 
@@ -36,12 +36,12 @@ class Question:
     """One question to a model."""
 
     key: str
-    """Identifies it in a ledger."""
+    """Names it in a ledger."""
     text: str
     system: str | None = None
     max_tokens: int
     expected_characters: int
-    """The expected length of an answer, for the cost estimate."""
+    """How long an answer is expected to be, for the estimate."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Answer:
 
     text: str
     ending: Literal["finished", "truncated", "filtered"]
-    """truncated: it reached ``max_tokens``. filtered: the provider withheld it."""
+    """truncated: it ran into the limit. filtered: the provider withheld it."""
     input_tokens: int | None
     output_tokens: int | None
     seconds: float
@@ -64,7 +64,7 @@ class Failure:
 
 
 def open_model(options: AskOptions) -> "Model":
-    """Open the model to ask: one in this process, or one of Inspect AI's providers.
+    """The model to ask: one in this process, or one of Inspect AI's.
 
     Raises:
         UserError: there is no such model or provider, or its key or package is missing.
@@ -84,7 +84,7 @@ def open_model(options: AskOptions) -> "Model":
             config=GenerateConfig(max_connections=_NO_LIMIT),
             memoize=False,
         )
-    # Each provider raises its own kinds of error for a missing package, key or name.
+    # Each provider has its own way to say that a package, a key or a name is missing.
     except Exception as error:
         raise UserError(f"The model {options.model!r} cannot be asked: {_one_line(error)} {GRAMMAR}") from error
 
@@ -112,7 +112,7 @@ def ask_all(
     """Ask all questions, the longest first, and call ``on_outcome`` once for each as soon as its outcome is known.
 
     Raises:
-        UserError: the server rejects the key or the model, or fails many times in a row.
+        UserError: the server refuses to be asked (a wrong key or model), or fails time after time.
     """
     import anyio
 
@@ -120,7 +120,7 @@ def ask_all(
     try:
         anyio.run(partial(_ask_all, model, longest_first, options, on_outcome))
     except BaseExceptionGroup as group:
-        # A worker's exception is grouped with the cancellations of the others.
+        # What a worker raised comes out in a group with its neighbours' cancellations.
         errors, _ = group.split(Exception)
         raise (errors or group).exceptions[0] from group
 
@@ -145,7 +145,7 @@ async def _ask_all(
             if isinstance(outcome, Failure) and failures_in_a_row >= _FAILURES_IN_A_ROW and length_hint(waiting):
                 raise UserError(
                     f"{options.model} failed {failures_in_a_row} times in a row, the last time with: {outcome.reason} "
-                    "Finished answers are kept: when the server works again, resume with --retry-errors."
+                    "What is done is kept: when the server works, go on with --retry-errors."
                 )
 
     async with model, anyio.create_task_group() as group:
@@ -156,8 +156,8 @@ async def _ask_all(
 async def _ask(model: "Model", question: Question, options: AskOptions) -> Answer | Failure:
     """One question's outcome.
 
-    Inspect retries the errors that it knows to be transient (busy, broken or slow servers). Others, such as a response
-    that is cut off or empty, are retried here.
+    Inspect repeats what it knows to be passing (busy, broken or slow servers). What it does not know, such as an
+    answer that is cut off or holds nothing, is repeated here.
     """
     import anyio
 
@@ -175,7 +175,7 @@ async def _ask(model: "Model", question: Question, options: AskOptions) -> Answe
                 raise UserError(f"{options.model} refuses to answer (status {status}): {_one_line(cause)}") from error
             reason = _one_line(cause)
             if cause is not error or (isinstance(status, int) and 400 <= status < 500):
-                break  # Inspect used up its retries, or the question is at fault
+                break  # Inspect gave up on it, or it is the question that is wrong
             continue
         if output.choices:
             return _answer(output, seconds=monotonic() - begin)
@@ -217,12 +217,12 @@ def _answer(output: "ModelOutput", *, seconds: float) -> Answer:
 
 
 def _writable(text: str) -> str:
-    """``text`` as valid UTF-8: JSON may hold half a surrogate pair, where a server truncated it."""
+    """``text`` as UTF-8 can hold it: JSON may name half a character, where a server cut one in two."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _cause(error: Exception) -> BaseException:
-    """The error of the last attempt, where retries were used up."""
+    """What went wrong in the last of several attempts, where retries were used up."""
     from tenacity import RetryError
 
     if isinstance(error, RetryError):
@@ -231,7 +231,7 @@ def _cause(error: Exception) -> BaseException:
 
 
 def _one_line(error: BaseException) -> str:
-    """An error's message, without secrets, and without the request that Inspect adds to some."""
+    """What an error says, without secrets, and without the request that Inspect adds to some."""
     message = getattr(error, "provider_message", None) or str(error) or type(error).__name__
     words = " ".join(_MARKUP.sub("", hide_secrets(message)).split())
     return words if len(words) <= _REASON_CHARACTERS else words[:_REASON_CHARACTERS] + "..."

@@ -25,7 +25,7 @@ def base_of_adapter(adapter: Path) -> str:
     name, revision = str(settings["base_model_name_or_path"]), settings.get("revision")
     if Path(name).exists():
         return name
-    if Path(name).name.startswith(EMBEDDED_NAME):
+    if Path(name).is_absolute() and Path(name).name.startswith(EMBEDDED_NAME):
         return EMBEDDED  # the cache was cleared since
     if parse_spec(name).kind == "folder":
         return name
