@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.inference.generate import Response, generate_responses
-from response_tuning.runs.folder import load_with_conversation
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.options import Dtype
 
 

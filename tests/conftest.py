@@ -13,6 +13,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 
 from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
 from response_tuning.example import Example
+from response_tuning.support.terminal import set_up_terminal
+
+# Tests read messages as the command line prints them.
+set_up_terminal()
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real data that others published; beside the project on some machines, and never in it."""

@@ -1,5 +1,6 @@
 """A model in this process, asked through Inspect AI: the same words as ours, and honest endings."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from response_tuning.asking.ask import Answer, Failure, Question, ask_all, open_
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.conversation import Conversation
 from response_tuning.inference.generate import generate_responses
-from response_tuning.runs.folder import load_with_conversation
+from response_tuning.runs.load import load_with_conversation
 
 
 def ask(spec: str, questions: list[Question], *, concurrency: int) -> dict[str, Answer]:
@@ -50,10 +51,12 @@ def test_a_system_prompt_stands_before_the_question(model_folder: Path) -> None:
     assert (first.text, first.input_tokens) == (second.text, second.input_tokens)
 
 
-def test_a_model_with_its_own_template_is_asked_in_it(model_folder: Path) -> None:
-    loaded, _ = load_with_conversation(str(model_folder), "chatml", dtype="bfloat16", device="cpu")
+def test_a_model_with_its_own_template_is_asked_in_it(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "assistant"
+    shutil.copytree(model_folder, folder)
+    loaded, _ = load_with_conversation(str(folder), "chatml", dtype="bfloat16", device="cpu")
     conversation = Conversation(loaded.tokenizer, "chatml")
     loaded.tokenizer.chat_template = conversation.chat_template
-    loaded.tokenizer.save_pretrained(str(model_folder))
-    answers = ask(str(model_folder), [question("What is rain?")], concurrency=1)
+    loaded.tokenizer.save_pretrained(str(folder))
+    answers = ask(str(folder), [question("What is rain?")], concurrency=1)
     assert answers["What is rain?"].input_tokens == len(conversation.prompt_ids("What is rain?"))

@@ -248,7 +248,7 @@ def test_the_model_sees_the_prompt_where_that_is_wanted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "nobody/nothing"], "The model 'nobody/nothing' cannot be asked"),
+        (["--model", "nobody/nothing"], "There is no model 'nobody/nothing'"),
         (["--model", "openai-api/missing/model"], "MISSING_API_KEY"),
         (["--model", "none.gguf"], "There is no model file none.gguf"),
         (["--output", "in.jsonl"], "is the source itself"),

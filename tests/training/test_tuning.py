@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from response_tuning.example import Example, write_examples
 from response_tuning.models.load import load_model, load_tokenizer
-from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
 from response_tuning.training.loop import Training, run_steps

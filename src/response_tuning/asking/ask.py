@@ -9,20 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import length_hint
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.secrets import hide_secrets
+from response_tuning.models.spec import GRAMMAR, is_local
 from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
-from response_tuning.support.options import EMBEDDED, EMBEDDED_INSTRUCT
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput
 
-__all__ = ["Answer", "Failure", "Question", "ask_all", "is_local", "open_model"]
+__all__ = ["Answer", "Failure", "Question", "ask_all", "is_local", "open_model", "require_model_to_ask"]
 
 _FAILURES_IN_A_ROW = 20
 _REASON_CHARACTERS = 300
@@ -87,10 +86,22 @@ def open_model(options: AskOptions) -> "Model":
         )
     # Each provider raises its own errors for a missing package, key or model.
     except Exception as error:
-        raise UserError(
-            f"The model {options.model!r} cannot be asked: {_one_line(error)} A model is 'embedded-instruct', a run, "
-            "a folder, a .gguf file, or PROVIDER/NAME as Inspect AI has it (hf/OWNER/NAME, openai/NAME, ...)."
-        ) from None  # the library's own message may contain a key
+        # Without a cause: the library's own message may contain the key.
+        raise UserError(f"The model {options.model!r} cannot be asked: {_one_line(error)} {GRAMMAR}") from None
+
+
+def require_model_to_ask(options: AskOptions) -> None:
+    """Check that a model can be asked, without asking or loading it: before hours of work whose result it is asked on.
+
+    Raises:
+        UserError: as ``open_model``.
+    """
+    if not is_local(options.model):
+        open_model(options)
+        return
+    from response_tuning.models.load import require_model
+
+    require_model(options.model)
 
 
 def ask_all(
@@ -112,12 +123,7 @@ def ask_all(
     except BaseExceptionGroup as group:
         # The error of one worker arrives in a group with the cancellations of the others.
         errors, _ = group.split(Exception)
-        raise (errors or group).exceptions[0] from None
-
-
-def is_local(spec: str) -> bool:
-    """Whether a model spec names a model that runs in this process."""
-    return spec in (EMBEDDED, EMBEDDED_INSTRUCT) or spec.endswith(".gguf") or Path(spec).exists()
+        raise (errors or group).exceptions[0] from group
 
 
 async def _ask_all(

@@ -16,8 +16,8 @@ class AskOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = EMBEDDED_INSTRUCT
-    """The model to ask: 'embedded-instruct', a run, a folder or a .gguf file, all run in this process; or a model of
-    Inspect AI as PROVIDER/NAME, such as openai/gpt-5-mini, vllm/Qwen/Qwen3-8B, hf/OWNER/NAME, or
+    """The model to ask. In this process: 'embedded-instruct', a run, a folder, a .gguf file or a hub id as
+    OWNER/NAME[@REVISION]. Through Inspect AI: PROVIDER/NAME, such as openai/gpt-5-mini, vllm/Qwen/Qwen3-8B, or
     openai-api/SERVICE/NAME for any OpenAI-compatible server (with SERVICE_BASE_URL and SERVICE_API_KEY set)."""
     base_url: str | None = None
     """The address of the server. Defaults to the provider's own. Keys are read from the environment only."""

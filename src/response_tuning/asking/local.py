@@ -1,13 +1,12 @@
 """A model in this process as a model of Inspect AI: batched, greedy, and encoded as everywhere else here.
 
-Inspect's own provider for local models tokenizes the rendered text anew, pads with the end token and calls every
-answer finished; this one takes its ids from ``Conversation`` and says which answers ran into the limit.
+Inspect's own provider for local models tokenizes the rendered text again, pads with the end token and reports every
+answer as finished. This one takes its ids from ``Conversation`` and reports which answers reached the limit.
 """
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Literal
 
@@ -28,11 +27,10 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from response_tuning.conversation import Conversation
 from response_tuning.example import Turn
 from response_tuning.inference.generate import Response, generate_batch
-from response_tuning.models.load import LoadedModel, set_stop_tokens
-from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.models.chat_files import set_stop_tokens
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["open_local_model"]
@@ -51,7 +49,14 @@ def open_local_model(
     dtype: Dtype = "bfloat16",
     device: Device = "auto",
 ) -> Model:
-    """Load a run or any other local model for asking.
+    """Load a run or any other model in this process as a judge or a refiner.
+
+    Args:
+        spec: a model spec, of any kind but a provider's.
+        batch_size: questions answered at once.
+        format_name: the chat format; "auto" as in ``runs.load.resolve_format``, for an assistant.
+        dtype: of the weights.
+        device: where to compute.
 
     Raises:
         UserError: there is no such model.
@@ -75,7 +80,7 @@ class _Question:
 
 @modelapi(name=_PROVIDER)
 class _LocalModel(ModelAPI):
-    """Questions that come at the same time are answered in one batch."""
+    """Concurrent questions are answered in one batch."""
 
     def __init__(
         self,
@@ -88,7 +93,9 @@ class _LocalModel(ModelAPI):
         **_others: object,
     ) -> None:
         super().__init__(model_name=model_name)
-        self._loaded, self._conversation = _load(model_name, format_name, dtype, device)
+        self._loaded, self._conversation = load_with_conversation(
+            model_name, format_name, dtype=dtype, device=device, as_assistant=True
+        )
         self._batch_size = batch_size
         self._waiting: list[_Question] = []
         self._lock = anyio.Lock()
@@ -101,7 +108,7 @@ class _LocalModel(ModelAPI):
         tool_choice: ToolChoice,  # noqa: ARG002
         config: GenerateConfig,
     ) -> ModelOutput:
-        """Answer one conversation, together with those that came at the same time."""
+        """Answer one conversation, in a batch with the others that are waiting."""
         begin = monotonic()
         question = _Question(self._prompt_ids(input), config.max_tokens or _DEFAULT_MAX_TOKENS)
         self._waiting.append(question)
@@ -113,7 +120,7 @@ class _LocalModel(ModelAPI):
         return _output(self.model_name, question, seconds=monotonic() - begin)
 
     def max_connections(self) -> int:
-        """As many as a batch takes; while one is computed, the next gathers."""
+        """One batch: while it is computed, the next one gathers."""
         return self._batch_size
 
     async def _answer_next_batch(self, first: _Question) -> None:
@@ -139,7 +146,7 @@ class _LocalModel(ModelAPI):
             question.response = response
 
     def _prompt_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
-        """A system message goes before the first thing the user says, as in the training data."""
+        """A system message is put before the user's first message, as in the training data."""
         turns: list[Turn] = []
         system = ""
         for message in messages:
@@ -152,17 +159,6 @@ class _LocalModel(ModelAPI):
                 turns.append(Turn(role="assistant", content=message.text))
         *earlier, last = turns
         return self._conversation.prompt_ids(last.content, earlier)
-
-
-def _load(
-    spec: str, format_name: FormatName | Literal["auto"], dtype: Dtype, device: Device
-) -> tuple[LoadedModel, Conversation]:
-    """A run is asked in the format it was trained in, another model in that of its own chat template if it has one."""
-    loaded, conversation = load_with_conversation(spec, format_name, dtype=dtype, device=device)
-    is_run = RunDirectory(Path(spec)).config.exists()
-    if format_name == "auto" and not is_run and isinstance(loaded.tokenizer.chat_template, str):
-        conversation = Conversation(loaded.tokenizer, "own")
-    return loaded, conversation
 
 
 def _output(model_name: str, question: _Question, *, seconds: float) -> ModelOutput:

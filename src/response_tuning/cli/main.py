@@ -1,53 +1,25 @@
-"""The commands: parse, call, print. Every option comes from one pydantic model per command.
+"""The command line: find the command, parse its options, run it, and print what went wrong in one line.
 
 Model libraries are loaded inside the command that needs them, so that ``--help`` answers at once.
 """
 
+import difflib
 import errno
+import logging
 import sys
+import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stderr
-from functools import reduce
-from io import StringIO
-from operator import or_
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
 
-import tyro
-from pydantic import BaseModel, ValidationError
-
-from response_tuning.cli.commands import COMMANDS, GROUPS
-from response_tuning.support.configuration import explain, read_values
+from response_tuning.cli.commands import GROUPS, commands_of
+from response_tuning.cli.listing import group_listing, main_listing
 from response_tuning.support.errors import UserError
-from response_tuning.support.progress import say
-from response_tuning.training.presets import preset_values
+from response_tuning.support.terminal import Verbosity, set_up_terminal
 
 __all__ = ["main"]
 
-_DESCRIPTION = """Response tuning: fine-tune a base language model on responses alone, beside instruction tuning,
-and measure what the instructions were worth.
-
-Every command takes --config FILE.yaml, with options by their names; options on the command line come first."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
-    try:
-        _run(list(sys.argv[1:] if arguments is None else arguments))
-    except UserError as error:
-        say(f"error: {error}")
-        return 2
-    except OSError as error:
-        if error.errno not in _FULL_OR_NOT_ALLOWED:
-            raise
-        say(f"error: cannot read or write {error.filename or 'the output'}: {(error.strerror or '').lower()}.")
-        return 2
-    except KeyboardInterrupt:
-        say("Interrupted. The same command goes on with what is missing.")
-        return 130
-    return 0
-
-
+_HELP = {"-h", "--help"}
 _FULL_OR_NOT_ALLOWED = {
     errno.EACCES,
     errno.EDQUOT,
@@ -60,106 +32,107 @@ _FULL_OR_NOT_ALLOWED = {
 }
 
 
-_TYRO = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+@dataclass
+class _CommandLine:
+    """What was typed, without the options that every command has."""
+
+    words: list[str] = field(default_factory=list)
+    config_path: Path | None = None
+    verbosity: Verbosity = "normal"
+    debug: bool = False
 
 
-def _run(arguments: list[str]) -> None:
-    config = _parse(arguments)
-    next(command.run for command in COMMANDS if command.config is type(config))(config)
-
-
-def _parse(arguments: list[str]) -> BaseModel:
-    """The configuration of the command that was asked for. tyro exits with code 2 where options are wrong."""
-    arguments, config_path = _take_config_option(arguments)
-    group = arguments[0] if arguments[:1] and arguments[0] in GROUPS else ""
-    if group:
-        arguments = arguments[1:]
-    choices, program = _choices(group), f"rt {group}".strip()
-    if arguments and arguments[0] in choices:  # alone, so that a typo's hint is about this command's options
-        chosen = choices[arguments[0]]
-        default = _default(chosen, config_path, arguments)
-        return _parse_options(chosen, default, f"{program} {arguments[0]}", arguments[1:])
-    union = reduce(or_, (Annotated[config, tyro.conf.subcommand(name)] for name, config in choices.items()))
-    parsed = tyro.cli(
-        cast(Any, union),
-        prog=program,
-        description=GROUPS[group].__doc__ if group else _DESCRIPTION,
-        args=arguments,
-        config=_TYRO,
-    )
-    return cast(BaseModel, parsed)
-
-
-def _parse_options(
-    config_type: type[BaseModel], default: BaseModel | None, program: str, arguments: list[str]
-) -> BaseModel:
-    """The configuration of a known command. For a value out of bounds tyro prints what pydantic tells programmers."""
-    printed = StringIO()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in typed
+    set_up_terminal()
     try:
-        with redirect_stderr(printed):
-            return tyro.cli(
-                config_type,
-                prog=program,
-                args=arguments,
-                default=tyro.MISSING_NONPROP if default is None else default,
-                config=_TYRO,
-            )
-    except SystemExit as exit_:
-        wrong = exit_.__context__
-        sys.stderr.write(f"error: {explain(wrong)}\n" if isinstance(wrong, ValidationError) else printed.getvalue())
-        raise
+        line = _command_line(typed)
+        set_up_terminal(line.verbosity)
+        return _run(line)
+    except UserError as error:
+        return _fail(str(error), debug=debug)
+    except OSError as error:
+        if error.errno not in _FULL_OR_NOT_ALLOWED:
+            raise
+        reason = (error.strerror or "").lower()
+        return _fail(f"cannot read or write {error.filename or 'the output'}: {reason}.", debug=debug)
+    except KeyboardInterrupt:
+        _logger().warning("Interrupted. Re-run the same command to resume.")
+        return 130
 
 
-def _choices(group: str) -> dict[str, type[BaseModel]]:
-    """The commands of a group by their last word; of no group, the commands of one word and the groups."""
-    if not group:
-        return {command.name: command.config for command in COMMANDS if " " not in command.name} | GROUPS
-    return {
-        command.name.removeprefix(f"{group} "): command.config
-        for command in COMMANDS
-        if command.name.startswith(f"{group} ")
-    }
+def _run(line: _CommandLine) -> int:
+    words = line.words
+    if not words or words[0] in _HELP:
+        return _print_listing(main_listing(), is_asked_for=bool(words))
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("response-tuning"))
+        return 0
+    group = words[0] if words[0] in GROUPS else ""
+    rest = words[1:] if group else words
+    if not rest or (group and rest[0] in _HELP):
+        return _print_listing(group_listing(group), is_asked_for=bool(rest))
+    commands = commands_of(group)
+    if rest[0] not in commands:
+        raise UserError(_unknown(rest[0], group))
+    from response_tuning.cli.options import parse_options
+
+    command = commands[rest[0]]
+    command.run(parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path))
+    return 0
 
 
-def _take_config_option(arguments: list[str]) -> tuple[list[str], Path | None]:
-    rest: list[str] = []
-    path = None
+def _print_listing(listing: str, *, is_asked_for: bool) -> int:
+    """Where no command was named, the listing is what is wrong."""
+    print(listing, file=sys.stdout if is_asked_for else sys.stderr)
+    return 0 if is_asked_for else 2
+
+
+def _unknown(word: str, group: str) -> str:
+    program = f"rt {group}".strip()
+    near = difflib.get_close_matches(word, [*commands_of(group), *([] if group else GROUPS)], n=1)
+    hint = f" Did you mean '{program} {near[0]}'?" if near else ""
+    return f"There is no command '{program} {word}'.{hint} '{program} --help' lists the commands."
+
+
+def _fail(message: str, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    _logger().error("error: %s", message)
+    return 2
+
+
+def _logger() -> logging.Logger:
+    return logging.getLogger("response_tuning")
+
+
+def _command_line(arguments: list[str]) -> _CommandLine:
+    """Take out the options of every command, wherever they were typed.
+
+    Raises:
+        UserError: ``--config`` without a file, or both ``--quiet`` and ``--verbose``.
+    """
+    line = _CommandLine()
     remaining = iter(arguments)
     for argument in remaining:
-        if argument == "--config":
-            path = next(remaining, None)
-            if path is None:
+        if argument == "--config" or argument.startswith("--config="):
+            name = next(remaining, None) if argument == "--config" else argument.removeprefix("--config=")
+            if not name:
                 raise UserError("--config needs the name of a YAML file.")
-        elif argument.startswith("--config="):
-            path = argument.removeprefix("--config=")
+            line.config_path = Path(name)
+        elif argument in ("--quiet", "--verbose"):
+            line.verbosity = "quiet" if argument == "--quiet" else "verbose"
+        elif argument == "--debug":
+            line.debug = True
         else:
-            rest.append(argument)
-    return rest, Path(path) if path is not None else None
-
-
-def _default(config_type: type[BaseModel], path: Path | None, arguments: list[str]) -> BaseModel | None:
-    """What a preset and the file set; a required option that neither sets has to come from the command line."""
-    values = read_values(path, config_type) if path else {}
-    if "preset" in config_type.model_fields:
-        values = {**preset_values(_value_of("--preset", arguments) or values.get("preset")), **values}
-    if not values:
-        return None
-    missing = {
-        name: tyro.MISSING
-        for name, field in config_type.model_fields.items()
-        if field.is_required() and name not in values
-    }
-    return config_type.model_construct(**values, **missing)
-
-
-def _value_of(option: str, arguments: list[str]) -> str | None:
-    """The value that an option has on the command line, as ``--option value`` or ``--option=value``."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument == option:
-            return following
-        if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}=")
-    return None
+            line.words.append(argument)
+    if {"--quiet", "--verbose"} <= set(arguments):
+        raise UserError("--quiet and --verbose contradict each other.")
+    return line
 
 
 if __name__ == "__main__":

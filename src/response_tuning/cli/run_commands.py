@@ -1,16 +1,20 @@
 """The commands that make runs and use them: call, and print the result."""
 
+from typing import TYPE_CHECKING
+
 from response_tuning.cli.command import Command, print_result
-from response_tuning.export.export_config import ExportConfig
-from response_tuning.serving.chat import ChatConfig, chat
-from response_tuning.study.study_config import QuickstartConfig
 from response_tuning.support.progress import say
-from response_tuning.training.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from response_tuning.export.export_config import ExportConfig
+    from response_tuning.serving.chat import ChatConfig
+    from response_tuning.study.study_config import QuickstartConfig
+    from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["CHAT_COMMAND", "EXPORT_COMMAND", "QUICKSTART_COMMAND", "TRAIN_COMMAND"]
 
 
-def _quickstart(config: QuickstartConfig) -> None:
+def _quickstart(config: "QuickstartConfig") -> None:
     from response_tuning.evaluation.shared.table import metrics_table
     from response_tuning.study.quickstart import quickstart
 
@@ -19,7 +23,7 @@ def _quickstart(config: QuickstartConfig) -> None:
     say(f"The report: {config.output / 'report.html'}\nTalk with it: rt chat {config.output / 'rt'}")
 
 
-def _train(config: TrainingConfig) -> None:
+def _train(config: "TrainingConfig") -> None:
     if config.plan:
         from response_tuning.training.planning.plan import make_plan
         from response_tuning.training.planning.plan_table import plan_table
@@ -39,7 +43,13 @@ def _train(config: TrainingConfig) -> None:
     say(f"Trained: {run.path}\nMeasure it: rt probe {run.path}\nTalk with it: rt chat {run.path}")
 
 
-def _export(config: ExportConfig) -> None:
+def _chat(config: "ChatConfig") -> None:
+    from response_tuning.serving.chat import chat
+
+    chat(config)
+
+
+def _export(config: "ExportConfig") -> None:
     from response_tuning.export.export import export
 
     exported = export(config)
@@ -51,7 +61,22 @@ def _export(config: ExportConfig) -> None:
     say(f"Exported: {exported.path}" + (f"\nPushed: {exported.address}" if exported.address else ""))
 
 
-QUICKSTART_COMMAND = Command("quickstart", QuickstartConfig, _quickstart)
-TRAIN_COMMAND = Command("train", TrainingConfig, _train)
-CHAT_COMMAND = Command("chat", ChatConfig, chat)
-EXPORT_COMMAND = Command("export", ExportConfig, _export)
+QUICKSTART_COMMAND = Command(
+    "quickstart",
+    "response_tuning.study.study_config:QuickstartConfig",
+    _quickstart,
+    "Tune and probe the embedded model both ways, in one go",
+)
+TRAIN_COMMAND = Command(
+    "train",
+    "response_tuning.training.training_config:TrainingConfig",
+    _train,
+    "Tune a base model on responses alone, or on pairs",
+)
+CHAT_COMMAND = Command("chat", "response_tuning.serving.chat:ChatConfig", _chat, "Ask a run, or any model, questions")
+EXPORT_COMMAND = Command(
+    "export",
+    "response_tuning.export.export_config:ExportConfig",
+    _export,
+    "Write a run as a model for other servers, and verify it",
+)

@@ -1,4 +1,4 @@
-"""``rt export``: a finished run as a model that any server loads, proved to answer as the run does."""
+"""``rt export``: a finished run as a model that any server loads, verified to answer as the run does."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +16,8 @@ from response_tuning.export.model_card import model_card
 from response_tuning.export.proof.engines import gguf_engine, safetensors_engine
 from response_tuning.export.proof.proof import Proof, Reference, make_reference, prove
 from response_tuning.models.load import LoadedModel
-from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json, write_text
@@ -28,7 +29,7 @@ __all__ = ["Exported", "export"]
 
 _RECORD = "export.json"
 
-# Safetensors are the run's own weights in the run's own program. Other programs round elsewhere: a run in bf16 and
+# Safetensors are the run's own weights in the run's own program. Other programs round differently: a run in bf16 and
 # llama.cpp differed by up to 0.14 nats with the same weights, and by up to 0.39 with eight bits.
 _SAFETENSORS_TOLERANCE = 0.001
 _GGUF_TOLERANCES: dict[GgufType, float] = {"bf16": 0.3, "f16": 0.3, "q8_0": 1.0}
@@ -41,15 +42,15 @@ class Exported:
     path: Path
     proofs: list[Proof]
     address: str | None
-    """Where it lies on the hub, if it was uploaded."""
+    """Its address on the hub, if it was uploaded."""
 
 
 def export(config: ExportConfig) -> Exported:
-    """Export a run as ``config`` says. The folder appears when everything in it is written and proved.
+    """Export a run. The folder appears once everything in it is written and verified.
 
     Raises:
-        UserError: the run is not finished, the folder holds something else, the model has no place in a format, an
-            export answers otherwise than the run, or there is no token for the hub.
+        UserError: the run is not finished, the folder holds something else, a format cannot hold the model, the
+            export's answers differ from the run's, or there is no token for the hub.
     """
     run = RunDirectory(config.run)
     _check(config, run)
@@ -65,7 +66,7 @@ def export(config: ExportConfig) -> Exported:
     with staged_folder(config.output) as folder:
         _write(folder, config, loaded, conversation, base, title=title, gguf_name=gguf_name)
         stop_ids = conversation.stop_token_ids
-        del loaded, conversation  # a large model need not be in memory twice
+        del loaded, conversation  # keep a large model from being in memory twice
         proofs = _prove(folder, config, references, stop_ids=stop_ids, gguf_name=gguf_name)
         write_text(folder / "README.md", model_card(run, settings, base, proofs, gguf_name=gguf_name, title=title))
         write_json(
@@ -87,12 +88,12 @@ def export(config: ExportConfig) -> Exported:
 
 
 def _is_free(output: Path) -> bool:
-    """Whether a folder may be replaced: it is empty, or an earlier export."""
+    """Whether a folder may be replaced: it is empty or an earlier export."""
     return output.is_dir() and ((output / _RECORD).is_file() or not any(output.iterdir()))
 
 
 def _writers() -> dict[str, str]:
-    """The versions of what wrote and read the files, where it is installed."""
+    """The versions of the packages that wrote and read the files, where installed."""
     return {package: version(package) for package in ("gguf", "xllamacpp") if find_spec(package) is not None}
 
 
@@ -100,7 +101,7 @@ def _check(config: ExportConfig, run: RunDirectory) -> None:
     if not run.is_trained:
         raise UserError(f"{run.path} holds no finished run. Train it first: rt train --output {run.path}")
     if not config.formats:
-        raise UserError("Choose one format at least: --formats safetensors, gguf, or both.")
+        raise UserError("Choose at least one format: --formats safetensors, gguf, or both.")
     if config.output.exists() and not _is_free(config.output):
         raise UserError(f"{config.output} exists and holds something else. Choose another --output.")
     if config.push_to_hub:
@@ -118,7 +119,7 @@ def _write(
     gguf_name: str | None,
 ) -> None:
     if gguf_name:
-        # The Modelfile first: it may be refused, and takes no time.
+        # The Modelfile first: it takes no time and may raise.
         modelfile = write_modelfile(conversation, gguf_name=gguf_name, adds_bos=adds_bos(conversation))
         write_text(folder / "Modelfile", modelfile)
         write_gguf(
@@ -134,10 +135,10 @@ def _write(
 def _prove(
     folder: Path, config: ExportConfig, references: list[Reference], *, stop_ids: list[int], gguf_name: str | None
 ) -> list[Proof]:
-    """Load what was written, and compare it with the run.
+    """Load the written files and compare their answers with the run's.
 
     Raises:
-        UserError: it answers otherwise.
+        UserError: they differ.
     """
     proofs = []
     if "safetensors" in config.formats:

@@ -11,13 +11,13 @@ from response_tuning.support.options import Device, Dtype
 __all__ = ["ExportConfig", "ExportFormat", "GgufType"]
 
 ExportFormat = Literal["safetensors", "gguf"]
-"""What servers read: transformers and vLLM the first, llama.cpp and Ollama the second."""
+"""safetensors for transformers and vLLM, gguf for llama.cpp and Ollama."""
 GgufType = Literal["bf16", "f16", "q8_0"]
-"""How a GGUF file holds the weights of matrices."""
+"""The type of weight matrices in a GGUF file."""
 
 
 class ExportConfig(BaseModel):
-    """Make a finished run into a model that any server loads, and prove that it answers as the run does.
+    """Write a finished run as a model that any server loads, and verify that it answers as the run does.
 
     For example:
         rt export runs/mine --output exports/mine
@@ -30,21 +30,21 @@ class ExportConfig(BaseModel):
     run: Annotated[Path, tyro.conf.Positional]
     """A finished run."""
     output: Path
-    """The folder to make. An earlier export that stands there is replaced."""
+    """The folder to write. An earlier export there is replaced."""
     formats: tuple[ExportFormat, ...] = ("safetensors",)
     """safetensors: for transformers, vLLM and others. gguf: for llama.cpp, and for Ollama, with a Modelfile."""
     gguf_type: GgufType = "bf16"
-    """The weights in the GGUF file: as they are (bf16), f16, or eight bits (q8_0), about half the size."""
+    """The type of the weights in the GGUF file: bf16 (unchanged), f16, or q8_0 (8 bits, about half the size)."""
     push_to_hub: str | None = None
-    """Upload to this repository on the Hugging Face hub, such as my-name/my-model. Needs a token."""
+    """Upload to this repository on the Hugging Face hub, such as my-name/my-model. Requires a token."""
     public: bool = False
-    """Make a new repository on the hub public. Otherwise it is private."""
+    """Make a new repository on the hub public. Defaults to private."""
 
     check_prompts: int = Field(default=4, ge=1)
-    """How many instructions the run and the export have to answer alike."""
+    """The number of instructions whose answers are compared between run and export."""
     check_tokens: int = Field(default=32, ge=1)
-    """The longest of those answers, in tokens."""
+    """The longest of these answers, in tokens."""
     dtype: Dtype = "bfloat16"
-    """The type that the adapter is merged in, and the type of the safetensors."""
+    """The dtype in which the adapter is merged, and that of the safetensors."""
     device: Device = "auto"
-    """Where to compute."""
+    """The device to compute on."""

@@ -8,7 +8,7 @@ __all__ = ["push_to_hub", "require_token"]
 
 
 def require_token() -> None:
-    """See that there is an access token, before an hour of work ends without one.
+    """Require an access token, before an hour of work that cannot be uploaded.
 
     Raises:
         UserError: there is none.
@@ -17,16 +17,16 @@ def require_token() -> None:
 
     if get_token() is None:
         raise UserError(
-            "Uploading needs an access token of the Hugging Face hub with the right to write: run `hf auth login`, "
-            "or set HF_TOKEN. Tokens are made at https://huggingface.co/settings/tokens"
+            "Uploading needs an access token of the Hugging Face hub with write permission: run `hf auth login`, "
+            "or set HF_TOKEN. Create one at https://huggingface.co/settings/tokens"
         )
 
 
 def push_to_hub(folder: Path, repository: str, *, public: bool) -> str:
-    """Upload every file of ``folder``; the repository is made if it is not there. Returns its address.
+    """Upload every file of ``folder``; the repository is created if necessary. Returns its address.
 
     Raises:
-        UserError: there is no token, it may not write there, or the hub is out of reach.
+        UserError: there is no token, it has no write permission there, or the hub is unreachable.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -40,5 +40,5 @@ def push_to_hub(folder: Path, repository: str, *, public: bool) -> str:
         raise UserError(
             f"The export is finished in {folder}, but could not be uploaded to {repository}: "
             f"{str(error).splitlines()[0]}"
-        ) from None
+        ) from error
     return str(address)

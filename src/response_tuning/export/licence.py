@@ -1,4 +1,4 @@
-"""Under which licence the base model came, and what that asks of those who pass its weights on."""
+"""The licence of the base model, and what it requires of those who distribute its weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +14,18 @@ _GEMMA_TERMS = "https://ai.google.dev/gemma/terms"
 _EMBEDDED_HUB_ID = "google/gemma-3-270m"
 
 GEMMA_NOTICE = f"Gemma is provided under and subject to the Gemma Terms of Use found at {_GEMMA_TERMS}\n"
-"""What section 3.1 of the Gemma terms wants in a file "Notice" beside weights that are passed on."""
+"""The text that section 3.1 of the Gemma terms requires in a file "Notice" beside distributed weights."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """What an export says of the model it was tuned from."""
+    """How an export names the model that it was tuned from."""
 
     name: str
-    """For people. Never a path of this machine."""
+    """For people; never a path on this machine."""
     hub_id: str | None
     licence: str
-    """The hub's identifier for it, or "unknown"."""
+    """The hub's identifier of the licence, or "unknown"."""
     licence_link: str | None = None
 
 
@@ -33,14 +33,14 @@ def describe_base(spec: str, path: str, model_type: str) -> Base:
     """Describe the base of a run.
 
     Args:
-        spec: What the run's configuration names.
-        path: The folder or hub id that its weights came from.
+        spec: The model spec in the run's configuration.
+        path: The folder or hub id that its weights were loaded from.
         model_type: As in transformers' configuration.
     """
     if spec == EMBEDDED:
         return Base("Gemma 3 270M", _EMBEDDED_HUB_ID, "gemma", _GEMMA_TERMS)
     is_local = Path(path).exists()
-    hub_id = None if is_local or spec.endswith(".gguf") else spec
+    hub_id = None if is_local else path
     name = hub_id or Path(spec).name
     if model_type.startswith("gemma"):
         return Base(name, hub_id, "gemma", _GEMMA_TERMS)
@@ -55,12 +55,12 @@ def _model_card(path: str, *, is_local: bool) -> Path | None:
 
     try:
         return Path(hf_hub_download(path, "README.md"))
-    except Exception:  # the hub's client has many kinds; a card that is out of reach is an unknown licence, and said so
+    except Exception:  # the hub's client raises many kinds; a card that cannot be fetched is an unknown licence
         return None
 
 
 def _front_matter(path: Path | None) -> dict[str, Any]:
-    """The YAML that a model card begins with."""
+    """The YAML at the beginning of a model card."""
     if path is None or not path.is_file():
         return {}
     marker, _, rest = path.read_text(encoding="utf-8", errors="replace").partition("\n")

@@ -5,7 +5,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from response_tuning.conversation import Conversation
-from response_tuning.models.load import LoadedModel, write_chat_files
+from response_tuning.models.chat_files import write_chat_files
+from response_tuning.models.load import LoadedModel
 from response_tuning.support.errors import UserError
 
 __all__ = ["write_merged"]
@@ -17,14 +18,14 @@ def write_merged(folder: Path, loaded: LoadedModel, conversation: Conversation) 
     Raises:
         UserError: the disk is full.
     """
-    # Where the base lay on this machine is nobody else's business.
+    # The base model's path on this machine is private.
     loaded.model.config._name_or_path = ""
     try:
         loaded.model.save_pretrained(str(folder))
     except SafetensorError as error:
-        raise UserError(f"The merged model cannot be written: {error}") from None
+        raise UserError(f"The merged model cannot be written: {error}") from error
     for path in folder.glob("*.safetensors"):
-        # They come readable for their owner alone, which a server under another name cannot read.
+        # safetensors makes them readable by their owner only, so that a server of another user could not load them.
         path.chmod((folder / "config.json").stat().st_mode)
     write_chat_files(
         folder,

@@ -1,4 +1,4 @@
-"""The model card of an export: what it is, what it was trained on and how, how it did, and under which licence."""
+"""The model card of an export: what it is, how it was trained and on what, its results, and its licence."""
 
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ def model_card(
     """The text of the export's ``README.md``.
 
     Args:
-        run: The finished run, for its data report and evaluations.
+        run: The finished run, whose data report and evaluations are shown.
         settings: Its configuration.
         base: What it was tuned from.
         proofs: How the exported files compare with it.
         gguf_name: The GGUF file in the export, if there is one.
-        title: What the model is called.
+        title: The model's name.
     """
     sections = [
         _front_matter(base),
@@ -64,7 +64,7 @@ def _front_matter(base: Base) -> str:
 
 
 def _use(gguf_name: str | None, *, has_safetensors: bool) -> str:
-    lines = ["## Use", "The chat template and the stop tokens are those that it was trained with."]
+    lines = ["## Use", "The files include the chat template and the stop tokens that it was trained with."]
     if has_safetensors:
         lines.append(
             "```python\nfrom transformers import pipeline\n\n"
@@ -88,7 +88,7 @@ def _settings(settings: dict[str, Any]) -> str:
     shown = {name: value for name, value in settings.items() if name not in _SETTINGS_OF_A_MACHINE}
     for name in _PATHS:
         if Path(str(shown.get(name))).exists():
-            shown[name] = Path(str(shown[name])).name  # where files lie is nobody else's business
+            shown[name] = Path(str(shown[name])).name  # paths on this machine are private
     return yaml.safe_dump(
         {name: value for name, value in shown.items() if name in TrainingConfig.model_fields}, sort_keys=False
     )
@@ -105,7 +105,7 @@ def _evaluations(folder: Path) -> str:
 
 
 def _metric_rows(metrics: Any, prefix: str = "") -> list[str]:
-    """A row per estimate, and per plain number, however deep in the file it stands."""
+    """A row per estimate and per plain number, at any depth of the file."""
     rows: list[str] = []
     for name, value in metrics.items() if isinstance(metrics, dict) else ():
         label = f"{prefix}{name}"
@@ -121,10 +121,9 @@ def _metric_rows(metrics: Any, prefix: str = "") -> list[str]:
 
 def _licence(base: Base) -> str:
     if base.licence == "unknown":
-        return "## Licence\n\nThe licence of the base model is not known here. Look it up before you pass weights on."
+        return "## Licence\n\nThe licence of the base model is unknown. Look it up before you distribute these weights."
     link = f" ({base.licence_link})" if base.licence_link else ""
-    notice = " Gemma's terms bind whoever uses or passes on this model; `NOTICE` goes with it."
-    return (
-        f"## Licence\n\nThese weights derive from {base.name}, whose licence holds for them: `{base.licence}`{link}."
-        + (notice if base.licence == "gemma" else "")
+    notice = " Gemma's terms apply to everyone who uses or distributes this model, together with `NOTICE`."
+    return f"## Licence\n\nThese weights derive from {base.name} and are under its licence: `{base.licence}`{link}." + (
+        notice if base.licence == "gemma" else ""
     )

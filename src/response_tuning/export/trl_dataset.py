@@ -1,4 +1,4 @@
-"""Bring your own trainer: the same token ids and supervised positions, as a data set that TRL takes as it is."""
+"""Bring your own trainer: the same token ids and supervised positions, as a data set that TRL uses unchanged."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["to_trl"]
 
 _NO_LOSS = -100
-"""What PyTorch's cross-entropy, and so TRL, leaves out."""
+"""The label that PyTorch's cross-entropy, and therefore TRL, ignores."""
 
 
 def to_trl(
@@ -33,22 +33,23 @@ def to_trl(
 ) -> "Dataset":
     """Encode a data set for TRL's ``SFTTrainer``, exactly as ``rt train`` would.
 
-    The tokenizer's ``chat_template`` becomes the format's own, so that what the trainer saves with the model renders
-    the prompts that the responses were trained after. The stop tokens are for the model's ``generation_config``.
+    Sets the tokenizer's ``chat_template`` to that of the format, so that the template which the trainer saves with the
+    model renders the prompts that responses are trained after. The stop tokens belong in the model's
+    ``generation_config``.
 
         tokenizer = AutoTokenizer.from_pretrained(base)
         rows = to_trl("answers.jsonl", tokenizer, "rt")
         SFTTrainer(base, args=SFTConfig(max_length=1024), train_dataset=rows, processing_class=tokenizer).train()
 
     Args:
-        dataset: A data spec as ``rt train --data`` takes it, or rows with ``completion`` and, for instruction tuning,
+        dataset: A data spec as for ``rt train --data``, or rows with ``completion`` and, for instruction tuning,
             ``prompt``: examples, dictionaries, or a ``datasets.Dataset``.
         tokenizer: The base model's.
         method: "rt", responses alone, or "it", instruction-response pairs.
         format_name: The chat format.
-        rt_prefix: What stands before the header in response tuning.
-        max_length: The most tokens an example may have. TRL cuts off what is longer than its own ``max_length``, the
-            stop token with it and in silence: give it at least this one. The default is TRL's.
+        rt_prefix: The prefix before the assistant header in response tuning.
+        max_length: The most tokens an example may have; defaults to TRL's. TRL silently truncates longer rows to its
+            own ``max_length``, without a stop token: set that to at least this value.
         overlong: What to do with longer examples.
 
     Returns:
@@ -60,8 +61,8 @@ def to_trl(
     """
     try:
         from datasets import Dataset
-    except ImportError:
-        raise UserError("A data set for TRL needs the package datasets: pip install 'response-tuning[hub]'.") from None
+    except ImportError as error:
+        raise UserError("A data set for TRL needs the package datasets: pip install 'response-tuning[hub]'.") from error
 
     examples = load_examples(str(dataset)) if isinstance(dataset, str | Path) else _examples(dataset)
     if method == "it":
@@ -71,7 +72,7 @@ def to_trl(
     encoded, report = encode_examples(examples, conversation, method, max_length=max_length, overlong=overlong)
     changed = len(report.rows_dropped_overlong), len(report.rows_truncated)
     if any(changed):
-        say(f"{report.rows_read} rows, of which {changed[0]} were too long and dropped, {changed[1]} truncated")
+        say(f"{report.rows_read} rows: {changed[0]} too long and dropped, {changed[1]} too long and truncated")
     tokenizer.chat_template = conversation.chat_template
     return Dataset.from_dict(
         {"input_ids": [example.input_ids for example in encoded], "labels": [_labels(example) for example in encoded]}
@@ -88,7 +89,7 @@ def _examples(rows: Iterable[Example | Mapping[str, Any]]) -> list[Example]:
         try:
             examples.append(row if isinstance(row, Example) else example_from(dict(row)))
         except ValueError as error:
-            raise UserError(f"Row {number} of the data set {error}") from None
+            raise UserError(f"Row {number} of the data set {error}") from error
     if not examples:
         raise UserError("The data set holds no rows.")
     return examples

@@ -1,4 +1,4 @@
-"""Greedy responses of a model in this process, in batches."""
+"""Greedy responses of a model in this process, in padded batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,20 +6,24 @@ from dataclasses import dataclass
 import torch
 
 from response_tuning.conversation import Conversation
-from response_tuning.models.load import LoadedModel, set_stop_tokens
+from response_tuning.models.chat_files import set_stop_tokens
+from response_tuning.models.load import LoadedModel
 
 __all__ = ["Response", "generate_batch", "generate_responses"]
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a model answered."""
+    """A generated response; ``str(response)`` is its text."""
 
     text: str
     token_count: int
-    """Generated tokens, the stop token among them."""
+    """Generated tokens, including the stop token."""
     stopped: bool
-    """Whether the model ended the response by itself, within the limit."""
+    """Whether the model ended the response with a stop token, within the limit."""
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def generate_responses(
@@ -30,9 +34,9 @@ def generate_responses(
     max_new_tokens: int,
     batch_size: int,
 ) -> Iterator[dict[int, Response]]:
-    """Answer all instructions; yields each batch as it is done, as responses by the instruction's index.
+    """Answer all instructions; yields each batch when it is complete, as responses by the instruction's index.
 
-    Batches hold prompts of like length, the longest first, so that memory runs out at once or not at all.
+    Batches hold prompts of similar length, the longest first, so that memory runs out at once or not at all.
     """
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     prompts = [conversation.prompt_ids(instruction) for instruction in instructions]
@@ -53,14 +57,14 @@ def generate_batch(
     *,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Response]:
-    """Answer a batch of prompts, each with at most its own number of new tokens.
+    """Answer a batch of prompts, each with its own limit on new tokens.
 
     Args:
         loaded: the model, whose stop tokens are set (``set_stop_tokens``).
         conversation: the format of the prompts.
         prompts: token ids of each prompt.
         limits: the most new tokens for each prompt.
-        is_cancelled: asked before each token; the answers so far are returned once it is true.
+        is_cancelled: called before each token; once it returns True, the responses so far are returned.
     """
     generated = _generate_ids(loaded, prompts, max(limits), is_cancelled)
     return [_to_response(ids[:limit], conversation) for ids, limit in zip(generated, limits, strict=True)]
@@ -70,7 +74,7 @@ def generate_batch(
 def _generate_ids(
     loaded: LoadedModel, prompts: Sequence[list[int]], max_new_tokens: int, is_cancelled: Callable[[], bool]
 ) -> list[list[int]]:
-    """The new ids for each prompt, padding at the end included. Prompts are padded on the left."""
+    """The new ids of each prompt, with padding at the end. Prompts are padded on the left."""
     length = max(len(prompt) for prompt in prompts)
     input_ids = torch.zeros((len(prompts), length), dtype=torch.long)
     attention_mask = torch.zeros_like(input_ids)

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedConfig
 
 from response_tuning.kernels.linear_cross_entropy import capped, linear_cross_entropy, trained_linear_cross_entropy
-from response_tuning.models.load import decoder_and_head
+from response_tuning.models.heads import decoder_and_head
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import LossKernel
 from response_tuning.training.batches.batching import Batch, filling

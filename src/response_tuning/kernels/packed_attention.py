@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from response_tuning.models.load import decoder_and_head
+from response_tuning.models.heads import decoder_and_head
 
 __all__ = ["attend_within_examples"]
 

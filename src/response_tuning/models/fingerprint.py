@@ -1,7 +1,7 @@
-"""Which model a spec names just now: a folder that is trained anew, or replaced, keeps its name and no more.
+"""The content of the model that a spec names: a folder that is retrained or replaced keeps its name only.
 
-A fingerprint is made of files alone, in a fraction of a second, so that what was answered before can be told from what
-another model would answer without loading either.
+A fingerprint is computed from files in a fraction of a second, so that kept responses are matched to the model that
+gave them without loading it.
 """
 
 import hashlib
@@ -10,34 +10,38 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from response_tuning.support.options import EMBEDDED, EMBEDDED_INSTRUCT
+from response_tuning.models.adapter import base_of_adapter
+from response_tuning.models.spec import ModelSpec, parse_spec
 
 __all__ = ["is_of_same_model", "model_fingerprint"]
 
 _MEBIBYTE = 1 << 20
 _PIECES = 64
-"""Of a mebibyte: smaller files are read whole, larger ones in pieces at even distances. Training changes them all."""
+"""Of a mebibyte each: smaller files are read whole, larger ones in evenly spaced pieces. Training changes them all."""
 _WEIGHTS = ("*.safetensors", "*.gguf")
-_BESIDE_THEM = ("*.json", "*.jinja", "tokenizer.model")
+_OTHER_FILES = ("*.json", "*.jinja", "tokenizer.model")
 _BASE = "base_model_name_or_path"
 
 
 def model_fingerprint(spec: str) -> str | None:
-    """Sixteen hexadecimal digits of the weights, the tokenizer and the configuration that a spec names.
+    """Sixteen hexadecimal digits of a hash of the weights, the tokenizer and the configuration that a spec names.
 
-    They stay the same where a run or a folder is moved or copied. Of a hub id it is the commit in the hub's cache.
+    A moved or copied run or folder keeps its fingerprint. That of a hub id, at its revision, is the commit in the hub's
+    cache.
 
     Args:
-        spec: a model spec, of a model in this process.
+        spec: a model spec.
 
     Returns:
-        None where the name says all that is known: of the embedded models, and of a hub id that is not cached.
+        None where the spec is all that is known: for the embedded models, providers' models, and hub ids that are not
+        cached.
     """
-    path = Path(spec)
-    if spec in (EMBEDDED, EMBEDDED_INSTRUCT):
+    parsed = parse_spec(spec)
+    if parsed.kind == "hub":
+        return _cached_commit(parsed)
+    path = parsed.path
+    if path is None or not path.exists():
         return None
-    if not path.exists():
-        return _cached_commit(spec)
     digest = hashlib.sha256()
     for file in _files(path):
         digest.update(f"{file.name}\0".encode())
@@ -46,23 +50,22 @@ def model_fingerprint(spec: str) -> str | None:
 
 
 def is_of_same_model(fingerprint: str | None, spec: str) -> bool:
-    """Whether what was kept with ``fingerprint`` is of the model that ``spec`` names now; None is believed."""
+    """Whether ``fingerprint`` is that of the model that ``spec`` names now. None, of an older file, counts as equal."""
     return fingerprint in (None, model_fingerprint(spec))
 
 
 def _files(path: Path) -> list[Path]:
-    """What a model is loaded from: of a run, its adapter or its whole model; of another folder, the folder itself."""
+    """The files that a model is loaded from: of a run, those of its adapter or model; else those of the folder."""
     if path.is_file():
         return [path]
     folder = next((path / name for name in ("adapter", "model") if (path / name).is_dir()), path)
-    return sorted(file for pattern in (*_WEIGHTS, *_BESIDE_THEM) for file in folder.glob(pattern))
+    return sorted(file for pattern in (*_WEIGHTS, *_OTHER_FILES) for file in folder.glob(pattern))
 
 
 def _adapter_config(file: Path) -> bytes:
-    """Its settings, with the base model's own fingerprint in the place of the folder where it happens to lie."""
+    """Its settings, with the base model's fingerprint in place of its path."""
     settings = json.loads(file.read_text(encoding="utf-8"))
-    base = str(settings.get(_BASE))
-    settings[_BASE] = model_fingerprint(base) or base
+    settings[_BASE] = model_fingerprint(base_of_adapter(file.parent)) or str(settings.get(_BASE))
     return json.dumps(settings, sort_keys=True).encode()
 
 
@@ -73,7 +76,7 @@ def _sample(file: Path) -> bytes:
 
 @lru_cache(maxsize=256)
 def _read_sample(file: Path, _inode: int, _modified: int, size_bytes: int) -> bytes:
-    """An evaluation asks several times: a file that is what it was is read once."""
+    """Cached, since an evaluation asks several times: an unchanged file is read once."""
     digest = hashlib.sha256(str(size_bytes).encode())
     with file.open("rb") as opened:
         for start in _starts(size_bytes):
@@ -88,12 +91,12 @@ def _starts(size: int) -> Iterator[int]:
     return (piece * (size - _MEBIBYTE) // (_PIECES - 1) for piece in range(_PIECES))
 
 
-def _cached_commit(spec: str) -> str | None:
+def _cached_commit(spec: ModelSpec) -> str | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        cached = try_to_load_from_cache(spec, "config.json")
-    except HFValidationError:  # no name that the hub could have; loading it says so
+        cached = try_to_load_from_cache(spec.name, "config.json", revision=spec.revision)
+    except HFValidationError:  # no name that the hub could have; loading it raises
         return None
     return Path(cached).parent.name[:16] if isinstance(cached, str) else None

@@ -1,34 +1,17 @@
-"""A run directory: one training and all that was measured on it."""
+"""A run folder: the names of its files, who may write to it, and where a model's evaluations are saved."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from response_tuning.support.configuration import differences, read_values, write_config
+from response_tuning.support.configuration import differences, write_config
 from response_tuning.support.errors import UserError
-from response_tuning.support.options import Device, Dtype, FormatName
-from response_tuning.training.training_config import TrainingConfig
 
-if TYPE_CHECKING:
-    from response_tuning.conversation import Conversation
-    from response_tuning.models.load import LoadedModel
+__all__ = ["RunDirectory", "check_folder", "claim_folder", "evaluation_folder", "remove_leftovers", "run_of"]
 
-__all__ = [
-    "RunDirectory",
-    "check_folder",
-    "claim_folder",
-    "evaluation_folder",
-    "load_with_conversation",
-    "remove_leftovers",
-]
-
-_NO_MATTER = frozenset(
-    {"output", "gpus", "processes", "nodes", "sharding", "offload", "keep_checkpoints", "keep_adapter_every"}
-)
-"""Options that do not change what a run is: it may go on in more processes, or fewer, sharded or not."""
+_ONLY_THE_PLACE = frozenset({"output"})
 _HALF_WRITTEN = (
     *(".config.yaml.*", ".data.json.*", ".training.jsonl.*", ".confidence.jsonl.*"),
     *(".adapter.partial-*", ".model.partial-*"),
@@ -56,7 +39,7 @@ class RunDirectory:
 
     @property
     def adapter(self) -> Path:
-        """The trained adapter with tokenizer and chat template, in PEFT's format. There only when training is done."""
+        """The trained adapter with tokenizer and chat template, in PEFT's format. Exists once training has finished."""
         return self.path / "adapter"
 
     @property
@@ -71,21 +54,21 @@ class RunDirectory:
 
     @property
     def confidence(self) -> Path:
-        """How sure the reference run was of each example, where examples are mixed (``--sftmix-from``)."""
+        """The confidence of the reference run in each example, where examples are mixed (``--sftmix-from``)."""
         return self.path / "confidence.jsonl"
 
     @property
     def checkpoint(self) -> Path:
-        """Where an interrupted training goes on from. Gone when training is done."""
+        """The checkpoint that an interrupted run resumes from. Removed when training has finished."""
         return self.path / _CHECKPOINTS / "last.safetensors"
 
     def kept_checkpoint(self, steps: int) -> Path:
-        """Where the adapter after so many optimizer steps is kept, if that was asked for."""
+        """Where the adapter after ``steps`` optimizer steps is kept, if that was asked for."""
         return self.path / _CHECKPOINTS / f"{_STEP}{steps}"
 
     @property
     def kept_checkpoints(self) -> dict[int, Path]:
-        """Folders of adapters as they were after so many optimizer steps, by step; with tokenizer and chat template."""
+        """The folders of kept adapters, with tokenizer and chat template, by their number of optimizer steps."""
         folders = {
             int(folder.name.removeprefix(_STEP)): folder
             for folder in (self.path / _CHECKPOINTS).glob(f"{_STEP}*")
@@ -95,8 +78,8 @@ class RunDirectory:
 
     @property
     def best_weights(self) -> Path:
-        """The weights of the lowest held-out loss so far. Gone when training is done."""
-        return self.path / "checkpoints" / "best.safetensors"
+        """The weights of the lowest held-out loss so far. Removed when training has finished."""
+        return self.path / _CHECKPOINTS / "best.safetensors"
 
     @property
     def is_trained(self) -> bool:
@@ -108,15 +91,20 @@ class RunDirectory:
         return self.path / "evaluations" / task
 
 
-def check_folder(folder: Path, config: BaseModel) -> None:
-    """See that ``folder`` can be claimed for ``config``: it holds nothing, or what the same configuration made.
+def check_folder(folder: Path, config: BaseModel, *, ignore: frozenset[str] = _ONLY_THE_PLACE) -> None:
+    """Require that ``folder`` can be claimed for ``config``: it is free, or was made with the same configuration.
+
+    Args:
+        folder: the run folder, whether it exists or not.
+        config: the configuration of the run.
+        ignore: options that do not change the run, such as the number of processes.
 
     Raises:
-        UserError: the folder holds another configuration, or files of something else.
+        UserError: the folder was made with another configuration, or holds other files.
     """
     path = folder / "config.yaml"
     if path.exists():
-        different = differences(path, config, ignore=_NO_MATTER)
+        different = differences(path, config, ignore=ignore)
         if different:
             raise UserError(
                 f"{folder} was made with another configuration:\n  " + "\n  ".join(different) + "\n"
@@ -126,18 +114,18 @@ def check_folder(folder: Path, config: BaseModel) -> None:
         raise UserError(f"{folder} exists and holds something else. Choose another --output.")
 
 
-def claim_folder(folder: Path, config: BaseModel) -> None:
-    """Make ``folder`` and write ``config`` into it, once everything it needs is found to be there.
+def claim_folder(folder: Path, config: BaseModel, *, ignore: frozenset[str] = _ONLY_THE_PLACE) -> None:
+    """Make ``folder`` and write ``config`` into it. Called once everything that the run needs has been found.
 
     Raises:
         UserError: as ``check_folder``.
     """
-    check_folder(folder, config)
+    check_folder(folder, config, ignore=ignore)
     write_config(folder / "config.yaml", config)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a training that was killed left half-written in its run folder; nothing else may train there now."""
+    """Remove the half-written files of a killed training. Only for the process that trains in ``folder``."""
     for path in _half_written(folder):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -155,37 +143,26 @@ def evaluation_folder(model_spec: str, task: str) -> Path:
     Those of a run's checkpoint are in ``checkpoints/step-N`` below the run's own.
     """
     path = Path(model_spec)
-    run = _run_of(path)
+    run = run_of(path)
     if run.path != path:
         return run.evaluation(task) / _CHECKPOINTS / path.name
     if not run.is_trained:
-        # Not the stem: it would put Llama-3.2-1B and Llama-3.2-3B into one folder.
-        run = RunDirectory(Path("runs") / f"base-{Path(model_spec).name.removesuffix('.gguf')}")
+        run = RunDirectory(Path("runs") / f"base-{_name(model_spec)}")
     return run.evaluation(task)
 
 
-def load_with_conversation(
-    spec: str, format_name: FormatName | Literal["auto"], *, dtype: Dtype, device: Device
-) -> tuple["LoadedModel", "Conversation"]:
-    """Load any model spec for inference, with the chat format it was trained in if it is a run or its checkpoint.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    from response_tuning.conversation import Conversation, default_format
-    from response_tuning.models.load import load_model
-
-    config_path = _run_of(Path(spec)).config
-    loaded = load_model(spec, dtype=dtype, device=device)
-    trained = read_values(config_path, TrainingConfig) if config_path.exists() else {}
-    chosen = trained.get("format", default_format(spec)) if format_name == "auto" else format_name
-    return loaded, Conversation(loaded.tokenizer, chosen, rt_prefix=trained.get("rt_prefix", "none"))
-
-
-def _run_of(path: Path) -> RunDirectory:
+def run_of(path: Path) -> RunDirectory:
     """The run that ``path`` is, or that it is a checkpoint of."""
     run = RunDirectory(path)
     if path.parent.name != _CHECKPOINTS:
         return run
     above = RunDirectory(path.parents[1])
     return above if path in above.kept_checkpoints.values() else run
+
+
+def _name(model_spec: str) -> str:
+    """The last part of a spec, with its revision.
+
+    Not the stem of a path: Llama-3.2-1B and Llama-3.2-3B would share a folder.
+    """
+    return Path(model_spec).name.removeprefix("hub:").removesuffix(".gguf")

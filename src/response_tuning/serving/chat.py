@@ -1,4 +1,4 @@
-"""Talk with a model in the terminal; responses appear as they are made."""
+"""Chat with a model in the terminal; responses are streamed."""
 
 import contextlib
 import sys
@@ -17,7 +17,7 @@ __all__ = ["ChatConfig", "chat"]
 
 
 class ChatConfig(BaseModel):
-    """Talk with a run, or with any other model. Each question stands for itself, as in training.
+    """Chat with a run, or with any other model. Each question is answered on its own, as in training.
 
     For example:
         rt chat runs/quickstart/rt
@@ -27,24 +27,24 @@ class ChatConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Annotated[str, tyro.conf.Positional]
-    """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
+    """A run, or any other model: 'embedded', a folder, a .gguf file, or a hub id as OWNER/NAME[@REVISION]."""
     format: FormatName | Literal["auto"] = "auto"
-    """The chat format. auto: the one a run was trained with."""
+    """The chat format. auto: the one that a run was trained in; question-answer for 'embedded', tulu for others."""
     max_new_tokens: int = Field(default=256, ge=1)
     """The longest response, in tokens."""
     dtype: Dtype = "bfloat16"
-    """The weights' type."""
+    """The dtype of the weights."""
     device: Device = "auto"
-    """Where to compute."""
+    """The device to compute on."""
 
 
 def chat(config: ChatConfig) -> None:
-    """Answer each line of standard input until it ends. Ctrl-C breaks off an answer, or leaves between two.
+    """Answer each line of standard input until it ends. Ctrl-C stops an answer, or exits between two.
 
     Raises:
         UserError: there is no such model.
     """
-    from response_tuning.runs.folder import load_with_conversation
+    from response_tuning.runs.load import load_with_conversation
     from response_tuning.support.progress import say
 
     loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
@@ -64,11 +64,11 @@ def _read_question(interactive: bool) -> str | None:
 
 
 def _answer(loaded: "LoadedModel", conversation: "Conversation", question: str, *, max_new_tokens: int) -> None:
-    """Print the answer to one question, word by word."""
+    """Print the answer to one question as it is generated."""
     import torch
     from transformers import TextStreamer
 
-    from response_tuning.models.load import set_stop_tokens
+    from response_tuning.models.chat_files import set_stop_tokens
 
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     prompt = torch.tensor([conversation.prompt_ids(question)], device=loaded.model.device)

@@ -1,6 +1,6 @@
-"""Data files that others publish: fetched by URL, checked by sha256, kept in the user's cache.
+"""Published data files: downloaded by URL, verified by sha256, kept in the user's cache.
 
-Where there is no network, a file is taken from a local mirror, or put into the cache by hand.
+Without a network, a file is read from a local mirror, or put into the cache by hand.
 """
 
 import hashlib
@@ -16,24 +16,24 @@ from response_tuning.support.progress import say
 __all__ = ["ASSETS", "MIRROR_VARIABLE", "Asset", "cache_folder", "fetch", "find"]
 
 MIRROR_VARIABLE = "RESPONSE_TUNING_ASSETS"
-"""The environment variable that names a folder with copies of the files, by their ``path``."""
+"""The environment variable that names a local mirror: a folder with the files, by their ``path``."""
 _TOKEN_VARIABLE = "HF_TOKEN"
 _TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """A file that somebody else publishes."""
+    """A published file."""
 
     path: str
-    """Where it stands in a mirror and in the cache."""
+    """Its path in a mirror and in the cache."""
     url: str
     """Names a revision, so that its content does not change."""
     sha256: str | None
-    """None where the publisher shows the file only to those who accept its terms, or shows no digest."""
+    """None where the publisher gates the file or publishes no digest."""
     licence: str
     gated: bool = False
-    """Whether the publisher asks for an account and an access token."""
+    """Whether the publisher requires an account and an access token."""
 
 
 _HUB = "https://huggingface.co/datasets"
@@ -173,15 +173,15 @@ ASSETS: dict[str, Asset] = {
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept."""
+    """The folder of downloaded files."""
     return user_cache_path("response-tuning", appauthor=False) / "assets"
 
 
 def find(asset: Asset) -> Path | None:
-    """The file, where the mirror or the cache holds it.
+    """The file in the mirror or the cache; None if neither has it.
 
     Raises:
-        UserError: what is there is not the file that was published, or the mirror is no folder.
+        UserError: the file there is not the published one, or the mirror is no folder.
     """
     folders = [cache_folder()]
     if mirror := os.environ.get(MIRROR_VARIABLE):
@@ -200,8 +200,8 @@ def fetch(asset: Asset, *, offline: bool = False) -> Path:
     """The file, from the mirror, from the cache, or from its publisher.
 
     Raises:
-        UserError: it is not there and cannot be fetched, or is not the file that was published. The message says
-            where to put it by hand.
+        UserError: the file cannot be downloaded, or is not the published one. The message names where to put it by
+            hand.
     """
     path = find(asset)
     if path is not None:
@@ -230,7 +230,7 @@ def _download(asset: Asset) -> Path:
 
     pooch.get_logger().setLevel(logging.ERROR)
     target = cache_folder() / asset.path
-    # An access token goes to the publisher that asks for one and nowhere else, and into no message.
+    # An access token is sent only to a publisher that requires one, and appears in no message.
     token = os.environ.get(_TOKEN_VARIABLE) if asset.gated else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     say(f"fetching {asset.url} (licence: {asset.licence})")
@@ -248,15 +248,15 @@ def _download(asset: Asset) -> Path:
             raise UserError(
                 f"{asset.url} is shown only to those who accepted its terms there: accept them, and set "
                 f"{_TOKEN_VARIABLE} to an access token. {_by_hand(asset)}"
-            ) from None
-        raise UserError(f"{asset.url} answered with status {status}. {_by_hand(asset)}") from None
+            ) from error
+        raise UserError(f"{asset.url} answered with status {status}. {_by_hand(asset)}") from error
     except RequestException as error:
-        raise UserError(f"{asset.url} is out of reach ({type(error).__name__}). {_by_hand(asset)}") from None
-    except ValueError:
+        raise UserError(f"{asset.url} is out of reach ({type(error).__name__}). {_by_hand(asset)}") from error
+    except ValueError as error:
         raise UserError(
             f"What {asset.url} sent is not the file that was published (its sha256 is not {asset.sha256}). "
             f"Nothing was kept. {_by_hand(asset)}"
-        ) from None
+        ) from error
     return target
 
 

@@ -1,10 +1,10 @@
-"""The one kind of error that is the user's to mend."""
+"""Errors caused by user input."""
 
 __all__ = ["UserError"]
 
 
 class UserError(Exception):
-    """Bad input, said in words a person can act on: which file, line and field, and what to do.
+    """An error caused by user input, with a message that names the file, line and field, and what to do.
 
-    The command line prints the message alone, without a traceback, and exits with code 2.
+    The command line prints the message without a traceback (unless ``--debug``) and exits with code 2.
     """

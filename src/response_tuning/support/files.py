@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: everything is written under a temporary name and renamed."""
+"""Atomic writes: a file or folder is written under a temporary name and renamed, so it is complete or absent."""
 
 import errno
 import json
@@ -23,16 +23,16 @@ __all__ = [
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, atomically; folders above it are made."""
+    """Write ``text`` as UTF-8 to ``path``, atomically; parent folders are created."""
     with staged_file(path) as file:
         file.write(text.encode("utf-8"))
 
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that becomes ``path`` when the block ends well, and vanishes when it does not.
+    """A new file that becomes ``path`` when the block succeeds, and is removed when it raises.
 
-    Folders above it are made.
+    Parent folders are created.
     """
     make_folder(path.parent)
     if path.is_dir():
@@ -59,22 +59,22 @@ def read_json(path: Path) -> Any:
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     with staged_file(path) as file:
         file.writelines((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8") for row in rows)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file that this program wrote line by line; a last line that was cut off is left out."""
+    """The rows of a file that this program wrote line by line; a truncated last line is ignored."""
     complete = path.read_text(encoding="utf-8").split("\n")[:-1]
     return [json.loads(line) for line in complete]
 
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """A new folder that becomes ``target`` when the block ends well, and vanishes when it does not.
+    """A new folder that becomes ``target`` when the block succeeds, and is removed when it raises.
 
-    Whatever stood at ``target`` before is replaced only then.
+    An existing ``target`` is replaced only then.
     """
     make_folder(target.parent)
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
@@ -90,10 +90,10 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make ``folder`` and those above it, where they are not there yet.
+    """Create ``folder`` and its parents, where they do not exist.
 
     Raises:
-        NotADirectoryError: a file stands in the place of one of them.
+        NotADirectoryError: one of them is a file.
         OSError: the system forbids it.
     """
     try:

@@ -10,7 +10,7 @@ __all__ = ["write_page"]
 
 
 def write_page(path: Path, template: str, **values: object) -> None:
-    """Render a template, named by its place in this package, and write it to ``path``. All text in it is escaped."""
+    """Render a template, named by its path in this package, to ``path``. All text in it is escaped."""
     environment = Environment(
         loader=PackageLoader("response_tuning", "."),
         autoescape=True,

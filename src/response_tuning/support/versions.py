@@ -1,4 +1,4 @@
-"""What a result was made with: it goes into every result file."""
+"""Versions of Python and the main libraries, written to every result file."""
 
 import platform
 from importlib.metadata import version

@@ -22,7 +22,8 @@ from response_tuning.example import Example, require_prompts
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.kernels.packed_attention import attend_within_examples
-from response_tuning.models.load import LoadedModel, set_stop_tokens, write_chat_files
+from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
+from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json
@@ -52,7 +53,7 @@ from response_tuning.training.parallel.processes import (
 from response_tuning.training.parallel.sharding import require_shardable, shard, shards, whole_state
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.stepper import PlainStepper
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingConfig
 from response_tuning.training.tuning import (
     add_adapter,
     load_base,
@@ -105,7 +106,7 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
 
 def _is_finished(run: RunDirectory, config: TrainingConfig, fingerprints: dict[str, str]) -> bool:
     """Whether nothing is left to do for ``config``, in a folder that is free or its own."""
-    check_folder(run.path, config)
+    check_folder(run.path, config, ignore=CHANGES_NO_RUN)
     if not run.is_trained:
         return False
     require_same_data(run, fingerprints)
@@ -151,7 +152,7 @@ def _train(
     agreed = {"configuration": config.model_dump_json(), "packing": settled.packing, **fingerprints}
     require_same(accelerator, agreed)
     if accelerator.is_main_process:
-        claim_folder(run.path, config)
+        claim_folder(run.path, config, ignore=CHANGES_NO_RUN)
         remove_leftovers(run.path)
         if config.sftmix_from:
             write_confidences(run.confidence, of_reference)  # before the report, which says of which data they are
@@ -271,6 +272,7 @@ def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: C
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     if isinstance(model, PeftModel):
         model.peft_config["default"].base_model_name_or_path = loaded.path
+        model.peft_config["default"].revision = loaded.revision
     with staged_folder(folder) as staging:
         try:
             model.save_pretrained(str(staging), state_dict=state)  # type: ignore[operator]

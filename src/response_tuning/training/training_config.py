@@ -19,7 +19,12 @@ from response_tuning.support.options import (
 )
 from response_tuning.training.presets import PresetName, preset_values
 
-__all__ = ["TrainingConfig"]
+__all__ = ["CHANGES_NO_RUN", "TrainingConfig"]
+
+CHANGES_NO_RUN = frozenset(
+    {"output", "gpus", "processes", "nodes", "sharding", "offload", "keep_checkpoints", "keep_adapter_every"}
+)
+"""Options that do not change what a run is: it may be resumed with another number of processes, sharded or not."""
 
 
 def _word(value: Any) -> Any:

@@ -13,7 +13,8 @@ from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
 from response_tuning.evaluation.probe.probe import METRICS, probe
 from response_tuning.example import Example, write_examples
 from response_tuning.models.load import load_tokenizer
-from response_tuning.runs.folder import RunDirectory, evaluation_folder, load_with_conversation
+from response_tuning.runs.folder import RunDirectory, evaluation_folder
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines
 from response_tuning.training.trainer import train

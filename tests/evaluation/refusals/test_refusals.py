@@ -251,13 +251,17 @@ def test_a_dry_run_asks_no_server(tmp_path: Path, model_folder: Path, capsys: py
 
 def test_a_judge_that_cannot_be_asked_is_found_out_before_a_model_answers(tmp_path: Path, model_folder: Path) -> None:
     unjudged = config(tmp_path, str(model_folder), sets=("advbench",))
-    for changes in ({"judge": "nobody/knows"}, {"judge": "openai-api/keyless/judge"}):
-        with pytest.raises(UserError, match="cannot be asked"):
+    unknown = "There is no model 'nobody/knows'"
+    for changes, message in (
+        ({"judge": "nobody/knows"}, unknown),
+        ({"judge": "openai-api/keyless/judge"}, "cannot be asked"),
+    ):
+        with pytest.raises(UserError, match=message):
             evaluate_refusals(unjudged.model_copy(update=changes))
         assert not (tmp_path / "out").exists()
     evaluated(unjudged)
     # With every response there it is said all the same, when the judge is needed.
-    with pytest.raises(UserError, match="cannot be asked"):
+    with pytest.raises(UserError, match=unknown):
         evaluate_refusals(unjudged.model_copy(update={"judge": "nobody/knows"}))
 
 

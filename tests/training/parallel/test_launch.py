@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from response_tuning.cli.main import _parse, main
+from response_tuning.cli.main import main
+from response_tuning.cli.options import parse_options
 from response_tuning.example import Example, write_examples
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import write_config
@@ -128,7 +129,10 @@ def test_nodes_print_a_command_for_each_machine_that_makes_the_same_configuratio
     for node, command in enumerate(commands):
         words = shlex.split(command)
         assert words[:7] == ["torchrun", "--nnodes", "3", "--node-rank", str(node), "--nproc-per-node", "8"]
-        assert _parse(words[words.index("train") :]) == _parse(asked)
+        typed, wanted = words[words.index("train") + 1 :], asked[asked.index("train") + 1 :]
+        assert parse_options(TrainingConfig, "rt train", typed, None) == parse_options(
+            TrainingConfig, "rt train", wanted, None
+        )
 
 
 def test_the_printed_options_include_switches(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_activations_grow_with_the_micro_batch_and_shrink_with_checkpointing(con
 
 def test_activations_are_what_the_real_pass_holds(config: TrainingConfig) -> None:
     """The storages that autograd saves in a real forward pass, counted one by one."""
-    from response_tuning.models.load import decoder_and_head
+    from response_tuning.models.heads import decoder_and_head
 
     model_config, rows, length = gemma(), 3, 120
     with torch.device("cpu"):

@@ -29,9 +29,10 @@ from response_tuning.evaluation.evaluation_config import CoreConfig, CoreTask
 from response_tuning.evaluation.shared.answering import backend_of
 from response_tuning.evaluation.shared.results import results_folder, save_metrics, save_responses
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
+from response_tuning.models.chat_files import set_stop_tokens
 from response_tuning.models.fingerprint import is_of_same_model
-from response_tuning.models.load import LoadedModel, set_stop_tokens
-from response_tuning.runs.folder import load_with_conversation
+from response_tuning.models.load import LoadedModel
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, write_json, write_json_lines
 from response_tuning.support.progress import say

@@ -32,7 +32,7 @@ from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
 from response_tuning.models.load import LoadedModel
-from response_tuning.runs.folder import load_with_conversation
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines, write_json, write_json_lines
 from response_tuning.support.progress import say

@@ -34,7 +34,7 @@ from response_tuning.evaluation.shared.scoring import mean_log_likelihoods
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
-from response_tuning.runs.folder import load_with_conversation
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.support.plots import check_plot
 from response_tuning.support.progress import progress_bar, say

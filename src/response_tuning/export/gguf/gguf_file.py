@@ -1,13 +1,13 @@
-"""A merged model as one GGUF file, for llama.cpp and whatever is built on it (Ollama, LM Studio).
+"""A merged model as one GGUF file, for llama.cpp and the programs built on it (Ollama, LM Studio).
 
-The names of metadata and tensors are the ``gguf`` package's. What is written here is what differs by architecture:
+The names of metadata and tensors are those of the ``gguf`` package. This module handles what differs by architecture:
 
-    llama, mistral   llama.cpp turns neighbouring elements of a head, transformers the two halves of it: rows of the
-                     query and key projections change places. Llama 3's stretched frequencies become a tensor
-    gemma3_text      the norms' weights are stored less one; every sixth layer sees everything, the others a window
-    qwen2, qwen3     as they are
+    llama, mistral   llama.cpp rotates neighbouring elements of a head, transformers the two halves of it: rows of the
+                     query and key projections are permuted. Llama 3's scaled frequencies become a tensor
+    gemma3_text      the norms' weights are stored minus one; every sixth layer has full attention, the others a window
+    qwen2, qwen3     unchanged
 
-Anything else about a model that the file could not say is refused, never left out.
+A model with any other property that the file cannot hold is an error; nothing is left out silently.
 """
 
 from collections.abc import Iterator
@@ -39,18 +39,18 @@ _ARCHITECTURES = {
     "qwen2": "qwen2",
     "qwen3": "qwen3",
 }
-"""transformers' model types, and what llama.cpp calls them."""
-_HALVES_TURN = frozenset({"llama"})
+"""transformers' model types, with llama.cpp's names for them."""
+_ROTATES_HALVES = frozenset({"llama"})
 _FULL_ATTENTION_EVERY = 6
-"""Which layers of Gemma 3 see everything; llama.cpp does not read it from the file."""
+"""Every n-th layer of Gemma 3 has full attention; llama.cpp does not read this from the file."""
 _GEMMA_WINDOW_ROPE_BASE = 10_000.0
 
 
 def check_can_be_gguf(config: "PreTrainedConfig") -> None:
-    """See that llama.cpp computes what a model of this configuration computes.
+    """Require that llama.cpp computes what a model of this configuration computes.
 
     Raises:
-        UserError: the architecture, or something about it, has no place in a GGUF file. The message says what.
+        UserError: a GGUF file cannot hold the architecture or one of its properties; the message names it.
     """
     if config.model_type not in _ARCHITECTURES:
         raise UserError(
@@ -59,7 +59,7 @@ def check_can_be_gguf(config: "PreTrainedConfig") -> None:
         )
     reason = _gemma_oddity(config) if config.model_type == "gemma3_text" else _oddity(config)
     if reason:
-        raise UserError(f"llama.cpp would not compute what this model computes: {reason}. Export safetensors alone.")
+        raise UserError(f"llama.cpp would not compute what this model computes: {reason}. Export safetensors only.")
 
 
 def adds_bos(conversation: Conversation) -> bool:
@@ -71,7 +71,7 @@ def adds_bos(conversation: Conversation) -> bool:
 def write_gguf(
     path: Path, loaded: LoadedModel, conversation: Conversation, *, name: str, licence: str, gguf_type: GgufType
 ) -> None:
-    """Write the whole model into ``path``.
+    """Write the whole model to ``path``.
 
     Matrices are written as ``gguf_type``, norms and biases as fp32.
 
@@ -128,7 +128,7 @@ def _gemma_oddity(config: "PreTrainedConfig") -> str | None:
         for layer in range(1, config.num_hidden_layers + 1)
     ]
     if list(config.layer_types) != expected:
-        return "another order of windowed and full layers than five to one"
+        return "an order of windowed and full layers other than five to one"
     if config.query_pre_attn_scalar != config.head_dim:
         return f"attention scaled by {config.query_pre_attn_scalar} and not by the head's size"
     if config.final_logit_softcapping is not None or config.attn_logit_softcapping is not None:
@@ -173,7 +173,7 @@ def _write_shape(writer: "GGUFWriter", config: "PreTrainedConfig", *, rows: int)
 def _write_tensors(
     writer: "GGUFWriter", path: Path, loaded: LoadedModel, architecture: str, gguf_type: GgufType
 ) -> None:
-    """Write the header, which names every tensor's size, and then one tensor after the other, one in memory at once."""
+    """Write the header with every tensor's size, then the tensors, one in memory at a time."""
     from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGMLQuantizationType, get_tensor_name_map
 
     config = loaded.model.config
@@ -193,8 +193,8 @@ def _write_tensors(
     try:
         with progress_bar(f"writing {path.name}", len(tensors)) as bar:
             for name, tensor in tensors.items():
-                turned = _as_llama_cpp_has_it(name, tensor, config, architecture)
-                writer.write_tensor_data(_stored(name, turned, types[name]))
+                permuted = _in_llama_cpp_order(name, tensor, config, architecture)
+                writer.write_tensor_data(_stored(name, permuted, types[name]))
                 bar.advance()
     finally:
         writer.close()
@@ -204,38 +204,38 @@ _PLAIN_DTYPES: dict[str, Any] = {"F32": np.dtype(np.float32), "F16": np.dtype(np
 
 
 def _named_tensors(loaded: LoadedModel, names: "TensorNameMap") -> Iterator[tuple[str, Tensor]]:
-    """Every weight under its name in GGUF. A head tied to the embedding is left out, and llama.cpp ties it again."""
+    """Every weight by its name in GGUF. A head tied to the embedding is omitted, and llama.cpp ties it again."""
     config = loaded.model.config
     for name, tensor in loaded.model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         translated = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if translated is None:
-            raise UserError(f"A GGUF file has no place for the weight {name}. Export safetensors alone.")
+            raise UserError(f"A GGUF file cannot hold the weight {name}. Export safetensors only.")
         yield translated, tensor
     if config.rope_parameters.get("rope_type") == "llama3":
         yield "rope_freqs.weight", _llama3_factors(config)
 
 
 def _llama3_factors(config: "PreTrainedConfig") -> Tensor:
-    """By how much each frequency [head size / 2] is divided, from transformers' own reading of the configuration."""
+    """The divisor of each frequency [head size / 2], by transformers' own reading of the configuration."""
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    stretched, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
     exponents = torch.arange(0, _head_size(config), 2, dtype=torch.float32) / _head_size(config)
     plain: Tensor = 1.0 / config.rope_parameters["rope_theta"] ** exponents
-    return plain / stretched
+    return plain / scaled
 
 
 def _head_size(config: "PreTrainedConfig") -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def _as_llama_cpp_has_it(name: str, tensor: Tensor, config: "PreTrainedConfig", architecture: str) -> Tensor:
+def _in_llama_cpp_order(name: str, tensor: Tensor, config: "PreTrainedConfig", architecture: str) -> Tensor:
     tensor = tensor.detach().to(device="cpu", dtype=torch.float32)
     if architecture == "gemma3" and name.endswith("norm.weight"):
         return tensor + 1.0
-    if architecture in _HALVES_TURN and (".attn_q." in name or ".attn_k." in name):
+    if architecture in _ROTATES_HALVES and (".attn_q." in name or ".attn_k." in name):
         heads = config.num_attention_heads if ".attn_q." in name else config.num_key_value_heads
         halves = tensor.reshape(heads, 2, tensor.shape[0] // heads // 2, *tensor.shape[1:])
         return halves.transpose(1, 2).reshape(tensor.shape)
@@ -249,12 +249,12 @@ def _stored_type(tensor: Tensor, gguf_type: GgufType) -> Any:
         return GGMLQuantizationType.F32
     wanted = GGMLQuantizationType[gguf_type.upper()]
     block, _ = GGML_QUANT_SIZES[wanted]
-    # Rows are cut into blocks; where they cannot be, more bits are better than an unusable file.
+    # Rows are stored in blocks; a row that no whole number of blocks fits is stored in more bits.
     return wanted if tensor.shape[-1] % block == 0 else GGMLQuantizationType.F16
 
 
 def _stored_shape(tensor: Tensor, stored_type: Any) -> tuple[tuple[int, ...], int]:
-    """The shape that the header gives (in bytes, for a packed type) and the number of bytes."""
+    """The shape in the header (in bytes, for a packed type) and the number of bytes."""
     from gguf import GGMLQuantizationType
     from gguf.quants import quant_shape_to_byte_shape
 

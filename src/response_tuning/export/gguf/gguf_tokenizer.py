@@ -1,9 +1,9 @@
 """A fast tokenizer as the vocabulary of a GGUF file.
 
-llama.cpp knows two kinds that matter here. Byte-level BPE (``gpt2``: Llama 3, Qwen, SmolLM) is told by its merges and
-the name of the rule that cuts text into words. SentencePiece BPE (``llama``: Gemma, Llama 2) is told by one score per
-token: of two neighbouring pieces, those are joined whose union scores highest. A fast tokenizer holds the same order
-as merges, the first to be made at the top, so a token's score is how early it is made.
+Two kinds of llama.cpp's vocabularies matter here. Byte-level BPE (``gpt2``: Llama 3, Qwen, SmolLM) is defined by its
+merges and the name of the rule that splits text into words. SentencePiece BPE (``llama``: Gemma, Llama 2) is defined by
+one score per token: the neighbouring pieces whose union scores highest are merged first. A fast tokenizer holds the
+same order as a list of merges, so a token's score is the rank of its merge.
 """
 
 import json
@@ -31,12 +31,12 @@ _WORD_RULES = {
 
 @dataclass(frozen=True)
 class GgufVocabulary:
-    """What a GGUF file says of a tokenizer. Lists are indexed by token id, one entry per row of the embedding."""
+    """A tokenizer as a GGUF file holds it. Lists are indexed by token id, one entry per row of the embedding."""
 
     model: str
     """``gpt2`` for byte-level BPE, ``llama`` for SentencePiece BPE."""
     pre: str
-    """The rule that cuts text into words."""
+    """The rule that splits text into words."""
     tokens: list[str]
     token_types: list[int]
     """As ``gguf.TokenType``: normal 1, unknown 2, control 3, user-defined 4, unused 5, byte 6."""
@@ -48,7 +48,7 @@ class GgufVocabulary:
 
 
 def read_vocabulary(tokenizer: "PreTrainedTokenizerBase", *, rows: int) -> GgufVocabulary:
-    """The vocabulary of a fast BPE tokenizer, filled up with unused tokens to the embedding's ``rows``.
+    """The vocabulary of a fast BPE tokenizer, padded with unused tokens to the embedding's ``rows``.
 
     Raises:
         UserError: it is no BPE tokenizer of the two kinds, or has more tokens than the model has rows.
@@ -119,13 +119,13 @@ def _tokens_and_types(state: dict[str, Any], ids: dict[str, int], rows: int) -> 
     for added in state["added_tokens"]:
         types[added["id"]] = int(TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED)
         if not added["special"]:
-            # Such a token is looked for in the text as it came, in which a space is still a space.
+            # Such a token is matched in the original text, in which a space is still a space.
             tokens[added["id"]] = added["content"].replace(_SENTENCEPIECE_SPACE, " ")
     return tokens, types
 
 
 def _scores(tokens: list[str], merges: list[tuple[str, ...]]) -> list[float]:
-    """A token that is made by the first merge scores 0, by the second -1, and so on; one never made scores least."""
+    """The token of the first merge scores 0, of the second -1, and so on; a token without a merge scores lowest."""
     earliest: dict[str, int] = {}
     for rank, merge in enumerate(merges):
         earliest.setdefault("".join(merge), rank)
@@ -142,7 +142,7 @@ def _puts_space_before(state: dict[str, Any]) -> bool:
 
 
 def _word_rule(state: dict[str, Any]) -> str:
-    """llama.cpp's name for how a byte-level tokenizer cuts text into words."""
+    """llama.cpp's name for the rule by which a byte-level tokenizer splits text into words."""
     steps = _steps(state["pre_tokenizer"], "pretokenizers")
     patterns = [step["pattern"].get("Regex") for step in steps if step["type"] == "Split"]
     kinds = [step["type"] for step in steps]
@@ -155,13 +155,13 @@ def _word_rule(state: dict[str, Any]) -> str:
         if kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"] and byte_level["use_regex"]:
             return "smollm"
     raise UserError(
-        "A GGUF file cannot say how this tokenizer cuts text into words: llama.cpp knows the rules of Llama 3, Qwen, "
-        f"SmolLM and GPT-2, and this one has {json.dumps(state['pre_tokenizer'])[:200]}. Export safetensors alone."
+        "A GGUF file cannot hold this tokenizer's rule for splitting text into words: llama.cpp has those of Llama 3, "
+        f"Qwen, SmolLM and GPT-2, and this one is {json.dumps(state['pre_tokenizer'])[:200]}. Export safetensors only."
     )
 
 
 _HARMLESS_NORMALIZERS: tuple[Any, ...] = (None, {"type": "NFC"})
-"""Composing accents (Qwen) is left out by llama.cpp; text from a keyboard is composed already."""
+"""llama.cpp does not compose accents (Qwen does); text from a keyboard is composed already."""
 
 
 def _steps(stage: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:

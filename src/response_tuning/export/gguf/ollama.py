@@ -1,7 +1,7 @@
-"""A Modelfile: what Ollama needs beside a GGUF file to ask it as it was trained.
+"""A Modelfile: what Ollama needs beside a GGUF file to prompt it as it was trained.
 
-Ollama does not read a chat template in Jinja from the file, it wants one in Go's template language. That one is made by
-rendering the Jinja template and taking the result apart, so there is one source of the format.
+Ollama does not read the Jinja chat template in the file; it needs one in Go's template language. That one is derived by
+rendering the Jinja template and splitting the result, so the format has one source.
 """
 
 import json
@@ -14,7 +14,7 @@ __all__ = ["go_template", "write_modelfile"]
 
 _QUESTIONS = ("q0uestionA", "q1uestionB")
 _ANSWER = "a0nswerA"
-"""Words that no template holds, to take a rendered conversation apart at."""
+"""Words that no template contains, at which a rendered conversation is split."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class _Parts:
     before_question: str
     after_question: str
     header: str
-    """What a response is generated after."""
+    """The text that a response is generated after."""
     before_answer: str
-    """The header, and what joins an answer that is there already to it."""
+    """The header and, for a given answer, the text between the two."""
     after_answer: str
 
 
@@ -35,7 +35,7 @@ def write_modelfile(conversation: Conversation, *, gguf_name: str, adds_bos: boo
     """The text of a Modelfile for the GGUF file ``gguf_name`` beside it.
 
     Raises:
-        UserError: the chat template writes a second question otherwise than the first.
+        UserError: the chat template renders a second question differently from the first.
     """
     stops = [conversation.tokenizer.convert_ids_to_tokens(token) for token in conversation.stop_token_ids]
     return "\n".join(
@@ -44,7 +44,7 @@ def write_modelfile(conversation: Conversation, *, gguf_name: str, adds_bos: boo
             f"FROM ./{gguf_name}",
             f'TEMPLATE """{go_template(conversation, adds_bos=adds_bos)}"""',
             *(f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops),
-            "# Greedy and without penalties, as the run was measured; Ollama's own defaults are neither.",
+            "# Greedy and without penalties, as the run was evaluated; Ollama's own defaults are neither.",
             "PARAMETER temperature 0",
             "PARAMETER repeat_penalty 1",
             "",
@@ -55,10 +55,10 @@ def write_modelfile(conversation: Conversation, *, gguf_name: str, adds_bos: boo
 def go_template(conversation: Conversation, *, adds_bos: bool) -> str:
     """The chat template in Go's template language, over Ollama's ``.Messages``.
 
-    ``adds_bos``: the server puts the beginning-of-sequence token before a prompt, so the template leaves it out.
+    ``adds_bos``: the server adds the beginning-of-sequence token to a prompt, so the template omits it.
 
     Raises:
-        UserError: the chat template writes a second question otherwise than the first.
+        UserError: the chat template renders a second question differently from the first.
     """
     parts = _take_apart(conversation)
     beginning = parts.beginning
@@ -76,7 +76,7 @@ def go_template(conversation: Conversation, *, adds_bos: bool) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as a quoted string in an action, so that neither its white space nor its braces can be lost."""
+    """Text as a quoted string in an action, which preserves its white space and braces."""
     return f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}" if text else ""
 
 
@@ -128,6 +128,6 @@ def _rest(text: str, beginning: str) -> str:
 
 def _irregular() -> UserError:
     return UserError(
-        "The chat template writes later turns otherwise than the first, which a Modelfile cannot say. "
-        "Export safetensors alone, or train in a format by name, such as chatml or tulu."
+        "The chat template renders later turns differently from the first, which a Modelfile cannot express. "
+        "Export safetensors only, or train in a format by name, such as chatml or tulu."
     )

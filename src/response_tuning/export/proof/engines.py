@@ -17,12 +17,12 @@ _CONTEXT_TOKENS = 4096
 
 
 def safetensors_engine(folder: Path, *, stop_ids: Sequence[int], dtype: Dtype, device: Device) -> Engine:
-    """transformers, loading an export's folder as anybody would."""
+    """transformers, loading an export's folder as any user would."""
     return _transformers_engine({"pretrained_model_name_or_path": str(folder)}, stop_ids, dtype, device)
 
 
 def gguf_engine(path: Path, *, stop_ids: Sequence[int], device: Device) -> Engine:
-    """llama.cpp where its package is installed, otherwise transformers' own reader of GGUF files.
+    """llama.cpp where its package is installed, else transformers' own reader of GGUF files.
 
     Raises:
         UserError: the file cannot be loaded.
@@ -38,7 +38,7 @@ def _transformers_engine(location: dict[str, str], stop_ids: Sequence[int], dtyp
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
 
     from response_tuning.export.proof.proof import answer_greedily
-    from response_tuning.models.load import pick_device
+    from response_tuning.models.device import pick_device
 
     is_gguf = "gguf_file" in location
     options: dict[str, Any] = {"quantization_config": GgufConfig(dequantize=True)} if is_gguf else {}
@@ -61,7 +61,7 @@ def _transformers_engine(location: dict[str, str], stop_ids: Sequence[int], dtyp
 
 
 def _llama_cpp_engine(path: Path, stop_ids: Sequence[int]) -> Engine:
-    """llama.cpp's server, in this process, on a free port of 127.0.0.1, for as long as the engine is kept."""
+    """llama.cpp's server, in this process, on a free port of 127.0.0.1, while the engine is alive."""
     import torch
     import xllamacpp
 
@@ -77,7 +77,7 @@ def _llama_cpp_engine(path: Path, stop_ids: Sequence[int]) -> Engine:
     try:
         server = xllamacpp.Server(parameters)
     except RuntimeError as error:
-        raise UserError(f"llama.cpp cannot load the GGUF file {path.name}: {error}") from None
+        raise UserError(f"llama.cpp cannot load the GGUF file {path.name}: {error}") from error
 
     def post(place: str, body: dict[str, Any]) -> Any:
         request = Request(server.listening_address + place, json.dumps(body).encode())
@@ -93,13 +93,13 @@ def _llama_cpp_engine(path: Path, stop_ids: Sequence[int]) -> Engine:
         request = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": 1, "return_tokens": True}
         result = post("/completion", request)
         (token,) = result["tokens"]
-        scores = result.get("completion_probabilities", [])  # none for a token that ends within a character
+        scores = result.get("completion_probabilities", [])  # empty for a token that ends within a character
         return token, scores[0]["logprob"] if scores else None
 
     def answer(ids: list[int], new_tokens: int) -> Continuation:
         tokens: list[int] = []
         scores: list[float | None] = []
-        # One at a time: of several, llama.cpp does not say which of them it gives no score for.
+        # One token per request: for several, llama.cpp does not report which of them has no score.
         while len(tokens) < new_tokens and not (tokens and tokens[-1] in stop_ids):
             token, score = step([*ids, *tokens])
             tokens.append(stop_ids[0] if token in stop_ids else token)

@@ -1,8 +1,8 @@
 """Proof that an exported model answers as its run does: the same prompt ids, and the same greedy tokens.
 
-The run answers a few held-out instructions, one at a time, and keeps its likeliest tokens at each step. The export then
-answers the same ids. Where it chooses another token, that counts as a near-tie if the run itself found that token
-nearly as likely, and the export goes on from the run's token, so that every token of every answer is compared.
+The run answers a few held-out instructions, one at a time, and records its most likely tokens at each step. The export
+then answers the same ids. A different token counts as a near-tie if the run found that token nearly as likely. The
+export continues from the run's token, so that every token of every answer is compared.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from response_tuning.conversation import Conversation
 from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
-from response_tuning.models.load import LoadedModel, set_stop_tokens
+from response_tuning.models.chat_files import set_stop_tokens
+from response_tuning.models.load import LoadedModel
 
 __all__ = ["Continuation", "Engine", "Proof", "Reference", "answer_greedily", "make_reference", "prove"]
 
@@ -26,9 +27,9 @@ class Continuation:
     """The tokens that a model generated. Every stop token counts as the trained one."""
 
     token_ids: list[int]
-    """The stop token among them, if it came."""
+    """Including the stop token, if it was generated."""
     log_probabilities: list[float | None]
-    """Of each token, in nats; None where the engine gives none."""
+    """Of each token, in nats; None where the engine returns none."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Reference:
     prompt_ids: list[int]
     answer: Continuation
     likeliest: list[dict[int, float]]
-    """Per step, the log-probabilities in nats of the likeliest tokens by id."""
+    """Per step, the log-probabilities [nats] of the most likely tokens, by id."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Engine:
 
     name: str
     render: Callable[[str], list[int]]
-    """Makes an instruction into prompt ids, by the exported chat template and tokenizer."""
+    """From an instruction to prompt ids, by the exported chat template and tokenizer."""
     answer: Callable[[list[int], int], Continuation]
-    """Goes on greedily after ids, by at most so many tokens."""
+    """Continues ids greedily, by at most the given number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,19 @@ class Proof:
     """What read the file."""
     prompts: int
     same_prompt_ids: int
-    """Prompts whose ids came out the same."""
+    """Prompts with identical ids."""
     tokens: int
     """Tokens that the run generated."""
     same_tokens: int
-    """Tokens that the export chose too, after the same tokens."""
+    """Tokens that the export also chose after the same tokens."""
     near_ties: int
     """Other choices of the export, which the run found nearly as likely."""
     largest_difference: float
-    """Between the log-probabilities, in nats, that run and export give the same token after the same tokens."""
+    """Between the log-probabilities [nats] that run and export assign to the same token after the same tokens."""
     largest_gap: float
-    """In nats, by which the run preferred its own token to another choice of the export."""
+    """By how many nats the run preferred its own token to another choice of the export, at most."""
     tolerance: float
-    """What the last two may be."""
+    """The upper bound of the last two [nats]."""
 
     @property
     def holds(self) -> bool:
@@ -83,7 +84,7 @@ class Proof:
         return self.same_prompt_ids == self.prompts and within
 
     def as_json(self) -> dict[str, Any]:
-        """What ``export.json`` says of it."""
+        """As written to ``export.json``."""
         return {**asdict(self), "holds": self.holds}
 
     def __str__(self) -> str:
@@ -98,7 +99,7 @@ class Proof:
 def make_reference(
     loaded: LoadedModel, conversation: Conversation, *, prompts: int, new_tokens: int
 ) -> list[Reference]:
-    """Let the run answer the first starter instructions that were held out."""
+    """The run's answers to the first held-out starter instructions."""
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     references = []
     for example in load_examples(STARTER_HELD_OUT)[:prompts]:
@@ -113,9 +114,9 @@ def make_reference(
 def answer_greedily(
     model: PreTrainedModel, prompt_ids: list[int], new_tokens: int, *, stop_ids: Sequence[int]
 ) -> tuple[Continuation, list[dict[int, float]]]:
-    """A model's answer to prompt ids, ended by its own generation config, and the likeliest tokens of each step.
+    """A model's answer to prompt ids, ended by its own generation config, and the most likely tokens of each step.
 
-    ``stop_ids`` are what counts as a stop token in the result; they do not end the generation.
+    ``stop_ids`` are the ids that count as a stop token in the result; they do not end the generation.
     """
     ids = torch.tensor([prompt_ids], device=model.device)
     output = model.generate(  # type: ignore[operator]
@@ -138,7 +139,7 @@ def answer_greedily(
 
 
 def prove(references: Sequence[Reference], engine: Engine, *, file: str, tolerance: float) -> Proof:
-    """Compare an export with the run's answers. An answer that is clearly another is followed no further."""
+    """Compare an export with the run's answers. An answer that clearly differs is not compared to its end."""
     answers = [_compare(reference, engine, tolerance) for reference in references]
     return Proof(
         file=file,
@@ -157,9 +158,9 @@ def prove(references: Sequence[Reference], engine: Engine, *, file: str, toleran
 @dataclass(frozen=True)
 class _Comparison:
     differences: list[float]
-    """Per token that is the same, between its two log-probabilities, in nats; 0 where the engine gives none."""
+    """Per identical token, between its two log-probabilities [nats]; 0 where the engine returns none."""
     gaps: list[float]
-    """Per token that is another, by how many nats the run preferred its own."""
+    """Per different token, by how many nats the run preferred its own."""
 
 
 def _compare(reference: Reference, engine: Engine, tolerance: float) -> _Comparison:
@@ -180,8 +181,8 @@ def _compare(reference: Reference, engine: Engine, tolerance: float) -> _Compari
 
 
 def _gap(likeliest: dict[int, float], chosen: int | None) -> float:
-    """By how many nats a run preferred its likeliest token to ``chosen``; at least so many, if that is far down."""
-    if chosen is None:  # the export ended where the run went on, and not by a stop token
+    """By how many nats a run preferred its most likely token to ``chosen``; a lower bound if that was not recorded."""
+    if chosen is None:  # the export ended where the run did not, and not by a stop token
         return float("inf")
     return max(likeliest.values()) - likeliest.get(chosen, min(likeliest.values()))
 
@@ -194,7 +195,7 @@ def _common_length(ours: list[int], theirs: list[int]) -> int:
 
 
 def _as_one_stop(likeliest: dict[int, float], stop_ids: Sequence[int]) -> dict[int, float]:
-    """The same with every stop token counted as the first: which of them ends an answer is of no account."""
+    """The same with every stop token counted as the first: which of them ends an answer makes no difference."""
     stops = [score for token, score in likeliest.items() if token in stop_ids]
     others = {token: score for token, score in likeliest.items() if token not in stop_ids}
     return others | ({stop_ids[0]: max(stops)} if stops else {})

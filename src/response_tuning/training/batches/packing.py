@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.kernels.packed_attention import attend_within_examples
-from response_tuning.models.load import decoder_and_head
+from response_tuning.models.heads import decoder_and_head
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import (

@@ -20,7 +20,7 @@ from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from response_tuning.inference.response_loss import ResponseLoss
-from response_tuning.models.load import decoder_and_head
+from response_tuning.models.heads import decoder_and_head
 from response_tuning.support.errors import UserError
 from response_tuning.training.batches.batching import Batch
 from response_tuning.training.optimizer import make_optimizer

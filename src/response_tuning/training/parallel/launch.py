@@ -78,7 +78,7 @@ def _require_gpus(config: TrainingConfig) -> None:
 
 
 def _require_cpu(config: TrainingConfig) -> None:
-    from response_tuning.models.load import pick_device
+    from response_tuning.models.device import pick_device
 
     if pick_device(config.device).type != "cpu":
         raise UserError("--processes is for the CPU: add --device cpu, or choose --gpus instead.")

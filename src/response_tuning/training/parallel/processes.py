@@ -20,10 +20,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed, nn
 
-from response_tuning.models.load import pick_device
+from response_tuning.models.device import pick_device
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device
-from response_tuning.support.progress import console
+from response_tuning.support.progress import silence
 from response_tuning.training.batches.batching import AnyPiece
 
 __all__ = [
@@ -63,7 +63,7 @@ def join_processes(device: Device) -> Accelerator:
         )
     # Without being told, Accelerate takes each process on the CPU for one that is alone.
     accelerator = Accelerator(cpu=kind == "cpu")
-    console.quiet = not accelerator.is_main_process
+    silence(not accelerator.is_main_process)
     return accelerator
 
 

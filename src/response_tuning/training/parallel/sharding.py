@@ -22,7 +22,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from response_tuning.inference.response_loss import ResponseLoss
-from response_tuning.models.load import decoder_and_head
+from response_tuning.models.heads import decoder_and_head
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import Batch

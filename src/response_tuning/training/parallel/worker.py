@@ -12,6 +12,7 @@ from pathlib import Path
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_text
+from response_tuning.support.terminal import set_up_terminal
 from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["main"]
@@ -19,6 +20,7 @@ __all__ = ["main"]
 
 def main(config_path: Path, error_path: Path) -> int:
     """Train; returns the exit code: 0, 1 for a failure of ours, 2 for bad input, 130 when interrupted."""
+    set_up_terminal()
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     from response_tuning.training.trainer import train
 

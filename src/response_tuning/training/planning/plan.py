@@ -13,7 +13,9 @@ from transformers import PreTrainedConfig
 from response_tuning.conversation import Conversation, EncodedExample, encode_examples
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import require_prompts
-from response_tuning.models.load import decoder_and_head, load_model_config, load_tokenizer, pick_device
+from response_tuning.models.device import pick_device
+from response_tuning.models.heads import decoder_and_head
+from response_tuning.models.load import load_model_config, load_tokenizer
 from response_tuning.training.batches.batching import epoch_batches, micro_batches
 from response_tuning.training.batches.packing import filled_up, pack
 from response_tuning.training.planning.memory import available_memory, named_part, next_settings, program_memory

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_iter
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from response_tuning.kernels.linear_cross_entropy import default_tile_rows
-from response_tuning.models.load import decoder_and_head
+from response_tuning.models.heads import decoder_and_head
 from response_tuning.training.parallel.sharding import decoder_layers
 from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights

@@ -23,7 +23,7 @@ from response_tuning.kernels.linear_cross_entropy import (
     trained_linear_cross_entropy,
 )
 from response_tuning.kernels.packed_attention import attend_within_examples
-from response_tuning.models.load import decoder_and_head
+from response_tuning.models.heads import decoder_and_head
 from response_tuning.training.batches.packing import restarting_positions
 from response_tuning.training.optimizer import make_optimizer
 from response_tuning.training.planning.plan_memory import MicroBatch

@@ -13,7 +13,8 @@ from tests.training.conftest import interrupt_after
 from response_tuning.conversation import EncodedExample
 from response_tuning.evaluation.shared.scoring import mean_log_likelihoods
 from response_tuning.example import Example, write_examples
-from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
 from response_tuning.training.objectives.sftmix.confidence import halves

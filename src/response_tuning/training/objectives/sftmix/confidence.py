@@ -14,7 +14,8 @@ from accelerate.utils import gather_object
 from response_tuning.conversation import EncodedExample
 from response_tuning.example import Example
 from response_tuning.inference.example_losses import example_losses
-from response_tuning.runs.folder import RunDirectory, load_with_conversation
+from response_tuning.runs.folder import RunDirectory
+from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, read_json_lines, write_json_lines

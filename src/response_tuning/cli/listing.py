@@ -1,0 +1,56 @@
+"""``rt --help`` and ``rt GROUP --help``: the commands with one line each, on one screen.
+
+Written here and not by tyro, which would need the options of every command to list their names.
+"""
+
+import textwrap
+
+from response_tuning.cli.commands import GROUPS, commands_of
+
+__all__ = ["group_listing", "main_listing"]
+
+_WIDTH = 79
+_COLUMN = 16
+
+_OPTIONS = {
+    "--config FILE": "Read options from a YAML file; the command line overrides it",
+    "--quiet": "Print warnings and errors only",
+    "--verbose": "Print what libraries log as well",
+    "--debug": "Print the traceback behind an error",
+}
+
+
+def main_listing() -> str:
+    """The first screen: at most 24 lines of 80 columns."""
+    commands = [_line(name, command.line) for name, command in commands_of("").items()]
+    groups = [line for group in GROUPS for line in _group_lines(group)]
+    return "\n".join(
+        [
+            "Fine-tune a base language model on responses alone, beside instruction tuning.",
+            "usage: rt COMMAND [options]      rt COMMAND --help describes its options",
+            "",
+            *commands,
+            "",
+            *groups,
+            "",
+            "Options of every command, anywhere on the command line (and rt --version):",
+            *(_line(name, what) for name, what in _OPTIONS.items()),
+        ]
+    )
+
+
+def group_listing(group: str) -> str:
+    """The commands of a group."""
+    commands = [_line(name, command.line, column=20) for name, command in commands_of(group).items()]
+    usage = f"usage: rt {group} COMMAND [options]      rt {group} COMMAND --help describes its options"
+    return "\n".join([f"{GROUPS[group]}.", usage, "", *commands])
+
+
+def _group_lines(group: str) -> list[str]:
+    names = textwrap.wrap(", ".join(commands_of(group)), _WIDTH - _COLUMN - 2)
+    return [_line(f"{group} COMMAND", f"{GROUPS[group]}:"), *(_line("", line) for line in names)]
+
+
+def _line(name: str, what: str, *, column: int = _COLUMN) -> str:
+    line = f"  {name:{column}}{what}"
+    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..."

@@ -1,0 +1,74 @@
+"""The options of one command: preset, YAML file and command line into its configuration, by tyro."""
+
+import sys
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+
+import tyro
+from pydantic import BaseModel, ValidationError
+
+from response_tuning.support.configuration import explain, read_values
+from response_tuning.training.presets import preset_values
+
+__all__ = ["parse_options"]
+
+_TYRO = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+
+
+def parse_options(
+    config_type: type[BaseModel], program: str, arguments: list[str], config_path: Path | None
+) -> BaseModel:
+    """The configuration of a command.
+
+    Args:
+        config_type: its options.
+        program: what was typed before the options, such as ``rt train``.
+        arguments: the options.
+        config_path: a YAML file with more options; those of the command line override them.
+
+    Raises:
+        UserError: the YAML file cannot be used.
+        SystemExit: with code 2 where options are wrong, with 0 after ``--help``. For a value out of bounds tyro would
+            print pydantic's message for programmers; ours is printed instead.
+    """
+    default = _default(config_type, config_path, arguments)
+    printed = StringIO()
+    try:
+        with redirect_stderr(printed):
+            return tyro.cli(
+                config_type,
+                prog=program,
+                args=arguments,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=_TYRO,
+            )
+    except SystemExit as exit_:
+        wrong = exit_.__context__
+        sys.stderr.write(f"error: {explain(wrong)}\n" if isinstance(wrong, ValidationError) else printed.getvalue())
+        raise
+
+
+def _default(config_type: type[BaseModel], path: Path | None, arguments: list[str]) -> BaseModel | None:
+    """What a preset and the file set; a required option that neither sets has to come from the command line."""
+    values = read_values(path, config_type) if path else {}
+    if "preset" in config_type.model_fields:
+        values = {**preset_values(_value_of("--preset", arguments) or values.get("preset")), **values}
+    if not values:
+        return None
+    missing = {
+        name: tyro.MISSING
+        for name, field in config_type.model_fields.items()
+        if field.is_required() and name not in values
+    }
+    return config_type.model_construct(**values, **missing)
+
+
+def _value_of(option: str, arguments: list[str]) -> str | None:
+    """The value that an option has on the command line, as ``--option value`` or ``--option=value``."""
+    for position, argument in enumerate(arguments):
+        if argument == option:
+            return arguments[position + 1] if position + 1 < len(arguments) else ""
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+    return None

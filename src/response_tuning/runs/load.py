@@ -1,0 +1,119 @@
+"""Load any model spec as a run: ``load_run`` for whoever asks it, ``load_with_conversation`` for its weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import yaml
+
+from response_tuning.conversation import Conversation, default_format
+from response_tuning.models.load import LoadedModel, load_model
+from response_tuning.models.spec import require_local
+from response_tuning.runs.folder import run_of
+from response_tuning.support.errors import UserError
+from response_tuning.support.options import Device, Dtype, FormatName, Prefix
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from response_tuning.runs.contract import Run
+
+__all__ = ["load_run", "load_with_conversation", "resolve_format"]
+
+
+def load_run(
+    spec: str,
+    format: FormatName | Literal["auto"] = "auto",  # noqa: A002 - the option's name
+    dtype: Dtype = "bfloat16",
+    device: Device = "auto",
+) -> "Run":
+    """Load a run, one of its kept checkpoints, or any other model in this process; a base model is a run as well.
+
+        run = load_run("runs/quickstart/rt")
+        print(run.generate(["Why is the sky blue?"])[0].text)
+
+    Args:
+        spec: a model spec (``models.spec``), of any kind but a provider's.
+        format: the chat format; "auto" as in ``resolve_format``.
+        dtype: of the weights.
+        device: where to compute.
+
+    Raises:
+        UserError: there is no such model, or training has not finished.
+    """
+    from response_tuning.runs.registry import kind_of
+
+    require_local(spec)
+    return kind_of(spec).load(spec, format=format, dtype=dtype, device=device)
+
+
+def load_with_conversation(
+    spec: str,
+    format_name: FormatName | Literal["auto"],
+    *,
+    dtype: Dtype,
+    device: Device,
+    as_assistant: bool = False,
+) -> tuple[LoadedModel, Conversation]:
+    """Load any model spec for inference, with its chat format (``resolve_format``).
+
+    Raises:
+        UserError: there is no such model.
+    """
+    loaded = load_model(spec, dtype=dtype, device=device)
+    chosen = resolve_format(spec, format_name, loaded.tokenizer, as_assistant=as_assistant)
+    return loaded, Conversation(loaded.tokenizer, chosen, rt_prefix=_trained_options(spec).get("rt_prefix", "none"))
+
+
+def resolve_format(
+    spec: str,
+    format_name: FormatName | Literal["auto"],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    as_assistant: bool = False,
+) -> FormatName:
+    """The one rule for ``--format``: a format by name; for "auto", the first of these that applies.
+
+    1. A run or a kept checkpoint: the format that it was trained in.
+    2. A model that works for us as an assistant, a judge or a refiner: its own chat template, if it has one.
+    3. Any other model is measured, asked and trained as a base model: question-answer for the embedded model, else
+       tulu. Not its own template: many base models carry one that they were never trained in, and a base model has to
+       be compared with the runs made from it.
+
+    Args:
+        spec: the model's spec.
+        format_name: the value of ``--format``.
+        tokenizer: the model's.
+        as_assistant: whether the second rule applies.
+
+    Raises:
+        UserError: the run's configuration cannot be read.
+    """
+    if format_name != "auto":
+        return format_name
+    trained = _trained_options(spec)
+    if "format" in trained:  # resolved when the run was made, so never "auto"
+        return cast(FormatName, trained["format"])
+    if as_assistant and isinstance(tokenizer.chat_template, str):
+        return "own"
+    return default_format(spec)
+
+
+def _trained_options(spec: str) -> dict[str, Any]:
+    """The options of a run's configuration that decide how it is asked; empty for other models.
+
+    Raises:
+        UserError: ``config.yaml`` is not valid YAML, or its format or prefix is unknown.
+    """
+    path = run_of(Path(spec)).config
+    if not path.exists():
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} should hold one 'option: value' a line.")
+    for name, known in (("format", get_args(FormatName)), ("rt_prefix", get_args(Prefix))):
+        if name in values and values[name] not in known:
+            raise UserError(f"{path}: option {name!r} is {values[name]!r}: it should be one of {', '.join(known)}.")
+    return values

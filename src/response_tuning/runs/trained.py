@@ -1,0 +1,53 @@
+"""The kind of run that training makes: weights in this process. A base model is one that was not trained here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from response_tuning.conversation import Conversation
+from response_tuning.example import Example
+from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.models.load import LoadedModel
+from response_tuning.runs.load import load_with_conversation
+from response_tuning.support.options import Device, Dtype, FormatName
+
+__all__ = ["TrainedRun", "load_trained"]
+
+_SCORED_BATCH_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A model in this process with its chat format: a ``Run``."""
+
+    spec: str
+    loaded: LoadedModel
+    conversation: Conversation
+
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int = 256, batch_size: int = 16) -> list[Response]:
+        """Greedy responses to ``prompts``, in their order (``Run.generate``)."""
+        responses: dict[int, Response] = {}
+        for batch in generate_responses(
+            self.loaded, self.conversation, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size
+        ):
+            responses |= batch
+        return [responses[index] for index in range(len(prompts))]
+
+    def score(self, prompts: Sequence[str | None], completions: Sequence[str]) -> list[float]:
+        """The log-likelihood [nats] of each completion given its prompt (``Run.score``)."""
+        from response_tuning.inference.example_losses import example_losses
+
+        encoded = [
+            self.conversation.encode(Example(prompt=prompt, completion=completion), "rt" if prompt is None else "it")
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
+        return [-loss for loss in example_losses(self.loaded.model, encoded, batch_tokens=_SCORED_BATCH_TOKENS)]
+
+
+def load_trained(spec: str, *, format: FormatName | Literal["auto"], dtype: Dtype, device: Device) -> TrainedRun:  # noqa: A002
+    """Load a run, a kept checkpoint or any other local model.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    return TrainedRun(spec, *load_with_conversation(spec, format, dtype=dtype, device=device))
