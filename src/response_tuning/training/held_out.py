@@ -41,7 +41,7 @@ def held_out_loss(
         sharded: Where the model is spread over processes, which then all have to ask.
     """
     loss_of = sharded or ResponseLoss(model)
-    device = next(model.parameters()).device
+    device = sharded.device if sharded else next(model.parameters()).device
     total = 0.0
     model.eval()
     batches = (collate(part) for part in micro_batches(examples, tokens=tokens_at_once))

@@ -1,4 +1,4 @@
-"""What takes the optimizer steps of a training: AdamW by itself, or DeepSpeed's engine around it.
+"""What takes the optimizer steps of a training.
 
 The loop and its checkpoints know this much of either and nothing more.
 """

@@ -40,7 +40,6 @@ from response_tuning.training.objectives.sftmix.confidence import (
     write_confidences,
 )
 from response_tuning.training.optimizer import make_optimizer
-from response_tuning.training.parallel.deepspeed_engine import require_deepspeed, start_engine
 from response_tuning.training.parallel.launch import launch, processes_wanted
 from response_tuning.training.parallel.processes import (
     copy_from_first,
@@ -96,7 +95,7 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
         if not _is_finished(run, config, fingerprints):
             launch(config, processes)
         return run
-    accelerator = join_processes(config.device)
+    accelerator = join_processes(config.device, offloads=config.offload == "cpu")
     with process_named_in_errors(accelerator):
         if not decided_by_first(accelerator, lambda: _is_finished(run, config, fingerprints)):
             _train(config, run, examples, held_out_examples, fingerprints, accelerator, on_step)
@@ -197,9 +196,6 @@ def _prepare(base: PreTrainedModel, config: TrainingConfig, accelerator: Acceler
     # Machines may have drawn other random numbers from one seed. Weights that are spread come as they are spread.
     copy_from_first(accelerator, model.buffers() if sharded and config.spreads_weights else _trained(model))
     plain = ResponseLoss(model, label_smoothing=config.label_smoothing, kernel=config.loss_kernel)
-    if sharded and config.deepspeed_stage:
-        with named_part("DeepSpeed's parts of weights and moments", config):
-            return Training(config, model, *start_engine(model, plain, config, accelerator), accelerator)
     loss_of = shard(model, plain, config, accelerator) if sharded else plain
     trained = _trained(model)
     stepper = PlainStepper(
@@ -224,7 +220,6 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     if (config.patience or config.held_out_every) and not config.held_out:
         raise UserError("--patience and --held-out-every need --held-out, the examples to measure the loss on.")
     require_shardable(config)
-    require_deepspeed(config)
     if config.keep_adapter_every and config.tuning == "full":
         raise UserError("--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out.")
     if config.sftmix_from and config.batch_size % 2:

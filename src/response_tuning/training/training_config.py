@@ -119,11 +119,10 @@ class TrainingConfig(BaseModel):
     """Train on so many GPUs of this machine, each with a process of its own; 0: on one, if there is any."""
     processes: int = Field(default=1, ge=1)
     """Train in so many processes on the CPU."""
-    sharding: Literal["none", "zero2", "zero3", "deepspeed-zero1", "deepspeed-zero2", "deepspeed-zero3"] = "none"
-    """Spread weights, gradients and moments over the processes; weights gather by step (zero2) or by layer (zero3).
-    deepspeed-: by DeepSpeed's engine, moments (zero1), gradients too (zero2), weights too (zero3)."""
-    offload: Literal["none", "optimizer", "weights"] = "none"
-    """DeepSpeed: keep AdamW's moments in main memory and step there; weights: keep parts of weights there as well."""
+    sharding: Literal["none", "zero2", "zero3"] = "none"
+    """Shard weights, gradients and optimizer state over processes; gather weights by step (zero2) or layer (zero3)."""
+    offload: Literal["none", "cpu"] = "none"
+    """cpu: keep each process's shards in main memory and run the optimizer there. Needs --sharding."""
     nodes: int = Field(default=1, ge=1)
     """Train on so many machines, each with --gpus or --processes: print the command for each of them, and end."""
 
@@ -143,14 +142,9 @@ class TrainingConfig(BaseModel):
     """Train nothing: show what it would take (memory by part, tokens, steps, time) and whether it fits."""
 
     @property
-    def deepspeed_stage(self) -> int:
-        """ZeRO's stage where DeepSpeed's engine is asked for; 0 where it is not."""
-        return int(self.sharding[-1]) if self.sharding.startswith("deepspeed") else 0
-
-    @property
     def spreads_weights(self) -> bool:
         """Whether each process keeps a part of every weight."""
-        return self.sharding in ("zero2", "zero3", "deepspeed-zero3")
+        return self.sharding != "none"
 
     @model_validator(mode="before")
     @classmethod

@@ -70,7 +70,7 @@ def test_several_processes_spread_the_weights_before_they_train_less() -> None:
 def test_four_bit_weights_that_cannot_be_spread_are_not_advised_to_be() -> None:
     config = CONFIG.model_copy(update={"tuning": "qlora", "gradient_checkpointing": True, "gpus": 4})
     assert not any("sharding" in changes for changes in next_settings(config, longest=1024))
-    offloaded = config.model_copy(update={"tuning": "lora", "sharding": "deepspeed-zero3", "offload": "weights"})
+    offloaded = config.model_copy(update={"tuning": "lora", "sharding": "zero3", "offload": "cpu"})
     options = [as_options(changes) for changes in next_settings(offloaded, longest=1024)]
     assert options[0] == "--tuning qlora --sharding none --offload none"
 

@@ -47,8 +47,12 @@ _LAUNCHED = (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 Decision = TypeVar("Decision")
 
 
-def join_processes(device: Device) -> Accelerator:
-    """Meet the other processes, if a launcher started any, and keep all but the first from printing.
+def join_processes(device: Device, *, offloads: bool = False) -> Accelerator:
+    """Join the other processes, if a launcher started any, and keep all but the first from printing.
+
+    Args:
+        device: Where to compute.
+        offloads: Whether shards live in main memory, where NCCL cannot reduce: gloo reduces them then.
 
     Raises:
         UserError: the device cannot be shared by several processes, or there are fewer GPUs than processes.
@@ -61,6 +65,9 @@ def join_processes(device: Device) -> Accelerator:
         raise UserError(
             f"There is no GPU for process {local_rank} of this machine: it has {torch.cuda.device_count()}."
         )
+    if processes > 1 and kind == "cuda" and offloads:
+        torch.cuda.set_device(local_rank)
+        distributed.init_process_group("cuda:nccl,cpu:gloo")  # which Accelerate takes over
     # Without being told, Accelerate takes each process on the CPU for one that is alone.
     accelerator = Accelerator(cpu=kind == "cpu")
     console.quiet = not accelerator.is_main_process

@@ -11,14 +11,15 @@ A gathering waits for all processes, so all of them make as many passes. One tha
 token or two whose loss weighs nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from response_tuning.inference.response_loss import ResponseLoss
@@ -61,21 +62,13 @@ def require_shardable(config: TrainingConfig) -> None:
 
 def sharding_obstacle(config: TrainingConfig) -> str | None:
     """Why what ``config`` trains cannot be spread over processes; None if it can."""
-    if config.offload != "none" and not config.deepspeed_stage:
-        return (
-            f"--offload {config.offload} is DeepSpeed's: choose --sharding deepspeed-zero2 or deepspeed-zero3 with it, "
-            "or leave it out."
-        )
-    if config.offload == "weights" and config.deepspeed_stage != 3:
-        return (
-            f"--offload weights keeps parts of weights in main memory, and --sharding {config.sharding} has none. "
-            "Choose --sharding deepspeed-zero3, or --offload optimizer."
-        )
+    if config.offload != "none" and config.sharding == "none":
+        return f"--offload {config.offload} needs --sharding zero2 or zero3: what a process offloads is its shard."
     if config.tuning == "qlora" and config.spreads_weights:
         return (
             f"--sharding {config.sharding} is not for --tuning qlora: parts of weights move to the GPU after loading, "
             "and the scales that bitsandbytes keeps apart from 4-bit weights stay behind. Leave --sharding out, which "
-            "keeps all of the 4-bit weights in each process, as deepspeed-zero2 does, or choose --tuning lora."
+            "keeps all of the 4-bit weights in each process, or choose --tuning lora."
         )
     if config.optimizer == "paged":
         return (
@@ -108,11 +101,12 @@ class ShardedLoss(nn.Module):
         self._loss_to_measure = ResponseLoss(model)
         self._accelerator = accelerator
         self._gathers_once = False
-        self._compute: Callable[[Batch], Tensor] = self.__call__
 
-    def compute_by(self, compute: Callable[[Batch], Tensor]) -> None:
-        """Let ``compute`` call this module, with what has to be done around it."""
-        self._compute = compute
+    @property
+    def device(self) -> torch.device:
+        """Where the loss is computed, which is not where offloaded shards are."""
+        device: torch.device = self._accelerator.device
+        return device
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss [supervised tokens + mixtures] of each supervised token of ``batch``, and then of each mixture."""
@@ -122,7 +116,7 @@ class ShardedLoss(nn.Module):
 
     def with_mixtures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The two apart, as from ``ResponseLoss``."""
-        losses = self._compute(batch)
+        losses: Tensor = self(batch)
         own, of_mixtures = losses.tensor_split([len(batch.targets)])
         return own, of_mixtures
 
@@ -183,12 +177,13 @@ def shard(model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accel
         reduce_dtype=torch.float32 if narrow else None,
         cast_forward_inputs=False,
     )
+    offload = offload_policy(config, accelerator.device)
     for layer in decoder_layers(model):
         copy_from_first(accelerator, layer.parameters())
-        fully_shard(layer, mesh=mesh, reshard_after_forward=lets_go, mp_policy=policy)
+        fully_shard(layer, mesh=mesh, reshard_after_forward=lets_go, mp_policy=policy, offload_policy=offload)
     loss = ShardedLoss(model, loss_of, accelerator)
     copy_from_first(accelerator, (weight for weight in loss.parameters() if not isinstance(weight, DTensor)))
-    fully_shard(loss, mesh=mesh, reshard_after_forward=False)
+    fully_shard(loss, mesh=mesh, reshard_after_forward=False, offload_policy=offload)
     loss._gathers_once = not lets_go
     for module in _sharded_modules(loss):
         # Losses are divided by the tokens of the whole step already: gradients are added up, not averaged.
@@ -198,6 +193,15 @@ def shard(model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accel
         module.set_reduce_scatter_unused_params(True, recurse=False)
     say_what_is_kept(model, everything, config, accelerator)
     return loss
+
+
+def offload_policy(config: TrainingConfig, device: torch.device) -> OffloadPolicy:
+    """Where the shards of weights, gradients and optimizer state live between the steps.
+
+    Pinned memory, which lets copies overlap with computing, exists for CUDA alone. On a CPU the policy runs the same
+    code and moves nothing.
+    """
+    return CPUOffloadPolicy(pin_memory=device.type == "cuda") if config.offload == "cpu" else OffloadPolicy()
 
 
 def say_what_is_kept(model: nn.Module, everything: int, config: TrainingConfig, accelerator: Accelerator) -> None:
@@ -214,8 +218,7 @@ def kept_bytes(model: nn.Module) -> int:
 
 
 def _local(tensor: Tensor) -> Tensor:
-    part: Tensor = getattr(tensor, "ds_tensor", tensor)  # DeepSpeed's
-    return part.to_local() if isinstance(part, DTensor) else part
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
@@ -255,15 +258,12 @@ def gathered(tensor: Tensor, *, keep: bool) -> Tensor:
         tensor: The part, or a tensor that every process has.
         keep: Whether this process wants it; otherwise it only gives its part, and what it gets of it is empty.
     """
-    if hasattr(tensor, "ds_id"):
-        import deepspeed
-
-        with deepspeed.zero.GatheredParameters([tensor]):
-            return tensor.detach().to("cpu", copy=True) if keep else tensor.new_empty(0)
     tensor = tensor.detach()
     if not isinstance(tensor, DTensor):
         return tensor
-    whole = tensor.full_tensor()
+    # An offloaded shard is gathered on the device, which has the fast network.
+    on_device: Any = tensor.to(tensor.device_mesh.device_type)
+    whole: Tensor = on_device.full_tensor()
     return whole.cpu() if keep else whole.new_empty(0)
 
 
@@ -272,18 +272,13 @@ def own_part(tensor: Tensor, like: Tensor) -> Tensor:
     moved = tensor.to(like.device)
     if not isinstance(like, DTensor):
         return moved
-    return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
+    part = distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
+    return part.to(like.device)  # of an offloaded parameter, main memory
 
 
 def put_back(parameter: nn.Parameter, whole: Tensor) -> None:
     """Give a parameter, or this process's part of it, the values of ``whole``; all have to ask, with the same."""
-    if hasattr(parameter, "ds_id"):
-        import deepspeed
-
-        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-            parameter.data.copy_(whole)
-    else:
-        parameter.data.copy_(own_part(whole, parameter))
+    parameter.data.copy_(own_part(whole, parameter))
 
 
 def whole_state(model: nn.Module, *, keep: bool, dtype: torch.dtype | None = None) -> dict[str, Tensor]:

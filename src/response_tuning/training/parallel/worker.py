@@ -54,6 +54,6 @@ if __name__ == "__main__":
     code = main(Path(sys.argv[1]), Path(sys.argv[2]))
     sys.stdout.flush()
     sys.stderr.flush()
-    # Everything is written. Were Python to take itself down, a thread of a library that wants it meanwhile could abort
-    # the process (seen with DeepSpeed), and a finished training would look like a failed one.
+    # Everything is written. During Python's own shutdown a library's thread could abort the process, and a finished
+    # training would look like a failed one.
     os._exit(code)

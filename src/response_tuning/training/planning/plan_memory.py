@@ -115,11 +115,10 @@ def plan_memory(
     full = config.tuning == "full"
     whole_gradients = sum(parameter.numel() * 4 for parameter in trained)
     gradients = whole_gradients // gradient_parts
-    # DeepSpeed keeps a copy of the weights that a process changes beside its moments.
-    copies = 3 if config.deepspeed_stage and moment_parts > 1 else 2
-    optimizer = 0 if config.offload != "none" and not on_cpu else copies * (whole_gradients // moment_parts)
+    offloaded = config.offload == "cpu" and not on_cpu
+    optimizer = 0 if offloaded else 2 * (whole_gradients // moment_parts)
     head = decoder_and_head(model)[1].weight
-    weights = 0 if config.offload == "weights" and not on_cpu else _weight_bytes(model, config) // weight_parts
+    weights = 0 if offloaded else _weight_bytes(model, config) // weight_parts
     gathered = _gathered_bytes(model, config) if weight_parts > 1 else 0
     loss = _loss_bytes(head, largest, config, on_cpu=on_cpu)
     # Norms and moments of a step are made when the activations are gone: one parameter at a time on the processor.
@@ -130,9 +129,9 @@ def plan_memory(
         caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES) if on_cpu and config.dtype == "bfloat16" else 0,
         weights=weights,
         adapter=0
-        if full
+        if full or offloaded
         else sum(parameter.numel() * parameter.element_size() for parameter in trained) // weight_parts,
-        gradients=gradients,
+        gradients=0 if offloaded else gradients,
         optimizer=optimizer,
         activations=activations,
         gathered=gathered,
@@ -164,7 +163,7 @@ def _parts(config: TrainingConfig) -> tuple[int, int, int]:
     if config.sharding == "none":
         return 1, 1, 1
     processes = max(config.gpus, config.processes) * config.nodes
-    return processes if config.spreads_weights else 1, 1 if config.deepspeed_stage == 1 else processes, processes
+    return processes, processes, processes
 
 
 def _gathered_bytes(model: nn.Module, config: TrainingConfig) -> int:
@@ -173,7 +172,7 @@ def _gathered_bytes(model: nn.Module, config: TrainingConfig) -> int:
     layers = [list(dict.fromkeys(layer.parameters())) for layer in decoder_layers(model)]
     within = {parameter for layer in layers for parameter in layer}
     outside = [parameter for parameter in unique_parameters(model) if parameter not in within]
-    narrow = config.tuning == "full" and config.dtype == "bfloat16" and not config.deepspeed_stage
+    narrow = config.tuning == "full" and config.dtype == "bfloat16"
     sizes = sorted(
         sum(weight.numel() * (2 if narrow else weight.element_size()) for weight in layer) for layer in layers
     )
