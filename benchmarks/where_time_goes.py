@@ -78,12 +78,16 @@ def _prepare(config: BenchmarkConfig) -> tuple[ResponseLoss, list[Batch]]:
     loaded = load_base(training)
     conversation = Conversation(loaded.tokenizer, default_format(config.model))
     examples = first_examples(config.data, config.examples)
-    encoded, _ = encode_examples(examples, conversation, "rt", max_length=training.max_length, overlong="error")
+    encoded, _ = encode_examples(
+        examples, conversation, "rt", max_length=training.encoding.max_length, overlong="error"
+    )
     settled = settle_packing(loaded.model, encoded, training)
     model = add_adapter(loaded.model, settled).train()
-    steps = epoch_batches(encoded, batch_size=settled.batch_size, seed=0)
-    packed = settled.packing == "on"
-    laid_out = [batch for step in steps for batch in lay_out(step, tokens=settled.micro_batch_tokens, packed=packed)]
+    steps = epoch_batches(encoded, batch_size=settled.batches.batch_size, seed=0)
+    packed = settled.batches.packing == "on"
+    laid_out = [
+        batch for step in steps for batch in lay_out(step, tokens=settled.batches.micro_batch_tokens, packed=packed)
+    ]
     return ResponseLoss(model), laid_out
 
 

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+__all__ = ["changed", "config", "interrupt_after"]
+
 from response_tuning.example import Example, write_examples
+from response_tuning.support.configuration import changed
 from response_tuning.training import loop as training_steps
 from response_tuning.training.training_config import TrainingConfig
 
@@ -32,11 +35,6 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
         # Short enough that every gradient is clipped, by the norm of the whole.
         max_gradient_norm=0.1,
     )
-
-
-def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
-    """``config`` with other values for some of its options."""
-    return config.model_copy(update=options)
 
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:

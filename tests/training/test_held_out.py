@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from response_tuning.conversation import Conversation, EncodedExample
@@ -48,7 +49,7 @@ def worsening(config: TrainingConfig, tmp_path: Path, examples: list[Example]) -
     """A training whose held-out loss falls at first, and then rises: four examples are learned by heart."""
     write_examples(tmp_path / "few.jsonl", examples[:4])
     steps = {"learning_rate": 2e-2, "epochs": 24, "held_out_every": 2, "lora_rank": 16, "lora_dropout": 0.0}
-    return config.model_copy(update={**steps, "data": str(tmp_path / "few.jsonl"), "packing": "off"})
+    return changed(config, **steps, data=str(tmp_path / "few.jsonl"), packing="off")
 
 
 def logged(run: RunDirectory) -> list[dict[str, Any]]:
@@ -211,20 +212,19 @@ def test_changed_held_out_examples_are_refused(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(trainer, "_save", interrupted)
         train(changed(config, checkpoint_every_seconds=0))
-    write_examples(Path(config.held_out), examples[17:25])
+    write_examples(Path(config.validation.held_out), examples[17:25])
     with pytest.raises(UserError, match="The data changed"):
         train(changed(config, checkpoint_every_seconds=0))
 
 
 @pytest.mark.parametrize("option", ["patience", "held_out_every"])
 def test_options_without_held_out_examples_are_refused(config: TrainingConfig, option: str) -> None:
-    with pytest.raises(UserError, match="need --held-out"):
-        train(changed(config, held_out="", **{option: 2}))
-    assert not config.output.exists()
+    with pytest.raises(ValidationError, match="need --held-out"):
+        changed(config, held_out="", **{option: 2})
 
 
 def test_held_out_examples_without_prompts_are_refused_for_it(config: TrainingConfig) -> None:
-    write_examples(Path(config.held_out), [Example(completion="An answer.")])
+    write_examples(Path(config.validation.held_out), [Example(completion="An answer.")])
     with pytest.raises(UserError, match="1 of 1 rows have no prompt"):
         train(changed(config, method="it"))
     assert not config.output.exists()

@@ -8,6 +8,7 @@ import yaml
 from response_tuning.export.licence import Base
 from response_tuning.export.proof.proof import Proof
 from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.configuration import options_of
 from response_tuning.support.files import read_json
 from response_tuning.training.training_config import TrainingConfig
 
@@ -90,7 +91,7 @@ def _settings(settings: dict[str, Any]) -> str:
         if Path(str(shown.get(name))).exists():
             shown[name] = Path(str(shown[name])).name  # where files lie is nobody else's business
     return yaml.safe_dump(
-        {name: value for name, value in shown.items() if name in TrainingConfig.model_fields}, sort_keys=False
+        {name: value for name, value in shown.items() if name in options_of(TrainingConfig)}, sort_keys=False
     )
 
 

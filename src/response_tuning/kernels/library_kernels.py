@@ -25,7 +25,7 @@ from torch import Tensor
 
 from response_tuning.kernels.tile_sizes import liger_chunk_factor
 from response_tuning.support.errors import UserError
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.support.options import LossKernel
 
 __all__ = ["cut_cross_entropy", "liger_cross_entropy", "require_kernel", "trained_liger_cross_entropy"]
 
@@ -35,31 +35,19 @@ _IGNORED = -100
 _LARGEST_INDEX = 2**31
 
 
-def require_kernel(config: TrainingConfig, device: torch.device) -> None:
-    """Check that the kernel of ``config`` can compute what is asked for on ``device``.
+def require_kernel(kernel: LossKernel, device: torch.device) -> None:
+    """Validate that a kernel can run on ``device``.
 
     Raises:
-        UserError: it cannot; says why, and what to do.
+        UserError: it cannot; names the reason and what to do.
     """
-    kernel = config.loss_kernel
     if kernel in ("auto", "tiles"):
         return
     option = f"--loss-kernel {kernel}"
     if device.type != "cuda" and not _is_interpreted():
         raise UserError(f"{option} needs a CUDA GPU, and this trains on {device.type}. Leave it out.")
-    if kernel == "cut-cross-entropy":
-        _require_cut_cross_entropy(config, option)
     if find_spec(_MODULES[kernel]) is None:
         raise UserError(f"{option} needs its library: pip install 'response-tuning[{kernel}]'")
-
-
-def _require_cut_cross_entropy(config: TrainingConfig, option: str) -> None:
-    if config.label_smoothing:
-        raise UserError(f"{option} knows no label smoothing. Use liger or tiles with --label-smoothing.")
-    if config.tuning == "full":
-        raise UserError(f"{option} adds up a head's gradient in bf16. Use liger or tiles with --tuning full.")
-    if config.dtype == "float32":
-        raise UserError(f"{option} multiplies in bf16. Use liger or tiles with --dtype float32.")
 
 
 def _is_interpreted() -> bool:

@@ -54,12 +54,12 @@ def held_out_loss(
 
 def is_measured(step: int, *, steps: int, steps_per_epoch: int, config: TrainingConfig) -> bool:
     """Whether the held-out loss is measured after ``step`` (from 1): at times as asked for, and after the last."""
-    return step % (config.held_out_every or steps_per_epoch) == 0 or step == steps
+    return step % (config.validation.held_out_every or steps_per_epoch) == 0 or step == steps
 
 
 def stops_early(progress: Progress, config: TrainingConfig) -> bool:
-    """Whether the held-out loss has not fallen for as many measurements as ``config.patience`` allows."""
-    return bool(config.patience) and progress.since_best >= config.patience
+    """Whether the held-out loss has not fallen for as many measurements as ``config.validation.patience`` allows."""
+    return bool(config.validation.patience) and progress.since_best >= config.validation.patience
 
 
 def note_measurement(progress: Progress, loss: float, best: Path | None, trained: dict[str, nn.Parameter]) -> Progress:

@@ -23,13 +23,20 @@ from torch import nn
 from response_tuning.conversation import EncodedExample
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines, write_json_lines
 from response_tuning.support.progress import progress_bar, say
 from response_tuning.training.batches.batching import Piece, epoch_batches
 from response_tuning.training.batches.packing import lay_out
 from response_tuning.training.checkpoint import Progress, data_fingerprint, restore_checkpoint, save_checkpoint
-from response_tuning.training.held_out import held_out_loss, is_measured, load_best, note_measurement, stops_early
+from response_tuning.training.held_out import (
+    held_out_loss,
+    is_measured,
+    load_best,
+    note_measurement,
+    stops_early,
+)
 from response_tuning.training.interruption import held_back_interruption
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.objectives.sftmix.mixtures import mixed_count, paired_batches
@@ -68,7 +75,7 @@ class Training:
     @property
     def mixed(self) -> torch.autocast:
         """Products in bf16, where that is asked for."""
-        enabled = self.config.dtype == "bfloat16"
+        enabled = self.config.memory.dtype == "bfloat16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
 
 
@@ -99,8 +106,8 @@ def run_steps(
     fingerprint = data_fingerprint([*chain(*parts), *held_out])
     training, progress = _go_on(training, run, fingerprint)
     config, accelerator = training.config, training.accelerator
-    steps_per_epoch = math.ceil(sum(map(len, parts)) / config.batch_size)
-    steps = config.epochs * steps_per_epoch
+    steps_per_epoch = math.ceil(sum(map(len, parts)) / config.batches.batch_size)
+    steps = config.batches.epochs * steps_per_epoch
     training.model.train()
     started, last_saved = time.perf_counter() - progress.seconds, time.perf_counter()
     with (
@@ -112,7 +119,9 @@ def run_steps(
         for epoch, batch in islice(_all_batches(parts, config), progress.steps, None):
             if stops_early(progress, config):
                 break
-            learning_rate = config.learning_rate * learning_rate_factor(progress.steps, steps=steps, config=config)
+            learning_rate = config.optimization.learning_rate * learning_rate_factor(
+                progress.steps, steps=steps, config=config
+            )
             set_learning_rate(training.stepper.param_groups, learning_rate)
             seed_step(accelerator, seed=config.seed, step=progress.steps)
             loss, mixture_loss, gradient_norm = _step(training, batch)
@@ -123,7 +132,7 @@ def run_steps(
                 "step": progress.steps,
                 "epoch": epoch,
                 "loss": loss,
-                **({"mixture_loss": mixture_loss} if config.sftmix_from else {}),
+                **({"mixture_loss": mixture_loss} if config.sftmix.sftmix_from else {}),
                 "gradient_norm": gradient_norm,
                 "learning_rate": learning_rate,
                 "supervised_tokens": tokens,
@@ -137,19 +146,21 @@ def run_steps(
             log.flush()
             on_step(row)
             bar.advance(note=f"loss {loss:.3f}  {tokens / seconds:,.0f} supervised tokens/s")
-            every = config.keep_adapter_every
+            every = config.checkpoints.keep_adapter_every
             if every and progress.steps % every == 0 and progress.steps < steps:
                 keep_adapter(progress.steps)
             stop = any_process(accelerator, interrupted())
             # All together, since each may have a part to give.
-            if any_process(accelerator, stop or time.perf_counter() - last_saved >= config.checkpoint_every_seconds):
+            if any_process(
+                accelerator, stop or time.perf_counter() - last_saved >= config.checkpoints.checkpoint_every_seconds
+            ):
                 save_checkpoint(
                     run.checkpoint,
                     training.trained,
                     training.stepper,
                     progress,
                     fingerprint=fingerprint,
-                    keep=config.keep_checkpoints,
+                    keep=config.checkpoints.keep_checkpoints,
                     writes=accelerator.is_main_process,
                 )
                 last_saved = time.perf_counter()
@@ -166,20 +177,20 @@ def _go_on(training: Training, run: RunDirectory, fingerprint: str) -> tuple[Tra
     progress = restore_checkpoint(run.checkpoint, training.trained, training.stepper, fingerprint=fingerprint)
     require_same(training.accelerator, {"data": fingerprint, "checkpoint": progress.steps})
     if not progress.steps:
-        return training, replace(progress, packing=training.config.packing)
+        return training, replace(progress, packing=training.config.batches.packing)
     say(f"going on after step {progress.steps}, with packing {progress.packing} as before")
-    return replace(training, config=training.config.model_copy(update={"packing": progress.packing})), progress
+    return replace(training, config=changed(training.config, packing=progress.packing)), progress
 
 
 def _all_batches(parts: list[list[EncodedExample]], config: TrainingConfig) -> Iterator[tuple[int, Sequence[Piece]]]:
     """The epoch (from 1) and the examples, or pairs of them, of every optimizer step."""
-    size = config.batch_size
-    for epoch in range(config.epochs):
+    size = config.batches.batch_size
+    for epoch in range(config.batches.epochs):
         seed = config.seed + epoch
         batches: Sequence[Sequence[Piece]] = (
             epoch_batches(*parts, batch_size=size, seed=seed)
             if len(parts) == 1
-            else paired_batches(*parts, batch_size=size, alpha=config.sftmix_alpha, seed=seed)
+            else paired_batches(*parts, batch_size=size, alpha=config.sftmix.sftmix_alpha, seed=seed)
         )
         yield from ((epoch + 1, batch) for batch in batches)
 
@@ -224,19 +235,19 @@ def _gradients(training: Training, batch: Sequence[Piece]) -> tuple[float, float
     tokens, mixtures = sum(piece.supervised_count for piece in batch), sum(map(mixed_count, batch))
     total = torch.zeros(2, device=accelerator.device)
     own = share(batch, process=accelerator.process_index, processes=accelerator.num_processes)
-    micro_batches = lay_out(own, tokens=config.micro_batch_tokens, packed=config.packing == "on")
+    micro_batches = lay_out(own, tokens=config.batches.micro_batch_tokens, packed=config.batches.packing == "on")
     for laid_out, weight in passes(loss_of, micro_batches, training=True):
         rows = laid_out.to(accelerator.device)
         # Inputs of adapter layers need no cast to fp32: autocast multiplies in bf16, with fp32 master weights. The
         # backward pass stands within, since gradient checkpointing computes layers again there.
         with disable_input_dtype_casting(model):
             size = f"of a micro-batch of {rows.input_ids.shape[0]} x {rows.input_ids.shape[1]} tokens"
-            noise = embedding_noise(model, rows, alpha=config.neftune_alpha)
+            noise = embedding_noise(model, rows, alpha=config.regularization.neftune_alpha)
             forward = named_part(f"the activations and the loss {size}", config, longest=_longest(batch))
             with forward, training.mixed, noise:
                 losses, of_mixtures = loss_of.with_mixtures(rows)
                 ordinary, mixture = losses.sum() / tokens, of_mixtures.sum() / max(mixtures, 1)
-                loss = (ordinary + config.sftmix_weight * mixture) * weight
+                loss = (ordinary + config.sftmix.sftmix_weight * mixture) * weight
             with named_part(f"the gradients {size}", config, longest=_longest(batch)):
                 accelerator.backward(loss)
         total += weight * torch.stack((ordinary, mixture)).detach()
@@ -256,7 +267,7 @@ def _held_out_loss(training: Training, held_out: list[EncodedExample]) -> float:
         mean = held_out_loss(
             training.model,
             part,
-            tokens_at_once=training.config.micro_batch_tokens,
+            tokens_at_once=training.config.batches.micro_batch_tokens,
             mixed=training.mixed,
             sharded=training.sharded_loss,
         )
@@ -271,6 +282,6 @@ def _finish(training: Training, progress: Progress, steps: int, run: RunDirector
     if progress.steps < steps:
         say(f"stopped early, after step {progress.steps} of {steps}")
     say(f"the held-out loss was lowest, {progress.best_loss:.4f} nats a token, after step {progress.best_step}")
-    if training.config.keep == "best" and progress.best_step < progress.steps:
+    if training.config.validation.keep == "best" and progress.best_step < progress.steps:
         load_best(run.best_weights, training.trained)
         say("its weights are kept")

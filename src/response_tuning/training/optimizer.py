@@ -26,15 +26,18 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig, d
     """
     parameters = list(parameters)
     groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": config.weight_decay},
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim >= 2],
+            "weight_decay": config.optimization.weight_decay,
+        },
         {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if config.optimizer == "paged":
+    if config.optimization.optimizer == "paged":
         if device.type == "cuda":
-            return _paged(groups, config.learning_rate)
+            return _paged(groups, config.optimization.learning_rate)
         say(f"note: memory is paged on CUDA only; plain AdamW runs on {device.type}, to the same numbers.")
-    return AdamW(groups, lr=config.learning_rate)
+    return AdamW(groups, lr=config.optimization.learning_rate)
 
 
 def _paged(groups: list[dict[str, Any]], learning_rate: float) -> Optimizer:
@@ -56,11 +59,11 @@ def set_learning_rate(param_groups: Iterable[dict[str, Any]], learning_rate: flo
 
 def learning_rate_factor(step: int, *, steps: int, config: TrainingConfig) -> float:
     """The learning rate of a step (from 0), as a share of its highest value."""
-    warmup = math.ceil(config.warmup_share * steps)
+    warmup = math.ceil(config.optimization.warmup_share * steps)
     if step < warmup:
         return (step + 1) / warmup
     fallen = (step - warmup) / max(1, steps - warmup)
-    match config.schedule:
+    match config.optimization.schedule:
         case "constant":
             return 1.0
         case "linear":

@@ -24,6 +24,7 @@ from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.kernels.packed_attention import attend_within_examples
 from response_tuning.models.load import LoadedModel, set_stop_tokens, write_chat_files
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
+from response_tuning.support.configuration import changed, flatten
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json
 from response_tuning.support.progress import say
@@ -48,7 +49,7 @@ from response_tuning.training.parallel.processes import (
     process_named_in_errors,
     require_same,
 )
-from response_tuning.training.parallel.sharding import require_shardable, shard, shards, whole_state
+from response_tuning.training.parallel.sharding import shard, shards, whole_state
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.stepper import PlainStepper
 from response_tuning.training.training_config import TrainingConfig
@@ -83,19 +84,19 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
     config = resolve(config)
     run = RunDirectory(config.output)
     examples = _load(config.data, config)
-    held_out_examples = _load(config.held_out, config) if config.held_out else []
+    held_out_examples = _load(config.validation.held_out, config) if config.validation.held_out else []
     fingerprints = {
         "data_fingerprint": examples_fingerprint(examples, config.method),
         "held_out_fingerprint": examples_fingerprint(held_out_examples, config.method),
     }
-    if config.sftmix_from and not run.is_trained:
+    if config.sftmix.sftmix_from and not run.is_trained:
         require_reference(config, fingerprints["data_fingerprint"])
     processes = processes_wanted(config)
     if processes > 1:
         if not _is_finished(run, config, fingerprints):
             launch(config, processes)
         return run
-    accelerator = join_processes(config.device, offloads=config.offload == "cpu")
+    accelerator = join_processes(config.memory.device, offloads=config.parallel.offload == "cpu")
     with process_named_in_errors(accelerator):
         if not decided_by_first(accelerator, lambda: _is_finished(run, config, fingerprints)):
             _train(config, run, examples, held_out_examples, fingerprints, accelerator, on_step)
@@ -121,38 +122,38 @@ def _train(
     accelerator: Accelerator,
     on_step: Callable[[dict[str, Any]], None],
 ) -> None:
-    require_kernel(config, accelerator.device)
+    require_kernel(config.memory.loss_kernel, accelerator.device)
     fingerprint = fingerprints["data_fingerprint"]
-    of_reference = perplexities(config, fingerprint, examples, accelerator) if config.sftmix_from else []
+    of_reference = perplexities(config, fingerprint, examples, accelerator) if config.sftmix.sftmix_from else []
     set_seed(config.seed)
     sharded = shards(config, accelerator)
-    spread = sharded and config.spreads_weights
+    spread = sharded and config.parallel.sharding != "none"
     with named_part("the base model's weights", config):
         # What is to be spread may not fit one device whole, nor the main memory once for every process.
         if spread:
-            on_cpu = config.model_copy(update={"device": "cpu"})
+            on_cpu = changed(config, device="cpu")
             loaded = load_base(on_cpu, weights=accelerator.is_main_process)
         else:
             loaded = load_base(config)
-    assert config.format != "auto"
-    conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
+    assert config.encoding.format != "auto"
+    conversation = Conversation(loaded.tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
     encoded, report = encode_examples(
-        examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
+        examples, conversation, config.method, max_length=config.encoding.max_length, overlong=config.encoding.overlong
     )
     held_out = _encode_held_out(held_out_examples, conversation, config)
     require_known_tokens(loaded, [*encoded, *held_out])
     if spread:
         settled = decided_by_first(accelerator, lambda: _try_out(loaded.model, encoded, config, accelerator.device))
-        if config.packing != "off":
+        if config.batches.packing != "off":
             attend_within_examples(loaded.model, accelerator.device)  # as in the first
     else:
         settled = _try_out(loaded.model, encoded, config, accelerator.device)
-    agreed = {"configuration": config.model_dump_json(), "packing": settled.packing, **fingerprints}
+    agreed = {"configuration": flatten(config, mode="json"), "packing": settled.batches.packing, **fingerprints}
     require_same(accelerator, agreed)
     if accelerator.is_main_process:
         claim_folder(run.path, config)
         remove_leftovers(run.path)
-        if config.sftmix_from:
+        if config.sftmix.sftmix_from:
             write_confidences(run.confidence, of_reference)  # before the report, which says of which data they are
         write_json(run.data_report, {**asdict(report), **fingerprints})
     say(
@@ -160,7 +161,7 @@ def _train(
         f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
     )
     parts = [encoded]
-    if config.sftmix_from:
+    if config.sftmix.sftmix_from:
         dropped = set(report.rows_dropped_overlong)
         certainty = confidences(of_reference)
         parts = halves(encoded, [value for row, value in enumerate(certainty, start=1) if row not in dropped])
@@ -171,7 +172,7 @@ def _train(
         _save(folder, training, loaded, conversation)
 
     run_steps(training, parts, held_out, run, lambda steps: save(run.kept_checkpoint(steps)), on_step)
-    save(run.model if config.tuning == "full" else run.adapter)
+    save(run.model if config.adapter.tuning == "full" else run.adapter)
     if accelerator.is_main_process:
         remove_checkpoints(run.checkpoint)
         run.best_weights.unlink(missing_ok=True)
@@ -182,7 +183,7 @@ def _try_out(
 ) -> TrainingConfig:
     """See that the loss knows how the model makes its logits, and decide whether to pack."""
     with named_part("the logits that the loss is checked against", config):
-        checked = ResponseLoss(base, kernel=config.loss_kernel)
+        checked = ResponseLoss(base, kernel=config.memory.loss_kernel)
         checked.check(collate([_end_of(encoded[0])]).to(base.device))
     return settle_packing(base, encoded, config, device)
 
@@ -190,18 +191,18 @@ def _try_out(
 def _prepare(base: PreTrainedModel, config: TrainingConfig, accelerator: Accelerator, *, sharded: bool) -> Training:
     """Add to ``base`` what is trained, and what takes the steps; spread it over the processes, if it is to be."""
     with named_part("the adapter", config):
-        model = train_all_weights(base) if config.tuning == "full" else add_adapter(base, config)
-    if config.gradient_checkpointing:
+        model = train_all_weights(base) if config.adapter.tuning == "full" else add_adapter(base, config)
+    if config.memory.gradient_checkpointing:
         recompute_activations(model)
     # Machines may have drawn other random numbers from one seed. Weights that are spread come as they are spread.
-    copy_from_first(accelerator, model.buffers() if sharded and config.spreads_weights else _trained(model))
-    plain = ResponseLoss(model, label_smoothing=config.label_smoothing, kernel=config.loss_kernel)
+    copy_from_first(accelerator, model.buffers() if sharded and config.parallel.sharding != "none" else _trained(model))
+    plain = ResponseLoss(model, label_smoothing=config.regularization.label_smoothing, kernel=config.memory.loss_kernel)
     loss_of = shard(model, plain, config, accelerator) if sharded else plain
     trained = _trained(model)
     stepper = PlainStepper(
         make_optimizer(trained, config, accelerator.device),
         trained,
-        max_gradient_norm=config.max_gradient_norm,
+        max_gradient_norm=config.optimization.max_gradient_norm,
         accelerator=None if sharded else accelerator,
     )
     return Training(config, model, loss_of, stepper, accelerator)
@@ -212,21 +213,10 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 
 def resolve(config: TrainingConfig) -> TrainingConfig:
-    """Put what "auto" stands for in its place, so that the saved configuration can be repeated anywhere.
-
-    Raises:
-        UserError: options that do nothing without another one that is missing.
-    """
-    if (config.patience or config.held_out_every) and not config.held_out:
-        raise UserError("--patience and --held-out-every need --held-out, the examples to measure the loss on.")
-    require_shardable(config)
-    if config.keep_adapter_every and config.tuning == "full":
-        raise UserError("--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out.")
-    if config.sftmix_from and config.batch_size % 2:
-        raise UserError(f"--sftmix-from trains on pairs, and --batch-size {config.batch_size} is odd.")
-    if config.format != "auto":
+    """Replace a format of "auto" by the one that it means, so that the saved configuration can be repeated anywhere."""
+    if config.encoding.format != "auto":
         return config
-    return config.model_copy(update={"format": default_format(config.model)})
+    return changed(config, format=default_format(config.model))
 
 
 def _load(source: str, config: TrainingConfig) -> list[Example]:
@@ -248,7 +238,7 @@ def _encode_held_out(
     if not examples:
         return []
     encoded, report = encode_examples(
-        examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
+        examples, conversation, config.method, max_length=config.encoding.max_length, overlong=config.encoding.overlong
     )
     say(f"held out: {report.rows_kept} examples, {report.supervised_tokens:,} supervised tokens")
     return encoded
@@ -257,7 +247,7 @@ def _encode_held_out(
 def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: Conversation) -> None:
     """Write what was trained, an adapter or a whole model, with what chatting with it needs; all processes call it."""
     model, first = training.model, training.accelerator.is_main_process
-    dtype = getattr(torch, training.config.dtype) if training.config.tuning == "full" else None
+    dtype = getattr(torch, training.config.memory.dtype) if training.config.adapter.tuning == "full" else None
     state = whole_state(model, keep=first, dtype=dtype) if training.sharded_loss else None
     if dtype is not None:
         model.to(dtype)

@@ -15,7 +15,7 @@ __all__ = ["add_adapter", "load_base", "recompute_activations", "require_known_t
 
 
 def load_base(config: TrainingConfig, *, weights: bool = True) -> LoadedModel:
-    """Load the base model as ``config.tuning`` wants it.
+    """Load the base model as ``config.adapter.tuning`` wants it.
 
     Without ``weights`` it waits for another process's, on the CPU.
 
@@ -25,10 +25,10 @@ def load_base(config: TrainingConfig, *, weights: bool = True) -> LoadedModel:
     Raises:
         UserError: there is no such model, or it cannot be loaded in this way.
     """
-    dtype = "float32" if config.tuning == "full" else config.dtype
+    dtype = "float32" if config.adapter.tuning == "full" else config.memory.dtype
     if not weights:
         return load_without_weights(config.model, dtype=dtype)
-    return load_model(config.model, dtype=dtype, device=config.device, four_bit=config.tuning == "qlora")
+    return load_model(config.model, dtype=dtype, device=config.memory.device, four_bit=config.adapter.tuning == "qlora")
 
 
 def require_known_tokens(loaded: LoadedModel, encoded: Iterable[EncodedExample]) -> None:
@@ -77,11 +77,11 @@ def add_adapter(model: nn.Module, config: TrainingConfig) -> PeftModel:
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         target_modules="all-linear",
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        use_rslora=config.tuning == "rslora",
-        use_dora=config.tuning == "dora",
+        r=config.adapter.lora_rank,
+        lora_alpha=config.adapter.lora_alpha,
+        lora_dropout=config.adapter.lora_dropout,
+        use_rslora=config.adapter.tuning == "rslora",
+        use_dora=config.adapter.tuning == "dora",
     )
     adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)
     assert isinstance(adapted, PeftModel)

@@ -34,7 +34,7 @@ from response_tuning.example import Example, write_examples
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels import packed_attention
 from response_tuning.kernels.packed_attention import attend_within_examples
-from response_tuning.support.configuration import read_values
+from response_tuning.support.configuration import changed, read_values
 from response_tuning.support.errors import UserError
 from response_tuning.training import loop as steps
 from response_tuning.training.batches import packing
@@ -273,7 +273,7 @@ def test_packing_that_cannot_be_is_refused_or_left_out(tmp_path: Path, capsys: p
     model, examples = Lfm2ForCausalLM(config).eval(), random_examples(9, 12, 5)
     with pytest.raises(UserError, match="cannot be packed: Lfm2Model lets one example"):
         settle_packing(model, examples, config_with(tmp_path, packing="on"))
-    assert settle_packing(model, examples, config_with(tmp_path)).packing == "off"
+    assert settle_packing(model, examples, config_with(tmp_path)).batches.packing == "off"
     assert "padded batches: Lfm2Model lets one example" in capsys.readouterr().err
 
 
@@ -298,7 +298,7 @@ def test_generation_goes_on_with_attention_within_examples() -> None:
 
 def test_auto_packs_where_padding_is_much_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settled = settle_packing(random_model("llama"), random_examples(*[5, 60] * 8), config_with(tmp_path, batch_size=16))
-    assert settled.packing == "on"
+    assert settled.batches.packing == "on"
     assert "packed rows: " in capsys.readouterr().err
 
 
@@ -306,7 +306,7 @@ def test_auto_pads_where_a_mask_would_cost_more(tmp_path: Path, capsys: pytest.C
     """Equal lengths need no padding, and a row of eight multiplies every example with seven others in vain."""
     examples = random_examples(*[60] * 8)
     settled = settle_packing(random_model("llama", "eager"), examples, config_with(tmp_path, batch_size=8))
-    assert settled.packing == "off"
+    assert settled.batches.packing == "off"
     assert "more operations" in capsys.readouterr().err
 
 
@@ -338,7 +338,7 @@ def config(tmp_path: Path, examples: list[Example], model_folder: Path) -> Train
 
 def trained(config: TrainingConfig, **changes: Any) -> dict[str, Tensor]:
     """The weights that a training with some options changed has saved."""
-    run = train(config.model_copy(update=changes))
+    run = train(changed(config, **changes))
     return load_file(next(run.path.glob("*/*model.safetensors")))
 
 
@@ -391,7 +391,7 @@ def test_training_goes_on_as_it_began_whatever_auto_means_by_then(
     monkeypatch.setattr(steps, "lay_out", noted)
     monkeypatch.setattr(packing, "_operations", lambda *_arguments, packed, **_options: 2 if packed else 1)
     with pytest.raises(KeyboardInterrupt):
-        train(config.model_copy(update={"checkpoint_every_seconds": 0}))
+        train(changed(config, checkpoint_every_seconds=0))
     monkeypatch.setattr(packing, "_operations", lambda *_arguments, packed, **_options: 1 if packed else 2)
     resumed = trained(config, checkpoint_every_seconds=0)
     assert len(seen) > 2

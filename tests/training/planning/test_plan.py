@@ -197,7 +197,7 @@ def test_machines_share_the_work_and_processes_of_one_machine_its_cores(config: 
         plan = planned(config, **options)
         assert plan.time is not None
         padded = plan.tokens.prompt + plan.tokens.supervised + plan.tokens.padding
-        alone = config.epochs * plan.time.speed.layer_per_token * padded
+        alone = config.batches.epochs * plan.time.speed.layer_per_token * padded
         assert plan.time.layers == pytest.approx(alone / devices)
         assert ("divided evenly" in shown(plan)) == (devices > 1)
 

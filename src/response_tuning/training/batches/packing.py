@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from response_tuning.conversation import EncodedExample
 from response_tuning.kernels.packed_attention import attend_within_examples
 from response_tuning.models.load import decoder_and_head
+from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import (
@@ -142,8 +143,8 @@ def obstacle(model: nn.Module, examples: Sequence[EncodedExample]) -> str | None
         return f"{name} takes no positions, which would tell it where an example begins"
     few = (list(examples[:_PROBE_EXAMPLES]) * _PROBE_EXAMPLES)[:_PROBE_EXAMPLES]
     beginnings = [torch.tensor(example.input_ids[:_PROBE_TOKENS]) for example in few]
-    changed = [(beginnings[0] + 1) % len(head.weight), *beginnings[1:]]
-    together, after_change = _hidden_states(decoder, beginnings), _hidden_states(decoder, changed)
+    altered = [(beginnings[0] + 1) % len(head.weight), *beginnings[1:]]
+    together, after_change = _hidden_states(decoder, beginnings), _hidden_states(decoder, altered)
     alone = torch.cat([_hidden_states(decoder, [beginning]) for beginning in beginnings])
     most = _MOST_MOVED_FP32 if together.dtype == torch.float32 else _MOST_MOVED
     first = len(beginnings[0])
@@ -185,16 +186,16 @@ def settle_packing(
     Raises:
         UserError: packing is asked for, and this model cannot do it.
     """
-    if config.packing == "off":
+    if config.batches.packing == "off":
         return config
     within = attend_within_examples(model, device)
     reason = obstacle(model, examples)
     if reason is not None:
-        if config.packing == "on":
+        if config.batches.packing == "on":
             raise UserError(f"Examples cannot be packed: {reason}. Choose --packing off or auto.")
         say(f"padded batches: {reason}")
-        return config.model_copy(update={"packing": "off"})
-    if config.packing == "on":
+        return changed(config, packing="off")
+    if config.batches.packing == "on":
         return config
     packed, padded = (_operations(model, examples, config, packed=packed, within=within) for packed in (True, False))
     share = packed / padded
@@ -202,7 +203,7 @@ def settle_packing(
         say(f"packed rows: {1 - share:.0%} fewer operations than batches padded to like lengths")
     else:
         say(f"padded batches: packed rows would take {share - 1:.0%} more operations")
-    return config.model_copy(update={"packing": "on" if share < 1 else "off"})
+    return changed(config, packing="on" if share < 1 else "off")
 
 
 def _operations(
@@ -221,8 +222,8 @@ def _operations(
     query = shape.num_hidden_layers * shape.num_attention_heads * head_width
     group = pack if packed else micro_batches
     operations = 0
-    for step in epoch_batches(examples, batch_size=config.batch_size, seed=config.seed):
-        for part in group(step, tokens=config.micro_batch_tokens):
+    for step in epoch_batches(examples, batch_size=config.batches.batch_size, seed=config.seed):
+        for part in group(step, tokens=config.batches.micro_batch_tokens):
             lengths = [len(example.input_ids) for example in part]
             as_packed = filled_up(lengths) if within else [sum(filled_up(lengths))]
             squares = as_packed if packed else len(lengths) * [max(lengths)]

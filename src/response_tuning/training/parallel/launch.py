@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from response_tuning.support.configuration import write_config
+from response_tuning.support.configuration import flatten, options_of, write_config
 from response_tuning.support.errors import UserError
 from response_tuning.training.presets import preset_values
 from response_tuning.training.training_config import TrainingConfig
@@ -41,24 +41,22 @@ def processes_wanted(config: TrainingConfig) -> int:
     Raises:
         UserError: there are not so many GPUs, or options contradict each other or the launcher.
     """
-    if config.gpus > 1 and config.processes > 1:
-        raise UserError("--gpus starts a process for each GPU. Leave --processes out, which is for the CPU.")
     if "WORLD_SIZE" in os.environ:
         _require_same_number(config)
         return 1
-    if config.nodes > 1:
+    if config.parallel.nodes > 1:
         raise UserError("--nodes starts nothing: type the commands that rt train prints, one on each machine.")
-    if config.gpus:
+    if config.parallel.gpus:
         _require_gpus(config)
-        return config.gpus
-    if config.processes > 1:
+        return config.parallel.gpus
+    if config.parallel.processes > 1:
         _require_cpu(config)
-    return config.processes
+    return config.parallel.processes
 
 
 def _require_same_number(config: TrainingConfig) -> None:
     started = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-    wanted = max(config.gpus, config.processes)
+    wanted = config.parallel.per_node
     if wanted > 1 and wanted != started:
         raise UserError(
             f"A launcher started {started} processes on this machine, and {wanted} are asked for. "
@@ -70,43 +68,43 @@ def _require_gpus(config: TrainingConfig) -> None:
     import torch
 
     found = torch.cuda.device_count()
-    if config.device not in ("auto", "cuda"):
-        raise UserError(f"--gpus {config.gpus} and --device {config.device} contradict each other.")
-    if config.gpus > found:
+    if config.memory.device not in ("auto", "cuda"):
+        raise UserError(f"--gpus {config.parallel.gpus} and --device {config.memory.device} contradict each other.")
+    if config.parallel.gpus > found:
         instead = "Choose fewer" if found else "On the CPU choose --processes"
-        raise UserError(f"--gpus {config.gpus}: this machine, or this build of torch, has {found}. {instead}.")
+        raise UserError(f"--gpus {config.parallel.gpus}: this machine, or this build of torch, has {found}. {instead}.")
 
 
 def _require_cpu(config: TrainingConfig) -> None:
     from response_tuning.models.load import pick_device
 
-    if pick_device(config.device).type != "cpu":
+    if pick_device(config.memory.device).type != "cpu":
         raise UserError("--processes is for the CPU: add --device cpu, or choose --gpus instead.")
 
 
 def node_commands(config: TrainingConfig) -> list[str]:
-    """The command to type on each of ``config.nodes`` machines, this one first. Nothing is started.
+    """The command to type on each of ``config.parallel.nodes`` machines, this one first. Nothing is started.
 
     All machines need the same data, model and program, and a run folder that they share.
     """
     options = shlex.join(_options(config))
     return [
-        f"torchrun --nnodes {config.nodes} --node-rank {node} --nproc-per-node {max(config.gpus, config.processes)} "
+        f"torchrun --nnodes {config.parallel.nodes} --node-rank {node} --nproc-per-node {config.parallel.per_node} "
         f"--master-addr {socket.gethostname()} --master-port {_PORT_OF_NODES} -m response_tuning train {options}"
-        for node in range(config.nodes)
+        for node in range(config.parallel.nodes)
     ]
 
 
 def _options(config: TrainingConfig) -> list[str]:
     """The options that make ``config``, as they are typed: those that neither the defaults nor the preset give."""
-    given = {name: field.default for name, field in TrainingConfig.model_fields.items()} | preset_values(config.preset)
+    defaults = {name: option.field.default for name, option in options_of(TrainingConfig).items()}
+    given = defaults | preset_values(config.preset)
     typed: list[str] = []
-    for name, value in config.model_dump(mode="json", exclude={"gpus", "processes", "nodes"}).items():
+    for name, value in flatten(config, mode="json").items():
         option = f"--{name.replace('_', '-')}"
-        if value is True:
-            typed.append(option)
-        elif value != given[name]:
-            typed += [option, str(value)]
+        if name in ("gpus", "processes", "nodes") or value == given[name]:
+            continue
+        typed += [option] if value is True else [option, str(value)]
     return typed
 
 

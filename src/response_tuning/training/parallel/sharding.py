@@ -40,50 +40,19 @@ __all__ = [
     "own_part",
     "passes",
     "put_back",
-    "require_shardable",
     "say_what_is_kept",
     "shard",
-    "sharding_obstacle",
     "shards",
     "whole_state",
 ]
 
 
-def require_shardable(config: TrainingConfig) -> None:
-    """See that what ``config`` trains can be spread over processes, where it asks for that.
-
-    Raises:
-        UserError: it cannot.
-    """
-    obstacle = sharding_obstacle(config)
-    if (config.sharding != "none" or config.offload != "none") and obstacle is not None:
-        raise UserError(obstacle)
-
-
-def sharding_obstacle(config: TrainingConfig) -> str | None:
-    """Why what ``config`` trains cannot be spread over processes; None if it can."""
-    if config.offload != "none" and config.sharding == "none":
-        return f"--offload {config.offload} needs --sharding zero2 or zero3: what a process offloads is its shard."
-    if config.tuning == "qlora" and config.spreads_weights:
-        return (
-            f"--sharding {config.sharding} is not for --tuning qlora: parts of weights move to the GPU after loading, "
-            "and the scales that bitsandbytes keeps apart from 4-bit weights stay behind. Leave --sharding out, which "
-            "keeps all of the 4-bit weights in each process, or choose --tuning lora."
-        )
-    if config.optimizer == "paged":
-        return (
-            f"--optimizer paged cannot keep moments that --sharding {config.sharding} spreads over processes. "
-            "Choose --optimizer adamw."
-        )
-    return None
-
-
 def shards(config: TrainingConfig, accelerator: Accelerator) -> bool:
     """Whether there is anybody to share weights with; where sharding is asked for and there is not, that is said."""
-    if config.sharding == "none":
+    if config.parallel.sharding == "none":
         return False
     if accelerator.num_processes == 1:
-        say(f"note: --sharding {config.sharding} does nothing in one process. See --gpus and --processes.")
+        say(f"note: --sharding {config.parallel.sharding} does nothing in one process. See --gpus and --processes.")
         return False
     return True
 
@@ -168,10 +137,10 @@ def shard(model: nn.Module, loss_of: ResponseLoss, config: TrainingConfig, accel
     """
     everything = kept_bytes(model)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    lets_go = config.sharding == "zero3"
+    lets_go = config.parallel.sharding == "zero3"
     # Autocast would convert the fp32 weights of a layer and keep the bf16 ones for the backward pass, out of reach.
     # Converted before they are gathered they are the same, take half as long to send, and go when the layer goes.
-    narrow = config.tuning == "full" and config.dtype == "bfloat16"
+    narrow = config.adapter.tuning == "full" and config.memory.dtype == "bfloat16"
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if narrow else None,
         reduce_dtype=torch.float32 if narrow else None,
@@ -201,13 +170,14 @@ def offload_policy(config: TrainingConfig, device: torch.device) -> OffloadPolic
     Pinned memory, which lets copies overlap with computing, exists for CUDA alone. On a CPU the policy runs the same
     code and moves nothing.
     """
-    return CPUOffloadPolicy(pin_memory=device.type == "cuda") if config.offload == "cpu" else OffloadPolicy()
+    return CPUOffloadPolicy(pin_memory=device.type == "cuda") if config.parallel.offload == "cpu" else OffloadPolicy()
 
 
 def say_what_is_kept(model: nn.Module, everything: int, config: TrainingConfig, accelerator: Accelerator) -> None:
     """Say how much of ``everything``, the bytes of its weights before they were spread, each process keeps."""
     say(
-        f"{config.sharding}: each of {accelerator.num_processes} processes keeps {kept_bytes(model) / 1e6:,.2f} of "
+        f"{config.parallel.sharding}: each of {accelerator.num_processes} processes keeps "
+        f"{kept_bytes(model) / 1e6:,.2f} of "
         f"{everything / 1e6:,.2f} MB of weights between the steps"
     )
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import psutil
 import torch
+from pydantic import ValidationError
 
+from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
-from response_tuning.training.parallel.sharding import sharding_obstacle
 from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["as_options", "available_memory", "is_out_of_memory", "named_part", "next_settings", "program_memory"]
@@ -67,28 +68,36 @@ def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any
         longest: Tokens of the longest example: a micro-batch never gets smaller than that.
     """
     changes: list[dict[str, Any]] = []
-    tokens = config.micro_batch_tokens
+    tokens = config.batches.micro_batch_tokens
     while tokens > longest:
         tokens = max(longest, tokens // 2)
         changes.append({"micro_batch_tokens": tokens})
-    if not config.gradient_checkpointing:
+    if not config.memory.gradient_checkpointing:
         changes.append({"gradient_checkpointing": True})
-    several = max(config.gpus, config.processes, config.nodes) > 1
-    sharded = config.model_copy(update={"sharding": "zero3"})
-    if several and config.sharding == "none" and sharding_obstacle(sharded) is None:
+    several = config.parallel.per_node * config.parallel.nodes > 1
+    if several and config.parallel.sharding == "none" and _is_valid(config, sharding="zero3"):
         changes.append({"sharding": "zero3"})
-    if config.tuning == "full":
+    if config.adapter.tuning == "full":
         changes.append({"tuning": "lora"})
-    if config.dtype == "float32":
+    if config.memory.dtype == "float32":
         changes.append({"dtype": "bfloat16"})
-    if config.tuning != "qlora":
-        spread = config.spreads_weights or {"sharding": "zero3"} in changes
-        kept = {"sharding": "none", **({"offload": "none"} if config.offload != "none" else {})}
+    if config.adapter.tuning != "qlora":
+        spread = config.parallel.sharding != "none" or {"sharding": "zero3"} in changes
+        kept = {"sharding": "none", **({"offload": "none"} if config.parallel.offload != "none" else {})}
         changes.append({"tuning": "qlora"} | (kept if spread else {}))
     length = 1 << ((longest - 1).bit_length() - 1)
     if length >= 128:
         changes.append({"max_length": length, "overlong": "truncate", "micro_batch_tokens": length})
     return list(accumulate(changes, _together))
+
+
+def _is_valid(config: TrainingConfig, **options: Any) -> bool:
+    """Whether the configuration with these options is one."""
+    try:
+        changed(config, **options)
+    except ValidationError:
+        return False
+    return True
 
 
 def _together(earlier: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +121,7 @@ def named_part(part: str, config: TrainingConfig, *, longest: int | None = None)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        message = _message(part, config, config.micro_batch_tokens if longest is None else longest)
+        message = _message(part, config, config.batches.micro_batch_tokens if longest is None else longest)
     else:
         return
     # Raised out here, so that it does not keep the frames, and with them the memory, of the one that it replaces.

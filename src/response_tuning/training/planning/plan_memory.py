@@ -86,12 +86,12 @@ class MemoryPlan:
 
 def empty_model(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Module:
     """The model that ``config`` trains, adapter and all, on device "meta": shapes and types, no values."""
-    dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
+    dtype = torch.float32 if config.adapter.tuning == "full" else getattr(torch, config.memory.dtype)
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(model_config, dtype=dtype, trust_remote_code=False)
         model.requires_grad_(False)
-        model = train_all_weights(model) if config.tuning == "full" else add_adapter(model, config)
-    if config.gradient_checkpointing:
+        model = train_all_weights(model) if config.adapter.tuning == "full" else add_adapter(model, config)
+    if config.memory.gradient_checkpointing:
         recompute_activations(model)
     return model.train()
 
@@ -112,10 +112,10 @@ def plan_memory(
     parameters = list(unique_parameters(model))
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     weight_parts, gradient_parts, moment_parts = _parts(config)
-    full = config.tuning == "full"
+    full = config.adapter.tuning == "full"
     whole_gradients = sum(parameter.numel() * 4 for parameter in trained)
     gradients = whole_gradients // gradient_parts
-    offloaded = config.offload == "cpu" and not on_cpu
+    offloaded = config.parallel.offload == "cpu" and not on_cpu
     optimizer = 0 if offloaded else 2 * (whole_gradients // moment_parts)
     head = decoder_and_head(model)[1].weight
     weights = 0 if offloaded else _weight_bytes(model, config) // weight_parts
@@ -126,7 +126,9 @@ def plan_memory(
     activations = max(_activation_bytes(model, config, largest, on_cpu=on_cpu), workspace - loss)
     return MemoryPlan(
         program=program + _LIBRARIES_BYTES if on_cpu else 0,
-        caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES) if on_cpu and config.dtype == "bfloat16" else 0,
+        caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES)
+        if on_cpu and config.memory.dtype == "bfloat16"
+        else 0,
         weights=weights,
         adapter=0
         if full or offloaded
@@ -151,18 +153,18 @@ def _weight_bytes(model: nn.Module, config: TrainingConfig) -> int:
     whole = sum(
         tensor.numel() * tensor.element_size()
         for tensor in tensors
-        if config.tuning == "full" or not tensor.requires_grad
+        if config.adapter.tuning == "full" or not tensor.requires_grad
     )
-    if config.tuning != "qlora":
+    if config.adapter.tuning != "qlora":
         return whole
     return whole - int(sum(weight.numel() * (weight.element_size() - _NF4_BYTES) for weight in _quantised(model)))
 
 
 def _parts(config: TrainingConfig) -> tuple[int, int, int]:
     """Over how many processes weights, gradients and moments are spread."""
-    if config.sharding == "none":
+    if config.parallel.sharding == "none":
         return 1, 1, 1
-    processes = max(config.gpus, config.processes) * config.nodes
+    processes = max(config.parallel.gpus, config.parallel.processes) * config.parallel.nodes
     return processes, processes, processes
 
 
@@ -172,11 +174,11 @@ def _gathered_bytes(model: nn.Module, config: TrainingConfig) -> int:
     layers = [list(dict.fromkeys(layer.parameters())) for layer in decoder_layers(model)]
     within = {parameter for layer in layers for parameter in layer}
     outside = [parameter for parameter in unique_parameters(model) if parameter not in within]
-    narrow = config.tuning == "full" and config.dtype == "bfloat16"
+    narrow = config.adapter.tuning == "full" and config.memory.dtype == "bfloat16"
     sizes = sorted(
         sum(weight.numel() * (2 if narrow else weight.element_size()) for weight in layer) for layer in layers
     )
-    at_once = sum(sizes if config.sharding == "zero2" else sizes[-2:])
+    at_once = sum(sizes if config.parallel.sharding == "zero2" else sizes[-2:])
     gradients = (sum(weight.numel() * 4 for weight in group if weight.requires_grad) for group in [outside, *layers])
     return sum(weight.numel() * weight.element_size() for weight in outside) + at_once + max(gradients)
 
@@ -193,9 +195,9 @@ def _loss_bytes(head: Tensor, largest: MicroBatch, config: TrainingConfig, *, on
     """What the cross-entropy holds at once: tiles of logits, and rows of hidden states."""
     tokens, (vocabulary, width) = largest.supervised, head.shape
     tile = min(vocabulary, default_tile_rows(on_cpu=on_cpu))
-    product_bytes = 2 if config.dtype == "bfloat16" else 4
+    product_bytes = 2 if config.memory.dtype == "bfloat16" else 4
     held = tokens * tile * (4 + product_bytes) + 5 * tokens * width * 4
-    if config.tuning == "full":
+    if config.adapter.tuning == "full":
         # The head's own gradient stands beside the sum of gradients, and each tile is converted.
         held += vocabulary * width * 4 + 2 * tile * width * product_bytes
     return held
@@ -205,7 +207,7 @@ def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBa
     """The highest point of a forward and backward pass of the decoder, beyond weights and gradients."""
     device = "cpu" if on_cpu else "cuda"
     decoder, _ = decoder_and_head(model)
-    quantised = [weight.numel() * 2 for weight in _quantised(model)] if config.tuning == "qlora" else []
+    quantised = [weight.numel() * 2 for weight in _quantised(model)] if config.adapter.tuning == "qlora" else []
     with FakeTensorMode():
         _give_fake_weights(model, device)
         alive = _Alive(keeps_small=on_cpu)
@@ -213,7 +215,7 @@ def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBa
         with (
             _fp32_inputs_kept(model),
             alive,
-            torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16"),
+            torch.autocast(device, torch.bfloat16, enabled=config.memory.dtype == "bfloat16"),
         ):
             hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
             hidden.backward(torch.zeros_like(hidden))

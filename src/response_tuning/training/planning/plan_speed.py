@@ -24,6 +24,7 @@ from response_tuning.kernels.linear_cross_entropy import (
 )
 from response_tuning.kernels.packed_attention import attend_within_examples
 from response_tuning.models.load import decoder_and_head
+from response_tuning.support.configuration import changed
 from response_tuning.training.batches.packing import restarting_positions
 from response_tuning.training.optimizer import make_optimizer
 from response_tuning.training.planning.plan_memory import MicroBatch
@@ -75,7 +76,7 @@ def measure_speed(
         seconds: About how long to measure. One micro-batch is timed in any case.
     """
     started = time.perf_counter()
-    peak = max(matrix_product_rates(device, getattr(torch, config.dtype), seconds=_PEAK_SHARE * seconds))
+    peak = max(matrix_product_rates(device, getattr(torch, config.memory.dtype), seconds=_PEAK_SHARE * seconds))
     layer = _one_layer(model_config, config).to(device)
     if any(size.examples for size in micro_batches):
         attend_within_examples(layer, device)
@@ -148,7 +149,7 @@ class _Timer:
 
 
 def _mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.memory.dtype == "bfloat16")
 
 
 def _spread(micro_batches: Sequence[MicroBatch]) -> list[MicroBatch]:
@@ -177,11 +178,11 @@ def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Mod
     text.num_hidden_layers = 1
     text.vocab_size = _SMALL_VOCABULARY
     text.pad_token_id = text.bos_token_id = text.eos_token_id = None
-    dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
+    dtype = torch.float32 if config.adapter.tuning == "full" else getattr(torch, config.memory.dtype)
     model: nn.Module = AutoModelForCausalLM.from_config(small, dtype=dtype, trust_remote_code=False)
     model.requires_grad_(False)
-    model = train_all_weights(model) if config.tuning == "full" else add_adapter(model, config)
-    if config.gradient_checkpointing:
+    model = train_all_weights(model) if config.adapter.tuning == "full" else add_adapter(model, config)
+    if config.memory.gradient_checkpointing:
         recompute_activations(model)
     return model.train()
 
@@ -190,16 +191,18 @@ def _head_rows(model_config: PreTrainedConfig, config: TrainingConfig, device: t
     """A few tiles of an output head."""
     text = model_config.get_text_config()
     rows = min(text.vocab_size, _HEAD_TILES * default_tile_rows(on_cpu=device.type == "cpu"))
-    full = config.tuning == "full"
-    dtype = torch.float32 if full else getattr(torch, config.dtype)
+    full = config.adapter.tuning == "full"
+    dtype = torch.float32 if full else getattr(torch, config.memory.dtype)
     return torch.randn((rows, text.hidden_size), dtype=dtype, device=device).mul_(0.02).requires_grad_(full)
 
 
 def _step_seconds(layer: nn.Module, config: TrainingConfig, device: torch.device, *, seconds: float) -> float:
     """The median time of clipping and the optimizer's step over the layer's trained parameters."""
     trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-    plain = config.model_copy(update={"optimizer": "adamw"})
-    stepper = PlainStepper(make_optimizer(trained, plain, device), trained, max_gradient_norm=config.max_gradient_norm)
+    plain = changed(config, optimizer="adamw")
+    stepper = PlainStepper(
+        make_optimizer(trained, plain, device), trained, max_gradient_norm=config.optimization.max_gradient_norm
+    )
 
     def step() -> None:
         for parameter in trained:

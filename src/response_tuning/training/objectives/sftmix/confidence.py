@@ -30,14 +30,14 @@ _LARGEST_EXPONENT = 700.0
 
 
 def require_reference(config: TrainingConfig, data_fingerprint: str) -> None:
-    """See that ``config.sftmix_from`` is a run that can tell how sure it was of these examples, unless it has told.
+    """Validate that ``--sftmix-from`` names a run that can tell how sure it was of these examples.
 
     Raises:
         UserError: it is no finished run, was trained by another method or on other data, or kept no adapters.
     """
     if _written(RunDirectory(config.output), data_fingerprint) is not None:
         return
-    run = RunDirectory(Path(config.sftmix_from))
+    run = RunDirectory(Path(config.sftmix.sftmix_from))
     if not run.config.exists() or not run.is_trained:
         raise UserError(f"--sftmix-from names {run.path}, which is no finished run.")
     method = read_values(run.config, TrainingConfig).get("method", "rt")
@@ -63,7 +63,7 @@ def perplexities(
     written = decided_by_first(accelerator, lambda: _written(RunDirectory(config.output), data_fingerprint))
     if written is not None:
         return written
-    reference = RunDirectory(Path(config.sftmix_from))
+    reference = RunDirectory(Path(config.sftmix.sftmix_from))
     points = [*reference.kept_checkpoints.values(), reference.path]
     process, processes = accelerator.process_index, accelerator.num_processes
     own = examples[process::processes]
@@ -95,9 +95,11 @@ def _perplexities_at(point: Path, examples: Sequence[Example], config: TrainingC
     if not examples:
         return []
     with named_part("the reference run's model", config):
-        loaded, conversation = load_with_conversation(str(point), "auto", dtype=config.dtype, device=config.device)
-    encoded = [_cut(conversation.encode(example, config.method), config.max_length) for example in examples]
-    losses = example_losses(loaded.model, encoded, batch_tokens=config.micro_batch_tokens)
+        loaded, conversation = load_with_conversation(
+            str(point), "auto", dtype=config.memory.dtype, device=config.memory.device
+        )
+    encoded = [_cut(conversation.encode(example, config.method), config.encoding.max_length) for example in examples]
+    losses = example_losses(loaded.model, encoded, batch_tokens=config.batches.micro_batch_tokens)
     return [
         math.exp(min(loss / example.supervised_count, _LARGEST_EXPONENT))
         for loss, example in zip(losses, encoded, strict=True)
