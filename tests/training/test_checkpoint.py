@@ -152,8 +152,8 @@ def test_an_earlier_checkpoint_takes_the_place_of_a_damaged_one(
     capsys.readouterr()
     assert_equal_runs(whole, train(config))
     printed = " ".join(capsys.readouterr().err.split())
-    assert "An earlier one, step-000000006.safetensors, takes its place." in printed
-    assert "going on after step 6" in printed
+    assert "An earlier one, step-000000006.safetensors, is used." in printed
+    assert "resuming after step 6" in printed
 
 
 def test_a_checkpoint_is_kept_where_there_are_no_hard_links(

@@ -15,13 +15,19 @@ from response_tuning.models.load import load_model
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
-from response_tuning.training.held_out import held_out_loss
+from response_tuning.training.observers.held_out import held_out_loss
+from response_tuning.training.parallel.processes import join_processes
+from response_tuning.training.parallel.replicated import Replicated
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import add_adapter
 from tests.training.conftest import changed, interrupt_after
 
 PLAIN = torch.autocast("cpu", enabled=False)
+
+
+def alone() -> Replicated:
+    return Replicated(join_processes("cpu"))
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def loss_of_saved(run: RunDirectory, config: TrainingConfig, examples: list[Exam
     loaded = load_model(str(run.path), dtype="float32", device="cpu")
     conversation = Conversation(loaded.tokenizer, "tulu")
     encoded = [conversation.encode(example, config.method) for example in examples[16:24]]
-    return held_out_loss(loaded.model, encoded, tokens_at_once=1024, mixed=PLAIN)
+    return held_out_loss(loaded.model, encoded, tokens_at_once=1024, autocast=PLAIN, strategy=alone())
 
 
 def test_it_is_the_mean_loss_of_the_models_own_over_all_supervised_tokens(
@@ -92,7 +98,9 @@ def test_it_is_the_mean_loss_of_the_models_own_over_all_supervised_tokens(
             total += float(loaded.model(input_ids=input_ids, labels=labels).loss) * example.supervised_count
     expected = total / sum(example.supervised_count for example in encoded)
     for tokens in (1, 100_000):
-        assert held_out_loss(loaded.model, encoded, tokens_at_once=tokens, mixed=PLAIN) == pytest.approx(expected)
+        assert held_out_loss(
+            loaded.model, encoded, tokens_at_once=tokens, autocast=PLAIN, strategy=alone()
+        ) == pytest.approx(expected)
 
 
 def test_it_is_measured_without_dropout_and_the_model_trains_on(
@@ -100,11 +108,13 @@ def test_it_is_measured_without_dropout_and_the_model_trains_on(
 ) -> None:
     loaded = load_model(str(model_folder), dtype="float32", device="cpu")
     encoded: list[EncodedExample] = [Conversation(loaded.tokenizer, "tulu").encode(examples[0], "rt")]
-    model = add_adapter(loaded.model, config).train()
+    model = add_adapter(loaded.model, config.adapter, fused=True).train()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_()
-    first, second = (held_out_loss(model, encoded, tokens_at_once=1024, mixed=PLAIN) for _ in range(2))
+    first, second = (
+        held_out_loss(model, encoded, tokens_at_once=1024, autocast=PLAIN, strategy=alone()) for _ in range(2)
+    )
     assert first == second
     assert model.training
 

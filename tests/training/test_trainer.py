@@ -21,12 +21,11 @@ from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines
-from response_tuning.training import loop as training_steps
-from response_tuning.training import trainer
-from response_tuning.training.loop import Training
+from response_tuning.training import loop, trainer
 from response_tuning.training.optimizer import learning_rate_factor
+from response_tuning.training.step import Training, take_step
 from response_tuning.training.trainer import train
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import AdapterOptions, OptimizationOptions, TrainingConfig
 from response_tuning.training.tuning import add_adapter
 
 Weights = dict[str, torch.Tensor]
@@ -287,7 +286,7 @@ def test_a_loss_that_is_not_a_number_in_mid_training_leaves_what_was_before(
     config = changed(config, epochs=4, checkpoint_every_seconds=0)
     whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched:
-        patched.setattr(training_steps, "_step", _poisoned_after(5))
+        patched.setattr(loop, "take_step", _poisoned_after(5))
         with pytest.raises(UserError, match="The loss became nan"):
             train(config)
     run = RunDirectory(config.output)
@@ -297,7 +296,7 @@ def test_a_loss_that_is_not_a_number_in_mid_training_leaves_what_was_before(
 
 
 def _poisoned_after(steps: int) -> Any:
-    real_step = training_steps._step
+    real_step = take_step
     done: list[int] = []
 
     def step(training: Training, *arguments: Any) -> Any:
@@ -310,8 +309,8 @@ def _poisoned_after(steps: int) -> Any:
 
 
 def _poisoned(add_adapter: Any) -> Any:
-    def add(model: LlamaForCausalLM, config: TrainingConfig) -> Any:
-        adapted = add_adapter(model, config)
+    def add(model: LlamaForCausalLM, adapter: AdapterOptions, *, fused: bool) -> Any:
+        adapted = add_adapter(model, adapter, fused=fused)
         next(parameter for parameter in adapted.parameters() if parameter.requires_grad).data.fill_(float("nan"))
         return adapted
 
@@ -320,8 +319,8 @@ def _poisoned(add_adapter: Any) -> Any:
 
 @pytest.mark.parametrize(("schedule", "last"), [("constant", 1.0), ("linear", 0.1), ("cosine", 0.0245)])
 def test_the_learning_rate_rises_in_warm_up_and_falls_as_scheduled(schedule: str, last: float) -> None:
-    config = TrainingConfig.model_validate({"output": "x", "schedule": schedule, "warmup_share": 0.5})
-    factors = [learning_rate_factor(step, steps=20, config=config) for step in range(20)]
+    options = OptimizationOptions.model_validate({"schedule": schedule, "warmup_share": 0.5})
+    factors = [learning_rate_factor(step, steps=20, options=options) for step in range(20)]
     assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert factors[10] == pytest.approx(1.0)
     assert factors[-1] == pytest.approx(last, abs=1e-3)

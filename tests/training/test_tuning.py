@@ -17,7 +17,8 @@ from response_tuning.runs.folder import RunDirectory, load_with_conversation
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
-from response_tuning.training.loop import Training, run_steps
+from response_tuning.training.loop import run_steps
+from response_tuning.training.step import Training
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import load_base, recompute_activations
@@ -207,7 +208,7 @@ def test_a_model_that_cannot_compute_layers_again_is_named(model_folder: Path) -
 
 def test_qlora_packs_linear_layers_but_the_head_in_four_bits(config: TrainingConfig) -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes")
-    model = load_base(changed(config, tuning="qlora", dtype="bfloat16")).model
+    model = load_base(config.model, "qlora", dtype="bfloat16", device="cpu").model
     packed = [module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
     assert len(packed) == 2 * 7
     assert all(module.weight.quant_state.quant_type == "nf4" and module.weight.quant_state.nested for module in packed)

@@ -23,7 +23,6 @@ _SETTINGS_OF_A_MACHINE = {
     *("output", "device", "gpus", "processes", "nodes"),
     *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every", "micro_batch_tokens", "packing"),
 }
-_PATHS = ("model", "data", "sftmix_from")
 
 
 def model_card(
@@ -87,9 +86,9 @@ def _data_table(path: Path) -> str:
 
 def _settings(settings: dict[str, Any]) -> str:
     shown = {name: value for name, value in settings.items() if name not in _SETTINGS_OF_A_MACHINE}
-    for name in _PATHS:
-        if Path(str(shown.get(name))).exists():
-            shown[name] = Path(str(shown[name])).name  # where files lie is nobody else's business
+    for name, value in shown.items():
+        if isinstance(value, str) and value and Path(value).exists():
+            shown[name] = Path(value).name  # where files are is private
     return yaml.safe_dump(
         {name: value for name, value in shown.items() if name in options_of(TrainingConfig)}, sort_keys=False
     )

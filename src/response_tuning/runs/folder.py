@@ -30,7 +30,7 @@ _NO_MATTER = frozenset(
 )
 """Options that do not change what a run is: it may go on in more processes, or fewer, sharded or not."""
 _HALF_WRITTEN = (
-    *(".config.yaml.*", ".data.json.*", ".training.jsonl.*", ".confidence.jsonl.*"),
+    *(".config.yaml.*", ".data.json.*", ".*.jsonl.*"),
     *(".adapter.partial-*", ".model.partial-*"),
     "checkpoints/.*",  # safetensors writes under names of its own, as large as the checkpoint
 )
@@ -68,11 +68,6 @@ class RunDirectory:
     def training_log(self) -> Path:
         """One row per optimizer step."""
         return self.path / "training.jsonl"
-
-    @property
-    def confidence(self) -> Path:
-        """How sure the reference run was of each example, where examples are mixed (``--sftmix-from``)."""
-        return self.path / "confidence.jsonl"
 
     @property
     def checkpoint(self) -> Path:

@@ -10,7 +10,7 @@ rules between groups. What depends on the machine or the data is validated where
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from response_tuning.support.configuration import nest
 from response_tuning.support.options import (
@@ -25,6 +25,7 @@ from response_tuning.support.options import (
     Prefix,
     Tuning,
 )
+from response_tuning.training.objectives.registry import objective_names, unknown_objective
 from response_tuning.training.presets import PresetName, preset_values
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ParallelOptions",
     "RegularizationOptions",
     "SftmixOptions",
+    "Switch",
     "TrainingConfig",
     "ValidationOptions",
 ]
@@ -242,6 +244,8 @@ class TrainingConfig(BaseModel):
     """The base model: 'embedded', a folder, a .gguf file or a hub id."""
     data: str = STARTER
     """A JSONL file with 'completion' and, for it, 'prompt' in every row; or 'starter'."""
+    objective: str = "auto"
+    """What the loss is. auto: supervised tokens, or sftmix where --sftmix-from is given; or one of another package."""
     preset: PresetName = "none"
     """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options override them."""
     seed: int = 0
@@ -279,6 +283,21 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 "--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out."
             )
+        return self
+
+    @field_validator("objective")
+    @classmethod
+    def _require_known(cls, name: str) -> str:
+        if name != "auto" and name not in objective_names():
+            raise ValueError(unknown_objective(name))
+        return name
+
+    @model_validator(mode="after")
+    def _require_sftmix_whole(self) -> "TrainingConfig":
+        if self.objective not in ("auto", "sftmix") and self.sftmix.sftmix_from:
+            raise ValueError(f"--sftmix-from is for --objective sftmix, and this is --objective {self.objective}.")
+        if self.objective == "sftmix" and not self.sftmix.sftmix_from:
+            raise ValueError("--objective sftmix needs --sftmix-from, a finished run on the same data.")
         return self
 
     @model_validator(mode="after")

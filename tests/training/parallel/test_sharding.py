@@ -18,9 +18,9 @@ from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerB
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import write_config
 from response_tuning.support.errors import UserError
-from response_tuning.training.parallel.sharding import offload_policy
+from response_tuning.training.parallel.fsdp import offload_policy
 from response_tuning.training.trainer import train
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import ParallelOptions, TrainingConfig
 from tests.conftest import tiny_model
 from tests.training.conftest import changed
 from tests.training.parallel.test_launch import start, steps_logged, wait_for, workers_of
@@ -53,10 +53,10 @@ def test_offloaded_shards_train_to_the_same_bits_on_a_cpu_and_resume(
     assert_equal_runs(kept, train(offloaded))
 
 
-def test_the_policy_that_torch_gets_is_what_the_options_say(config: TrainingConfig) -> None:
-    assert type(offload_policy(changed(config, sharding="zero3"), torch.device("cuda"))) is OffloadPolicy
+def test_torch_gets_the_policy_that_the_options_ask_for() -> None:
+    assert type(offload_policy(ParallelOptions(sharding="zero3"), torch.device("cuda"))) is OffloadPolicy
     for device, pinned in (("cuda", True), ("cpu", False)):
-        policy = offload_policy(changed(config, sharding="zero3", offload="cpu"), torch.device(device))
+        policy = offload_policy(ParallelOptions(sharding="zero3", offload="cpu"), torch.device(device))
         assert isinstance(policy, CPUOffloadPolicy)
         assert policy.pin_memory == pinned
 

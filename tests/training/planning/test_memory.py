@@ -92,7 +92,7 @@ from response_tuning.cli.main import main
 from response_tuning.training import loop as loop
 from response_tuning.training.planning.memory import program_memory
 
-step = loop._step
+step = loop.take_step
 steps = 0
 
 def limited(*arguments, **options):
@@ -104,7 +104,7 @@ def limited(*arguments, **options):
         resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]), resource.RLIM_INFINITY))
     return step(*arguments, **options)
 
-loop._step = limited
+loop.take_step = limited
 code = main(sys.argv[2:])
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 sys.exit(code)
@@ -136,5 +136,5 @@ def test_a_training_that_runs_out_says_what_to_change_and_goes_on_later(
         [sys.executable, "-m", "response_tuning", *arguments], capture_output=True, text=True, check=False
     )
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on after step 2" in resumed.stderr
+    assert "resuming after step 2" in resumed.stderr
     assert (run / "adapter").is_dir()

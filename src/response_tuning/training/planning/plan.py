@@ -15,12 +15,14 @@ from response_tuning.data.sources.load import load_examples
 from response_tuning.example import require_prompts
 from response_tuning.models.load import decoder_and_head, load_model_config, load_tokenizer, pick_device
 from response_tuning.support.configuration import changed
-from response_tuning.training.batches.batching import epoch_batches, micro_batches
-from response_tuning.training.batches.packing import filled_up, pack
+from response_tuning.training.batches.batching import Unit, epoch_batches, micro_batches, units
+from response_tuning.training.batches.packing import pack, padded_lengths
+from response_tuning.training.objectives.contract import Prepared
+from response_tuning.training.objectives.registry import make_objective
 from response_tuning.training.planning.memory import available_memory, named_part, next_settings, program_memory
 from response_tuning.training.planning.plan_memory import (
     MemoryPlan,
-    MicroBatch,
+    MicroBatchSize,
     empty_model,
     plan_memory,
     unique_parameters,
@@ -103,7 +105,7 @@ class Plan:
     device: str
     parameters: Parameters
     memory: MemoryPlan
-    largest: MicroBatch
+    largest: MicroBatchSize
     available_bytes: int
     tokens: TokenPlan
     time: TimePlan | None
@@ -188,30 +190,28 @@ def _packs(config: TrainingConfig, device: torch.device) -> bool:
     return config.batches.packing == "on" or (config.batches.packing == "auto" and device.type == "cpu")
 
 
-def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig, *, packed: bool) -> list[MicroBatch]:
+def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig, *, packed: bool) -> list[MicroBatchSize]:
     """The micro-batches of an optimizer step, as training cuts it."""
-    parts = (pack if packed else micro_batches)(batch, tokens=config.batches.micro_batch_tokens)
+    parts = (pack if packed else micro_batches)(units(batch), tokens=config.batches.micro_batch_tokens)
     return [_size(part, packed=packed) for part in parts]
 
 
-def _size(part: Sequence[EncodedExample], *, packed: bool) -> MicroBatch:
-    lengths = tuple(len(example.input_ids) for example in part)
-    supervised = sum(example.supervised_count for example in part)
+def _size(part: Sequence[Unit], *, packed: bool) -> MicroBatchSize:
+    lengths = tuple(unit.tokens for unit in part)
+    supervised = sum(unit.supervised_count for unit in part)
     if packed:
-        examples = tuple(filled_up(lengths))
-        return MicroBatch(rows=1, length=sum(examples), supervised=supervised, examples=examples)
-    return MicroBatch(rows=len(part), length=max(lengths), supervised=supervised)
+        examples = tuple(padded_lengths(lengths))
+        return MicroBatchSize(rows=1, length=sum(examples), supervised=supervised, examples=examples)
+    return MicroBatchSize(rows=len(part), length=max(lengths), supervised=supervised)
 
 
 def _loss_tokens(supervised: int, config: TrainingConfig) -> int:
-    """The hidden states that the loss is computed of: beside supervised tokens, at the most half as many mixtures.
-
-    Which examples will be mixed is not known yet.
-    """
-    return supervised + supervised // 2 if config.sftmix.sftmix_from else supervised
+    """The most hidden states that the loss of so many supervised tokens is computed from."""
+    objective = make_objective(config)
+    return objective.most_positions(supervised) if isinstance(objective, Prepared) else supervised
 
 
-def _largest(sizes: Sequence[MicroBatch]) -> MicroBatch:
+def _largest(sizes: Sequence[MicroBatchSize]) -> MicroBatchSize:
     """The micro-batch of most padded tokens, with the most supervised tokens of any."""
     most = max(sizes, key=lambda size: size.padded)
     return replace(most, supervised=max(size.supervised for size in sizes))
@@ -219,7 +219,7 @@ def _largest(sizes: Sequence[MicroBatch]) -> MicroBatch:
 
 def count_parameters(model_config: PreTrainedConfig, config: TrainingConfig) -> Parameters:
     """The parameters of the model that ``config`` trains; nothing of its weights is read."""
-    model = empty_model(model_config, config)
+    model = empty_model(model_config, config, torch.device("cpu"))
     base = [
         parameter
         for parameter in unique_parameters(model)
@@ -240,14 +240,14 @@ def count_parameters(model_config: PreTrainedConfig, config: TrainingConfig) -> 
 def _memory(
     model_config: PreTrainedConfig,
     config: TrainingConfig,
-    sizes: Sequence[MicroBatch],
+    sizes: Sequence[MicroBatchSize],
     *,
     program: int,
     device: torch.device,
 ) -> MemoryPlan:
     largest = _largest(sizes)
     return plan_memory(
-        empty_model(model_config, config),
+        empty_model(model_config, config, device),
         config,
         replace(largest, supervised=_loss_tokens(largest.supervised, config)),
         shapes=len({(size.rows, size.length) for size in sizes}),
@@ -257,7 +257,7 @@ def _memory(
 
 
 def _tokens(
-    encoded: Sequence[EncodedExample], sizes: Sequence[MicroBatch], config: TrainingConfig, *, steps: int
+    encoded: Sequence[EncodedExample], sizes: Sequence[MicroBatchSize], config: TrainingConfig, *, steps: int
 ) -> TokenPlan:
     prompt = sum(example.prompt_length for example in encoded)
     supervised = sum(example.supervised_count for example in encoded)
@@ -277,7 +277,7 @@ def _tokens(
 def _time(
     model_config: PreTrainedConfig,
     config: TrainingConfig,
-    sizes: Sequence[MicroBatch],
+    sizes: Sequence[MicroBatchSize],
     held_out: Sequence[EncodedExample],
     parameters: Parameters,
     tokens: TokenPlan,

@@ -20,11 +20,11 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from response_tuning.kernels.linear_cross_entropy import default_tile_rows
 from response_tuning.models.load import decoder_and_head
-from response_tuning.training.parallel.sharding import decoder_layers
+from response_tuning.training.parallel.fsdp import decoder_layers
 from response_tuning.training.training_config import TrainingConfig
-from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
+from response_tuning.training.tuning import add_adapter, fuses_layers, recompute_activations, train_all_weights
 
-__all__ = ["MemoryPlan", "MicroBatch", "empty_model", "plan_memory", "unique_parameters"]
+__all__ = ["MemoryPlan", "MicroBatchSize", "empty_model", "plan_memory", "unique_parameters"]
 
 _LIBRARIES_BYTES = 250_000_000
 """What code and buffers that are loaded by the first step add to a program on the processor (docs/log.md)."""
@@ -42,7 +42,7 @@ _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
 @dataclass(frozen=True)
-class MicroBatch:
+class MicroBatchSize:
     """The size of what is computed at once."""
 
     rows: int
@@ -84,20 +84,25 @@ class MemoryPlan:
         return sum(vars(self).values())
 
 
-def empty_model(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Module:
-    """The model that ``config`` trains, adapter and all, on device "meta": shapes and types, no values."""
+def empty_model(model_config: PreTrainedConfig, config: TrainingConfig, device: torch.device) -> nn.Module:
+    """The model that ``config`` trains on ``device``, adapter included, but on "meta": shapes and types, no values."""
+    fused = fuses_layers(config.memory.fused_layers, device)
     dtype = torch.float32 if config.adapter.tuning == "full" else getattr(torch, config.memory.dtype)
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(model_config, dtype=dtype, trust_remote_code=False)
         model.requires_grad_(False)
-        model = train_all_weights(model) if config.adapter.tuning == "full" else add_adapter(model, config)
+        model = (
+            train_all_weights(model)
+            if config.adapter.tuning == "full"
+            else add_adapter(model, config.adapter, fused=fused)
+        )
     if config.memory.gradient_checkpointing:
         recompute_activations(model)
     return model.train()
 
 
 def plan_memory(
-    model: nn.Module, config: TrainingConfig, largest: MicroBatch, *, shapes: int, program: int, on_cpu: bool
+    model: nn.Module, config: TrainingConfig, largest: MicroBatchSize, *, shapes: int, program: int, on_cpu: bool
 ) -> MemoryPlan:
     """Memory by part, of a model from ``empty_model``, which is left with fake weights.
 
@@ -191,7 +196,7 @@ def _quantised(model: nn.Module) -> Iterator[Tensor]:
             yield module.weight
 
 
-def _loss_bytes(head: Tensor, largest: MicroBatch, config: TrainingConfig, *, on_cpu: bool) -> int:
+def _loss_bytes(head: Tensor, largest: MicroBatchSize, config: TrainingConfig, *, on_cpu: bool) -> int:
     """What the cross-entropy holds at once: tiles of logits, and rows of hidden states."""
     tokens, (vocabulary, width) = largest.supervised, head.shape
     tile = min(vocabulary, default_tile_rows(on_cpu=on_cpu))
@@ -203,7 +208,7 @@ def _loss_bytes(head: Tensor, largest: MicroBatch, config: TrainingConfig, *, on
     return held
 
 
-def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBatch, *, on_cpu: bool) -> int:
+def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBatchSize, *, on_cpu: bool) -> int:
     """The highest point of a forward and backward pass of the decoder, beyond weights and gradients."""
     device = "cpu" if on_cpu else "cuda"
     decoder, _ = decoder_and_head(model)

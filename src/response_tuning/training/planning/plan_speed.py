@@ -24,14 +24,12 @@ from response_tuning.kernels.linear_cross_entropy import (
 )
 from response_tuning.kernels.packed_attention import attend_within_examples
 from response_tuning.models.load import decoder_and_head
-from response_tuning.support.configuration import changed
 from response_tuning.training.batches.packing import restarting_positions
-from response_tuning.training.optimizer import make_optimizer
-from response_tuning.training.planning.plan_memory import MicroBatch
+from response_tuning.training.optimizer import clip_and_step, gradient_norm, make_optimizer
+from response_tuning.training.planning.plan_memory import MicroBatchSize
 from response_tuning.training.planning.timing import matrix_product_rates, seconds_of
-from response_tuning.training.stepper import PlainStepper
 from response_tuning.training.training_config import TrainingConfig
-from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
+from response_tuning.training.tuning import add_adapter, fuses_layers, recompute_activations, train_all_weights
 
 __all__ = ["Speed", "measure_speed"]
 
@@ -59,7 +57,7 @@ class Speed:
 def measure_speed(
     model_config: PreTrainedConfig,
     config: TrainingConfig,
-    micro_batches: Sequence[MicroBatch],
+    micro_batches: Sequence[MicroBatchSize],
     *,
     trained_parameters: int,
     device: torch.device,
@@ -77,7 +75,7 @@ def measure_speed(
     """
     started = time.perf_counter()
     peak = max(matrix_product_rates(device, getattr(torch, config.memory.dtype), seconds=_PEAK_SHARE * seconds))
-    layer = _one_layer(model_config, config).to(device)
+    layer = _one_layer(model_config, config, device).to(device)
     if any(size.examples for size in micro_batches):
         attend_within_examples(layer, device)
     head = _head_rows(model_config, config, device)
@@ -104,7 +102,7 @@ def measure_speed(
 class _Timed:
     """The seconds of one micro-batch."""
 
-    size: MicroBatch
+    size: MicroBatchSize
     layers: float
     loss: float
 
@@ -118,13 +116,13 @@ class _Timer:
     config: TrainingConfig
     device: torch.device
 
-    def time(self, size: MicroBatch) -> _Timed:
+    def time(self, size: MicroBatchSize) -> _Timed:
         """Time one micro-batch in all layers, and its loss over the whole vocabulary."""
         first, again = (seconds_of(lambda: self._run_layer(size), self.device) for _ in range(2))
         loss = seconds_of(lambda: self._run_loss(size), self.device)
         return _Timed(size, first + (self.layer_count - 1) * again, loss * self.vocabulary / len(self.head))
 
-    def _run_layer(self, size: MicroBatch) -> None:
+    def _run_layer(self, size: MicroBatchSize) -> None:
         decoder, _ = decoder_and_head(self.layer)
         input_ids = torch.randint(_SMALL_VOCABULARY, (size.rows, size.length), device=self.device)
         packed = {"position_ids": restarting_positions(size.examples).to(self.device)} if size.examples else {}
@@ -132,7 +130,7 @@ class _Timer:
             hidden = decoder(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
             hidden.backward(torch.ones_like(hidden))
 
-    def _run_loss(self, size: MicroBatch) -> None:
+    def _run_loss(self, size: MicroBatchSize) -> None:
         """Random states find all tokens about equally likely, and no tile skips any: real ones take a quarter less."""
         hidden = torch.randn(
             (size.supervised, self.head.shape[1]), dtype=self.head.dtype, device=self.device, requires_grad=True
@@ -152,7 +150,7 @@ def _mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.memory.dtype == "bfloat16")
 
 
-def _spread(micro_batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+def _spread(micro_batches: Sequence[MicroBatchSize]) -> list[MicroBatchSize]:
     """All of them, so that the first few are already spread over the lengths: the middle, the quarters, and so on."""
     by_length = sorted(micro_batches, key=lambda size: (size.length, size.rows))
     order: list[int] = []
@@ -168,7 +166,7 @@ def _layer_count(model_config: PreTrainedConfig) -> int:
     return int(model_config.get_text_config().num_hidden_layers)
 
 
-def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Module:
+def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig, device: torch.device) -> nn.Module:
     """The model with one layer, of the kind that it has most of, and a small vocabulary; weights are random."""
     small = copy.deepcopy(model_config)
     text = small.get_text_config()
@@ -181,7 +179,10 @@ def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Mod
     dtype = torch.float32 if config.adapter.tuning == "full" else getattr(torch, config.memory.dtype)
     model: nn.Module = AutoModelForCausalLM.from_config(small, dtype=dtype, trust_remote_code=False)
     model.requires_grad_(False)
-    model = train_all_weights(model) if config.adapter.tuning == "full" else add_adapter(model, config)
+    fused = fuses_layers(config.memory.fused_layers, device)
+    model = (
+        train_all_weights(model) if config.adapter.tuning == "full" else add_adapter(model, config.adapter, fused=fused)
+    )
     if config.memory.gradient_checkpointing:
         recompute_activations(model)
     return model.train()
@@ -199,15 +200,13 @@ def _head_rows(model_config: PreTrainedConfig, config: TrainingConfig, device: t
 def _step_seconds(layer: nn.Module, config: TrainingConfig, device: torch.device, *, seconds: float) -> float:
     """The median time of clipping and the optimizer's step over the layer's trained parameters."""
     trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-    plain = changed(config, optimizer="adamw")
-    stepper = PlainStepper(
-        make_optimizer(trained, plain, device), trained, max_gradient_norm=config.optimization.max_gradient_norm
-    )
+    optimizer = make_optimizer(trained, config.optimization.model_copy(update={"optimizer": "adamw"}), device)
+    max_norm = config.optimization.max_gradient_norm
 
     def step() -> None:
         for parameter in trained:
             parameter.grad = torch.ones_like(parameter)
-        stepper.step()
+        clip_and_step(optimizer, trained, gradient_norm(trained), max_norm=max_norm)
 
     step()
     return _median_seconds(step, device, seconds=seconds)

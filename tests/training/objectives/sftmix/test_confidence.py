@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from tests.training.conftest import interrupt_after
 
 from response_tuning.conversation import EncodedExample
-from response_tuning.evaluation.shared.scoring import mean_log_likelihoods
 from response_tuning.example import Example, write_examples
+from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.runs.folder import RunDirectory, load_with_conversation
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
@@ -69,7 +69,7 @@ def test_confidences_are_the_negated_mean_perplexities_over_the_reference_run(
     config: TrainingConfig, reference: TrainingConfig, examples: list[Example]
 ) -> None:
     _, log = trained(config)
-    rows = [json.loads(line) for line in RunDirectory(config.output).confidence.read_text().splitlines()]
+    rows = [json.loads(line) for line in (config.output / "confidence.jsonl").read_text().splitlines()]
     run = RunDirectory(reference.output)
     assert list(run.kept_checkpoints) == [2, 4]
     expected = []
@@ -102,7 +102,7 @@ def test_the_options_of_mixing_do_nothing_without_a_reference_run(config: Traini
     assert_same(plain, other)
     assert log == other_log
     assert "mixture_loss" not in log[0]
-    assert not RunDirectory(tmp_path / "plain").confidence.exists()
+    assert not (tmp_path / "plain" / "confidence.jsonl").exists()
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
@@ -149,7 +149,7 @@ def test_confidences_of_other_data_are_not_taken_up(
         patched.setattr(trainer, "run_steps", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config)
-    assert RunDirectory(config.output).confidence.exists()
+    assert (config.output / "confidence.jsonl").exists()
     write_examples(data, examples[1:14])
     with pytest.raises(UserError, match="was trained on other data"):
         train(config)
@@ -166,7 +166,7 @@ def test_two_processes_that_share_the_weights_mix_what_one_does(config: Training
     for row, other in zip(log, other_log, strict=True):
         assert row == pytest.approx(other, rel=1e-4)
     written, others = (
-        [json.loads(line) for line in RunDirectory(path).confidence.read_text().splitlines()]
+        [json.loads(line) for line in (path / "confidence.jsonl").read_text().splitlines()]
         for path in (config.output, tmp_path / "together")
     )
     for row, other in zip(written, others, strict=True):
