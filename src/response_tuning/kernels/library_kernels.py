@@ -1,19 +1,19 @@
 """Cross-entropy by kernels of other libraries, for CUDA: extras, behind the functions of ``linear_cross_entropy``.
 
-What was read in their sources (Liger 0.8.5, cut-cross-entropy 25.1.1), and decides what may be asked of them:
+What their sources say (Liger 0.8.5, cut-cross-entropy 25.1.1), which decides what each can be used for:
 
 - Liger takes chunks of tokens over the whole vocabulary; maxima, exponentials and sums are fp32. With a frozen head it
-  makes losses and gradient in one pass and two matrix products, which is what is called here. With a trained one it
-  multiplies the logits once more in the backward pass and sums the head's gradient in fp32, as is done here too. It
-  knows soft-capping and label smoothing, and gives the same bits every time.
+  computes losses and gradient in one pass and two matmuls, which is what is called here. With a trained one it
+  recomputes the logits in the backward pass and sums the head's gradient in fp32, as the tiles do. It supports
+  soft-capping and label smoothing, and is deterministic.
 - cut-cross-entropy never writes logits to memory. The log-sum-exp is fp32, but its blocks are added in the order in
-  which the GPU happens to finish them, so two trainings differ in their last bits; a frozen head has no gradient made;
-  the hidden states' gradient is added up in their own dtype; blocks of tokens and vocabulary where every probability is
-  below a thirty-second of the dtype's precision (1/4096 in bf16) add nothing to it. A trained head's gradient would be
-  added up in bf16: refused. It does not know label smoothing.
+  which the GPU happens to finish them, so two trainings differ in their last bits; no gradient of a frozen head is
+  computed; the hidden states' gradient is summed in their own dtype; blocks of tokens and vocabulary in which every
+  probability is below a thirty-second of the dtype's precision (1/4096 in bf16) add nothing to it. A trained head's gradient would be
+  summed in bf16: refused. It has no label smoothing.
 
-Which of them, or of the tiles here, is fastest depends on the GPU; ``benchmarks/loss.py`` tells. A training never times
-them, since the same configuration has to give the same bits.
+Which of them, or of the tiles here, is fastest depends on the GPU: ``benchmarks/loss.py`` measures that. A training
+never times them, since the same configuration must give the same result.
 """
 
 import os
@@ -51,7 +51,7 @@ def require_kernel(kernel: LossKernel, device: torch.device) -> None:
 
 
 def _is_interpreted() -> bool:
-    """Whether Triton's kernels run in its interpreter, on the processor: slow, but that they are right can be seen."""
+    """Whether Triton's kernels run in its interpreter, on the CPU: slow, but enough to test that they are correct."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 

@@ -1,4 +1,4 @@
-"""The loop of a training: batches in, steps taken, observers told.
+"""The loop of a training: take a step with each batch, and let the observers look at it.
 
 Read from the top: ``run_steps`` is the loop; ``step.take_step`` is one optimizer step.
 """
@@ -44,7 +44,7 @@ def run_steps(
         examples: The examples to train on, as the objective has arranged them.
         held_out: What the held-out loss is measured on; may be empty.
         run: Where the log and the checkpoints go.
-        keep_adapter: Saves the adapter as it is after so many steps; called as often as the configuration asks for.
+        keep_adapter: Saves a copy of the adapter after that many steps; called as often as the configuration asks for.
         on_step: Called with every row of the log, after it is written.
 
     Raises:

@@ -330,9 +330,9 @@ class TrainingConfig(BaseModel):
             return self
         option = "--loss-kernel cut-cross-entropy"
         if self.regularization.label_smoothing:
-            raise ValueError(f"{option} knows no label smoothing. Use liger or tiles with --label-smoothing.")
+            raise ValueError(f"{option} has no label smoothing. Use liger or tiles with --label-smoothing.")
         if self.adapter.tuning == "full":
-            raise ValueError(f"{option} adds up a head's gradient in bf16. Use liger or tiles with --tuning full.")
+            raise ValueError(f"{option} sums a head's gradient in bf16. Use liger or tiles with --tuning full.")
         if self.memory.dtype == "float32":
             raise ValueError(f"{option} multiplies in bf16. Use liger or tiles with --dtype float32.")
         return self

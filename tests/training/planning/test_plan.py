@@ -191,7 +191,7 @@ def test_the_time_is_measured_and_its_share_of_the_peak_is_named(config: Trainin
     time = planned(config).time
     assert time is not None
     assert min(time.layers, time.loss, time.optimizer) > 0
-    assert 0 < time.peak_share < 1.5
+    assert 0 < time.peak_fraction < 1.5
     assert planned(config, epochs=1).tokens.all_steps == 5
 
 

@@ -1,13 +1,13 @@
 """Packing: several examples in one row without padding, where none sees another.
 
 A padded batch computes as many tokens for its shortest row as for its longest. A packed row holds whole examples, one
-behind the other, and no more padding than makes its length a round number. Two things keep them apart, so that loss
+after the other, and no more padding than makes its length a round number. Two things keep them apart, so that loss
 and gradients are those of padded rows:
 
 - positions restart at 0 with every example, for the position embeddings;
 - attention is block-diagonal. Given such positions *and no attention mask*, transformers makes a mask like this one of
   three examples for SDPA, eager and FlexAttention, sliding windows included, and hands FlashAttention the examples'
-  bounds (the latter for a batch of a single row alone, which is why a packed batch always is one row):
+  bounds (the latter only for a batch of a single row, which is why a packed batch always is one row):
 
       positions   0 1 2 0 1 0 1 2
 
@@ -20,7 +20,7 @@ and gradients are those of padded rows:
                   . . . . . x x .
                   . . . . . x x x
 
-A model that goes its own way would leak in silence, so ``obstacle`` tries it out before training begins.
+A model that does otherwise would leak silently, so ``obstacle`` tests it before training begins.
 """
 
 from bisect import bisect_left, insort
@@ -122,8 +122,8 @@ def split(batch: Sequence[Unit], *, tokens: int, packed: bool) -> Iterator[Micro
 def obstacle(model: nn.Module, examples: Sequence[EncodedExample]) -> str | None:
     """Why ``model`` would not treat examples in a packed row as it treats them alone; None if it does.
 
-    It is tried out on the beginnings of a few examples, in evaluation mode: the hidden states of the others must stay
-    where they are when the first one changes, and must be those of each alone.
+    It is tested on the beginnings of a few examples, in evaluation mode: the hidden states of the others must not move
+    when the first one changes, and must be those of each alone.
     """
     decoder, head = decoder_and_head(model)
     name = type(decoder).__name__

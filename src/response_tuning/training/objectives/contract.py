@@ -71,7 +71,7 @@ class Prepared(Protocol):
             data_fingerprint: Of the examples, as they were read.
 
         Raises:
-            UserError: something is missing; says what to do.
+            UserError: something is missing; the message names what to do.
         """
 
     def prepare(self, examples: Sequence[Example], data_fingerprint: str, accelerator: Accelerator) -> None:
@@ -89,4 +89,4 @@ class Prepared(Protocol):
         """
 
     def most_positions(self, supervised: int) -> int:
-        """At most how many hidden states the losses of so many supervised tokens are computed from, for a plan."""
+        """The most hidden states that the losses of that many supervised tokens are computed from, for a plan."""

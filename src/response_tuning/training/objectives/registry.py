@@ -2,7 +2,7 @@
 
 Another package adds its own by a call of ``register``, or by an entry point of the group
 ``response_tuning.objectives``, whose name is the objective's and whose value makes one from a configuration. Processes
-that ``--gpus`` or ``--processes`` starts find entry points alone.
+that ``--gpus`` or ``--processes`` starts find only entry points.
 """
 
 from collections.abc import Callable

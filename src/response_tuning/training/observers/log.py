@@ -1,4 +1,4 @@
-"""The training log, the progress bar, and a function that is told of each row."""
+"""The training log, the progress bar, and a function that is called with each row."""
 
 import json
 import os

@@ -13,7 +13,7 @@ __all__ = ["Checkpoints", "KeptAdapters"]
 
 
 class KeptAdapters:
-    """Keeps a copy of the adapter every so many steps, but not after the last one, when it is saved anyway."""
+    """Keeps a copy of the adapter every N steps, but not after the last one, when it is saved anyway."""
 
     def __init__(self, keep: Callable[[int], None], *, every: int) -> None:
         self._keep = keep
@@ -26,7 +26,7 @@ class KeptAdapters:
 
 
 class Checkpoints:
-    """Saves a checkpoint every so many seconds, and when training is interrupted.
+    """Saves a checkpoint every N seconds, and when training is interrupted.
 
     Args:
         training: The training.

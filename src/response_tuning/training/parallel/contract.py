@@ -21,7 +21,7 @@ Losses = Mapping[str, Tensor]
 class Strategy(Protocol):
     """How processes load one model, hold it, step with it and gather it to be saved. ``Replicated`` is the smallest.
 
-    All processes call all methods, in the same order, except where ``saves`` says otherwise. In "whole" tensors
+    All processes call all methods, in the same order, except where ``saves`` is false. In "whole" tensors
     nothing is sharded, so a checkpoint of one strategy and number of processes resumes in any other.
     """
 

@@ -1,7 +1,7 @@
-"""Starting several training processes: on this machine by ourselves, on several machines with torchrun.
+"""Starting several training processes: on this machine by this program, on several machines with torchrun.
 
-Each process is an ordinary training that finds in its environment, as torchrun sets it, which one it is. They meet at
-a port of this machine; the launcher passes signals on, ends all when one fails, and says which one it was and why.
+Each process is an ordinary training that finds its rank in its environment, as torchrun sets it. They join at a port
+of this machine; the launcher passes signals on, ends all when one fails, and reports which one it was and why.
 """
 
 import os
@@ -29,23 +29,23 @@ _LOCAL = "127.0.0.1"
 _PORT_OF_NODES = 29500
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 10.0
-"""How long the others may take to end by themselves when one has failed: they may have the same to say."""
+"""How long the others may take to end by themselves when one has failed: they may report the same reason."""
 _TAIL_LINES = 20
 _REFUSED = 2
-"""A worker's exit code for what the user can mend."""
+"""A worker's exit code for an error caused by user input."""
 
 
 def processes_wanted(config: TrainingConfig) -> int:
     """How many processes ``config`` asks to be started on this machine; 1 where a launcher started this one.
 
     Raises:
-        UserError: there are not so many GPUs, or options contradict each other or the launcher.
+        UserError: there are fewer GPUs than asked for, or the options contradict the launcher.
     """
     if "WORLD_SIZE" in os.environ:
         _require_same_number(config)
         return 1
     if config.parallel.nodes > 1:
-        raise UserError("--nodes starts nothing: type the commands that rt train prints, one on each machine.")
+        raise UserError("--nodes starts nothing: run the commands that rt train prints, one on each machine.")
     if config.parallel.gpus:
         _require_gpus(config)
         return config.parallel.gpus
@@ -83,9 +83,9 @@ def _require_cpu(config: TrainingConfig) -> None:
 
 
 def node_commands(config: TrainingConfig) -> list[str]:
-    """The command to type on each of ``config.parallel.nodes`` machines, this one first. Nothing is started.
+    """The command to run on each of ``config.parallel.nodes`` machines, this one first. Nothing is started.
 
-    All machines need the same data, model and program, and a run folder that they share.
+    All machines need the same data, model and program, and a shared run folder.
     """
     options = shlex.join(_options(config))
     return [
@@ -110,16 +110,16 @@ def _options(config: TrainingConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class _Worker:
-    """One process, and the files that it writes what it has to say to."""
+    """One process, and the files that it writes its error and its output to."""
 
     process: "subprocess.Popen[bytes]"
     error: Path
     output: Path | None
-    """What it prints; None for the first, which prints where we do."""
+    """What it prints; None for the first, which prints to our own output."""
 
 
 def launch(config: TrainingConfig, processes: int) -> None:
-    """Train as ``config`` says in so many processes of this machine, and wait for them.
+    """Train in several processes of this machine, and wait for them.
 
     Raises:
         UserError: a process failed; the message names it.
@@ -155,7 +155,7 @@ def _start(folder: Path, processes: int, port: int) -> list[_Worker]:
                 stdin=subprocess.PIPE,
                 stdout=file if output else None,
                 stderr=file if output else None,
-                # Ctrl-C goes to us alone, and from us to each of them once.
+                # Ctrl-C reaches only the launcher, which passes it on to each worker once.
                 start_new_session=True,
             )
         workers.append(_Worker(process, error, output))
@@ -175,7 +175,7 @@ def _environment(inherited: Mapping[str, str], *, rank: int, processes: int, por
     # Threads of several processes that spin on the same cores slow each other down many times over.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
-    # Left alone, gloo and NCCL look for the address of this machine's name, which may lead nowhere.
+    # By default gloo and NCCL look up the address of this machine's name, which may not resolve.
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     if loopback:
         environment.setdefault("GLOO_SOCKET_IFNAME", loopback)
@@ -191,7 +191,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _noted_interruption() -> Iterator[list[int]]:
-    """Within the block, Ctrl-C and SIGTERM are added to the list that this gives."""
+    """Within the block, Ctrl-C and SIGTERM are added to the list that this yields."""
     noted: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -209,7 +209,7 @@ def _noted_interruption() -> Iterator[list[int]]:
 
 
 def _wait(workers: Sequence[_Worker], interruptions: Sequence[int]) -> int | None:
-    """Wait for all, passing interruptions on; returns which failed first, and leaves the others little time then."""
+    """Wait for all, passing interruptions on; returns which failed first, after which the others have little time."""
     passed_on = 0
     failed: int | None = None
     deadline = float("inf")
@@ -238,8 +238,10 @@ def _failure(worker: _Worker, rank: int, processes: int) -> str:
     code = worker.process.wait()
     if code < 0:
         name = signal.Signals(-code).name
-        how = f"was killed ({name})" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+        how = f"was killed ({name})" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
     else:
         how = f"ended with exit code {code}"
-    said = worker.output.read_text(encoding="utf-8", errors="replace").splitlines() if worker.output else []
-    return "\n".join([f"process {rank} of {processes} {how}. The same command goes on.", *said[-_TAIL_LINES:]])
+    printed = worker.output.read_text(encoding="utf-8", errors="replace").splitlines() if worker.output else []
+    return "\n".join(
+        [f"process {rank} of {processes} {how}. Re-run the same command to resume.", *printed[-_TAIL_LINES:]]
+    )

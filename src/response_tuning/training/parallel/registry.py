@@ -12,7 +12,7 @@ __all__ = ["make_strategy"]
 
 
 def make_strategy(config: TrainingConfig, accelerator: Accelerator) -> Strategy:
-    """The strategy that ``--sharding`` asks for. One process has nobody to share shards with, which is logged."""
+    """The strategy that ``--sharding`` asks for. In a single process there is nothing to shard, which is logged."""
     sharding = config.parallel.sharding
     if sharding != "none" and accelerator.num_processes > 1:
         narrow = config.adapter.tuning == "full" and config.memory.dtype == "bfloat16"

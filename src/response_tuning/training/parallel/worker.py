@@ -1,6 +1,6 @@
 """One of several training processes: ``python -m response_tuning.training.parallel.worker CONFIG.yaml ERROR.txt``.
 
-Started by ``launch``, and by nothing else. What went wrong goes into the second file, for the launcher to say once.
+Started by ``launch`` only. An error is written to the second file, for the launcher to report once.
 """
 
 import os
@@ -44,7 +44,7 @@ def _name() -> str:
 
 
 def _end_with_launcher() -> None:
-    """Wait for the launcher to be gone: its end of the pipe closes then, whatever killed it."""
+    """Wait until the launcher has gone: its end of the pipe closes then, whatever killed it."""
     while os.read(sys.stdin.fileno(), 1):  # not by sys.stdin, whose lock Python wants when it ends
         pass
     os._exit(1)

@@ -1,4 +1,4 @@
-"""How much memory there is, and what to say when it runs out: which part took it, and the setting to change next."""
+"""How much memory there is, and the message when it runs out: which part took it, and the setting to change next."""
 
 import errno
 import resource
@@ -27,11 +27,11 @@ _SIGNS = (
     "unable to allocate",
     "could not create a memory",
 )
-"""How torch's allocators, oneDNN and the operating system say it, where they have no exception type of their own."""
+"""The messages of torch's allocators, oneDNN and the operating system, which have no exception type of their own."""
 
 
 def available_memory(device: torch.device) -> int:
-    """The bytes that this process can have on ``device``, what it has already among them."""
+    """The bytes that this process can have on ``device``, those that it has already included."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device)
@@ -59,9 +59,9 @@ def _process_limit() -> list[int]:
 
 
 def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any]]:
-    """Changes of ``config`` that save memory, the ones that cost least first; each goes on from the one before it.
+    """Changes of ``config`` that save memory, cheapest first; each includes those before it.
 
-    Smaller micro-batches and layers computed again do not change what is learnt, so they come before the others.
+    Smaller micro-batches and gradient checkpointing do not change what is learned, so they come before the others.
 
     Args:
         config: What did not fit.
@@ -82,9 +82,9 @@ def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any
     if config.memory.dtype == "float32":
         changes.append({"dtype": "bfloat16"})
     if config.adapter.tuning != "qlora":
-        spread = config.parallel.sharding != "none" or {"sharding": "zero3"} in changes
+        shards = config.parallel.sharding != "none" or {"sharding": "zero3"} in changes
         kept = {"sharding": "none", **({"offload": "none"} if config.parallel.offload != "none" else {})}
-        changes.append({"tuning": "qlora"} | (kept if spread else {}))
+        changes.append({"tuning": "qlora"} | (kept if shards else {}))
     length = 1 << ((longest - 1).bit_length() - 1)
     if length >= 128:
         changes.append({"max_length": length, "overlong": "truncate", "micro_batch_tokens": length})
@@ -124,12 +124,12 @@ def named_part(part: str, config: TrainingConfig, *, longest: int | None = None)
         message = _message(part, config, config.batches.micro_batch_tokens if longest is None else longest)
     else:
         return
-    # Raised out here, so that it does not keep the frames, and with them the memory, of the one that it replaces.
+    # Raised outside the handler: it would otherwise keep the frames, and their memory, of the error that it replaces.
     raise UserError(message)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on a GPU, in torch's allocator for the processor, or in Python."""
+    """Whether memory ran out: on a GPU, in torch's allocator for the CPU, or in Python."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
@@ -139,7 +139,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _message(part: str, config: TrainingConfig, longest: int) -> str:
     changes = next_settings(config, longest=longest)
-    advice = f"Next, try {as_options(changes[0])}" if changes else "A smaller --model is what is left"
+    advice = f"Next, try {as_options(changes[0])}" if changes else "Choose a smaller --model"
     return (
         f"Memory ran out for {part}. {advice}; rt train --plan shows what each part takes. "
         f"{config.output} is as the last checkpoint left it; another setting needs another --output."

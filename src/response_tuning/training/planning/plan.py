@@ -56,7 +56,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class TokenPlan:
-    """Tokens and steps; of one epoch, the first, where it does not say otherwise."""
+    """Tokens and steps, of the first epoch except where noted."""
 
     examples: int
     truncated: int
@@ -72,14 +72,14 @@ class TokenPlan:
 
 @dataclass(frozen=True)
 class TimePlan:
-    """Expected seconds of all epochs, without loading and saving, and what they were reckoned from."""
+    """Expected seconds of all epochs, without loading and saving, and what they were computed from."""
 
     layers: float
     loss: float
     optimizer: float
     held_out: float
-    peak_share: float
-    """Operations of all layers and the loss in a second, as a share of the best rate of matrix products."""
+    peak_fraction: float
+    """Operations of all layers and the loss in a second, as a fraction of the best rate of matmuls."""
     speed: Speed
 
     @property
@@ -120,7 +120,7 @@ class Plan:
 
 
 def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
-    """Work out what ``train(config)`` would take. Nothing is written.
+    """Compute what ``train(config)`` would take. Nothing is written.
 
     Args:
         config: The training.
@@ -182,16 +182,16 @@ def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedE
 
 
 def _packs(config: TrainingConfig, device: torch.device) -> bool:
-    """Whether training will pack, as far as can be told without the model.
+    """Whether training will pack, as far as that is known without the model.
 
     On the CPU attention is computed within examples, and packing is hardly ever more work. Elsewhere ``auto`` decides
-    when the model is there, and padded batches are the more careful guess.
+    once the model is loaded, and padded batches are the more careful guess.
     """
     return config.batches.packing == "on" or (config.batches.packing == "auto" and device.type == "cpu")
 
 
 def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig, *, packed: bool) -> list[MicroBatchSize]:
-    """The micro-batches of an optimizer step, as training cuts it."""
+    """The micro-batches of an optimizer step, as training splits it."""
     parts = (pack if packed else micro_batches)(units(batch), tokens=config.batches.micro_batch_tokens)
     return [_size(part, packed=packed) for part in parts]
 
@@ -206,7 +206,7 @@ def _size(part: Sequence[Unit], *, packed: bool) -> MicroBatchSize:
 
 
 def _loss_tokens(supervised: int, config: TrainingConfig) -> int:
-    """The most hidden states that the loss of so many supervised tokens is computed from."""
+    """The most hidden states that the loss of that many supervised tokens is computed from."""
     objective = make_objective(config)
     return objective.most_positions(supervised) if isinstance(objective, Prepared) else supervised
 
@@ -312,13 +312,13 @@ def _time(
         loss=loss,
         optimizer=speed.step * tokens.all_steps,
         held_out=_held_out_seconds(config, held_out, speed, tokens),
-        peak_share=config.batches.epochs * operations / devices_at_work(config) / (layers + loss) / speed.peak_flops,
+        peak_fraction=config.batches.epochs * operations / devices_at_work(config) / (layers + loss) / speed.peak_flops,
         speed=speed,
     )
 
 
 def devices_at_work(config: TrainingConfig) -> int:
-    """How many share the work. Processes on the CPU of one machine do not make it faster: each has fewer cores."""
+    """How many work in parallel. Processes on one machine's CPU do not make it faster: each has fewer cores."""
     return max(config.parallel.gpus, 1) * config.parallel.nodes
 
 

@@ -2,8 +2,8 @@
 
 One real layer of the model's shape, with random weights, goes through real micro-batches of the data: forward and
 backward, adapter and all. So does the loss, over a part of the vocabulary; and the optimizer takes its step. Each
-micro-batch runs twice, as a training computes a shape that is new to the libraries once per micro-batch in the first
-layer and finds it prepared in the others.
+micro-batch runs twice, since in a training the first layer computes a shape that is new to the libraries, which have it
+prepared for the others.
 """
 
 import copy
@@ -27,7 +27,7 @@ from response_tuning.models.load import decoder_and_head
 from response_tuning.training.batches.packing import restarting_positions
 from response_tuning.training.optimizer import clip_and_step, gradient_norm, make_optimizer
 from response_tuning.training.planning.plan_memory import MicroBatchSize
-from response_tuning.training.planning.timing import matrix_product_rates, seconds_of
+from response_tuning.training.planning.timing import matmul_rates, seconds_of
 from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import add_adapter, fuses_layers, recompute_activations, train_all_weights
 
@@ -35,7 +35,7 @@ __all__ = ["Speed", "measure_speed"]
 
 _SMALL_VOCABULARY = 256
 _HEAD_TILES = 4
-_PEAK_SHARE, _OPTIMIZER_SHARE = 0.15, 0.1
+_PEAK_FRACTION, _OPTIMIZER_FRACTION = 0.15, 0.1
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Speed:
     step: float
     """Clipping and the optimizer, by optimizer step."""
     peak_flops: float
-    """The best rate of matrix products here in the products' type, in operations per second."""
+    """The best rate of matmuls here in their dtype, in operations per second."""
     micro_batches: int
     """How many were timed."""
 
@@ -74,20 +74,20 @@ def measure_speed(
         seconds: About how long to measure. One micro-batch is timed in any case.
     """
     started = time.perf_counter()
-    peak = max(matrix_product_rates(device, getattr(torch, config.memory.dtype), seconds=_PEAK_SHARE * seconds))
+    peak = max(matmul_rates(device, getattr(torch, config.memory.dtype), seconds=_PEAK_FRACTION * seconds))
     layer = _one_layer(model_config, config, device).to(device)
     if any(size.examples for size in micro_batches):
         attend_within_examples(layer, device)
     head = _head_rows(model_config, config, device)
     timer = _Timer(layer, head, _layer_count(model_config), model_config.get_text_config().vocab_size, config, device)
-    spread = _spread(micro_batches)
-    timer.time(spread[-1])  # loads what every later one finds loaded
+    ordered = _representative(micro_batches)
+    timer.time(ordered[-1])  # warms up
     sampled: list[_Timed] = []
-    for size in spread:
+    for size in ordered:
         sampled.append(timer.time(size))
-        if time.perf_counter() - started > (1 - _OPTIMIZER_SHARE) * seconds:
+        if time.perf_counter() - started > (1 - _OPTIMIZER_FRACTION) * seconds:
             break
-    step = _step_seconds(layer, config, device, seconds=_OPTIMIZER_SHARE * seconds)
+    step = _step_seconds(layer, config, device, seconds=_OPTIMIZER_FRACTION * seconds)
     layer_trained = sum(parameter.numel() for parameter in layer.parameters() if parameter.requires_grad)
     return Speed(
         layer_per_token=sum(each.layers for each in sampled) / sum(each.size.padded for each in sampled),
@@ -131,7 +131,7 @@ class _Timer:
             hidden.backward(torch.ones_like(hidden))
 
     def _run_loss(self, size: MicroBatchSize) -> None:
-        """Random states find all tokens about equally likely, and no tile skips any: real ones take a quarter less."""
+        """With random states all tokens are about equally likely and no tile is skipped: real ones take a quarter less."""
         hidden = torch.randn(
             (size.supervised, self.head.shape[1]), dtype=self.head.dtype, device=self.device, requires_grad=True
         )
@@ -150,8 +150,8 @@ def _mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.memory.dtype == "bfloat16")
 
 
-def _spread(micro_batches: Sequence[MicroBatchSize]) -> list[MicroBatchSize]:
-    """All of them, so that the first few are already spread over the lengths: the middle, the quarters, and so on."""
+def _representative(micro_batches: Sequence[MicroBatchSize]) -> list[MicroBatchSize]:
+    """All of them, in an order in which the first few represent all lengths: the middle, the quarters, and so on."""
     by_length = sorted(micro_batches, key=lambda size: (size.length, size.rows))
     order: list[int] = []
     parts = 2
