@@ -9,8 +9,8 @@ What their sources say (Liger 0.8.5, cut-cross-entropy 25.1.1), which decides wh
 - cut-cross-entropy never writes logits to memory. The log-sum-exp is fp32, but its blocks are added in the order in
   which the GPU happens to finish them, so two trainings differ in their last bits; no gradient of a frozen head is
   computed; the hidden states' gradient is summed in their own dtype; blocks of tokens and vocabulary in which every
-  probability is below a thirty-second of the dtype's precision (1/4096 in bf16) add nothing to it. A trained head's gradient would be
-  summed in bf16: refused. It has no label smoothing.
+  probability is below a thirty-second of the dtype's precision (1/4096 in bf16) add nothing to it. A trained
+  head's gradient would be summed in bf16: refused. It has no label smoothing.
 
 Which of them, or of the tiles here, is fastest depends on the GPU: ``benchmarks/loss.py`` measures that. A training
 never times them, since the same configuration must give the same result.

@@ -119,7 +119,7 @@ def test_a_training_that_runs_out_says_what_to_change_and_goes_on_later(
     texts = [" ".join(example.completion for example in examples[start : start + 4]) for start in range(4)]
     write_examples(data, [Example(completion=(text * 20)[:12_000]) for text in texts * 8])
     arguments = ["train", "--output", str(run), "--data", str(data), "--model", str(model_folder), "--device", "cpu"]
-    arguments += ["--dtype", "float32", "--max-length", "8192", "--micro-batch-tokens", "100000", "--epochs", "4"]
+    arguments += ["--dtype", "float32", "--max-length", "8192", "--micro-batch-tokens", "100000", "--epochs", "1"]
     arguments += ["--batch-size", "8", "--checkpoint-every-seconds", "0"]
     failed = subprocess.run(
         [sys.executable, "-c", TRAIN, "20000000", *arguments], capture_output=True, text=True, check=False

@@ -131,7 +131,7 @@ class _Timer:
             hidden.backward(torch.ones_like(hidden))
 
     def _run_loss(self, size: MicroBatchSize) -> None:
-        """With random states all tokens are about equally likely and no tile is skipped: real ones take a quarter less."""
+        """With random states all tokens are about equally likely, so no tile is skipped: real ones take a quarter less."""
         hidden = torch.randn(
             (size.supervised, self.head.shape[1]), dtype=self.head.dtype, device=self.device, requires_grad=True
         )
