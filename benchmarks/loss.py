@@ -34,12 +34,12 @@ from torch.nn.functional import linear_cross_entropy as torch_linear_cross_entro
 
 from measuring import ProductPeak, extra_memory, published_examples, run_in_own_process
 from response_tuning.conversation import Conversation, default_format, encode_examples
+from response_tuning.inference.batch import collate
 from response_tuning.kernels.linear_cross_entropy import linear_cross_entropy, trained_linear_cross_entropy
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import load_model
 from response_tuning.support.files import write_json
 from response_tuning.support.options import STARTER, LossKernel
-from response_tuning.training.batches.batching import collate
 from response_tuning.training.planning.timing import seconds_of
 
 _WARM_UP_TOKENS = 8

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from response_tuning.data.sources.fields import Fields
 from response_tuning.data.sources.load_examples import SourceOptions, load_examples, read_rows
 from response_tuning.example import Example, Row
-from response_tuning.training.planning.timing import matrix_product_rates
+from response_tuning.training.planning.timing import matmul_rates
 
 __all__ = [
     "ProductPeak",
@@ -75,8 +75,8 @@ class ProductPeak:
         self._rates: list[list[float]] = []
 
     def measure(self) -> None:
-        """Time matmuls of several shapes for 0.6 seconds."""
-        self._rates.append(matrix_product_rates(self._device, torch.bfloat16, seconds=_PRODUCTS_SECONDS))
+        """Take 0.6 seconds for products of several shapes."""
+        self._rates.append(matmul_rates(self._device, torch.bfloat16, seconds=_PRODUCTS_SECONDS))
 
     @property
     def flops(self) -> float:

@@ -21,10 +21,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from measuring import first_examples
 from response_tuning.conversation import Conversation, default_format, encode_examples
+from response_tuning.inference.batch import Batch
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.support.options import STARTER
-from response_tuning.training.batches.batching import Batch, epoch_batches
-from response_tuning.training.batches.packing import lay_out, settle_packing
+from response_tuning.training.batches.batching import epoch_batches, units
+from response_tuning.training.batches.packing import decide_packing, split
 from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import add_adapter, load_base
 
@@ -75,16 +76,22 @@ def _prepare(config: BenchmarkConfig) -> tuple[ResponseLoss, list[Batch]]:
         lora_rank=config.lora_rank,
         lora_alpha=2 * config.lora_rank,
     )
-    loaded = load_base(training)
+    loaded = load_base(training.model, "lora", dtype="bfloat16", device="cpu")
     conversation = Conversation(loaded.tokenizer, default_format(config.model))
     examples = first_examples(config.data, config.examples)
-    encoded, _ = encode_examples(examples, conversation, "rt", max_length=training.max_length, overlong="error")
-    settled = settle_packing(loaded.model, encoded, training)
-    model = add_adapter(loaded.model, settled).train()
-    steps = epoch_batches(encoded, batch_size=settled.batch_size, seed=0)
-    packed = settled.packing == "on"
-    laid_out = [batch for step in steps for batch in lay_out(step, tokens=settled.micro_batch_tokens, packed=packed)]
-    return ResponseLoss(model), laid_out
+    encoded, _ = encode_examples(
+        examples, conversation, "rt", max_length=training.encoding.max_length, overlong="error"
+    )
+    sizes = training.batches
+    packed = decide_packing(loaded.model, encoded, sizes, seed=0)
+    model = add_adapter(loaded.model, training.adapter, fused=True).train()
+    steps = epoch_batches(encoded, batch_size=sizes.batch_size, seed=0)
+    batches = [
+        micro_batch.batch
+        for step in steps
+        for micro_batch in split(units(step), tokens=sizes.micro_batch_tokens, packed=packed)
+    ]
+    return ResponseLoss(model), batches
 
 
 def _pass_over(loss_of: ResponseLoss, batches: list[Batch]) -> None:

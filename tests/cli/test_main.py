@@ -299,8 +299,14 @@ def test_a_preset_sets_defaults_that_a_file_and_the_command_line_override(
     assert main([*options, "--preset", "paper", "--epochs", "2", "--no-gradient-checkpointing"]) == 0
     assert main([*options, "--config", str(tmp_path / "own.yaml"), "--learning-rate", "3e-5"]) == 0
     paper, hewitt = received
-    assert (paper.tuning, paper.lora_rank, paper.epochs, paper.gradient_checkpointing) == ("qlora", 64, 2, False)
-    assert (hewitt.tuning, hewitt.rt_prefix, hewitt.epochs, hewitt.learning_rate) == ("full", "empty_user", 15, 3e-5)
+    assert (
+        paper.adapter.tuning,
+        paper.adapter.lora_rank,
+        paper.batches.epochs,
+        paper.memory.gradient_checkpointing,
+    ) == ("qlora", 64, 2, False)
+    assert (hewitt.adapter.tuning, hewitt.encoding.rt_prefix) == ("full", "empty_user")
+    assert (hewitt.batches.epochs, hewitt.optimization.learning_rate) == (15, 3e-5)
 
 
 class TestVerbosity:

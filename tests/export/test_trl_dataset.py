@@ -12,10 +12,10 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from response_tuning import to_trl
 from response_tuning.conversation import Conversation, encode_examples
 from response_tuning.example import Example, write_examples
+from response_tuning.inference.batch import collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Method
-from response_tuning.training.batches.batching import collate
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForC
 
 from response_tuning.conversation import Conversation
 from response_tuning.example import Example
+from response_tuning.inference.batch import collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.support.errors import UserError
-from response_tuning.training.batches.batching import collate
 
 
 @pytest.mark.parametrize("tied", [False, True])

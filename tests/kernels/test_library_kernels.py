@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from response_tuning.kernels.library_kernels import cut_cross_entropy, require_kernel
 from response_tuning.support.errors import UserError
+from response_tuning.support.options import LossKernel
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 
@@ -71,23 +73,22 @@ def test_a_training_on_the_processor_is_refused_before_anything_is_loaded(tmp_pa
     ],
 )
 def test_what_cut_cross_entropy_cannot_do_exactly_is_refused(options: dict[str, Any], message: str) -> None:
-    values = {"output": "run", "loss_kernel": "cut-cross-entropy", **options}
-    with pytest.raises(UserError, match=message):
-        require_kernel(TrainingConfig.model_validate(values), torch.device("cuda"))
+    with pytest.raises(ValidationError, match=message):
+        TrainingConfig(output=Path("run"), loss_kernel="cut-cross-entropy", **options)
 
 
 @pytest.mark.skipif(find_spec("liger_kernel") is not None, reason="liger is installed")
 def test_a_library_that_is_missing_is_named_with_its_extra() -> None:
     config = TrainingConfig(output=Path("run"), loss_kernel="liger", tuning="full", label_smoothing=0.1)
     with pytest.raises(UserError, match=r"pip install 'response-tuning\[liger\]'"):
-        require_kernel(config, torch.device("cuda"))
+        require_kernel(config.memory.loss_kernel, torch.device("cuda"))
 
 
 @pytest.mark.parametrize("kernel", ["auto", "tiles"])
-def test_the_tiles_need_nothing(kernel: str) -> None:
-    values = {"output": "run", "loss_kernel": kernel, "label_smoothing": 0.1, "tuning": "full", "dtype": "float32"}
+def test_the_tiles_need_nothing(kernel: LossKernel) -> None:
+    TrainingConfig(output="run", loss_kernel=kernel, label_smoothing=0.1, tuning="full", dtype="float32")
     for device in ("cpu", "cuda", "mps"):
-        require_kernel(TrainingConfig.model_validate(values), torch.device(device))
+        require_kernel(kernel, torch.device(device))
 
 
 def test_a_head_that_32_bits_cannot_index_is_refused() -> None:

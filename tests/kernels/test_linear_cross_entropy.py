@@ -192,13 +192,13 @@ def test_what_tiles_leave_out_of_a_gradient_is_bounded(monkeypatch: pytest.Monke
     hidden = (2.5 * torch.randn(tokens, width)).bfloat16().float()
     targets = torch.softmax(hidden @ head.T, dim=1).multinomial(1).squeeze(1)
     products: list[int] = []
-    product = module._product
+    product = module._matmul
 
     def counted(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         products.append(len(left))
         return product(left, right)
 
-    monkeypatch.setattr(module, "_product", counted)
+    monkeypatch.setattr(module, "_matmul", counted)
     _, gradient = _of_bf16(hidden, head, targets)
     assert len(products) == vocabulary // 256
     assert sum(products) < 0.7 * tokens * len(products)

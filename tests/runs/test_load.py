@@ -11,8 +11,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation
 from response_tuning.example import Example
-from response_tuning.inference.example_losses import example_losses
 from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.inference.score import example_losses
 from response_tuning.runs import registry
 from response_tuning.runs.contract import Run
 from response_tuning.runs.load import load_run, load_with_conversation, resolve_format

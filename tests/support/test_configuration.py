@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import ValidationError
 
-from response_tuning.support.configuration import differences, read_values, write_config
+from response_tuning.support.configuration import changed, differences, explain, flatten, read_values, write_config
 from response_tuning.support.errors import UserError
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import BatchOptions, TrainingConfig
 
 
 def test_a_written_configuration_is_read_back_equal(tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
 def test_differences_name_each_field_with_both_values(tmp_path: Path) -> None:
     config = TrainingConfig(output=tmp_path / "run")
     write_config(tmp_path / "config.yaml", config)
-    other = config.model_copy(update={"seed": 4, "output": tmp_path / "other"})
+    other = changed(config, seed=4, output=tmp_path / "other")
     assert differences(tmp_path / "config.yaml", other, ignore=frozenset({"output"})) == ["seed: 0 there, 4 now"]
 
 
@@ -59,4 +61,42 @@ def test_an_option_that_an_older_version_did_not_know_counts_as_its_default(tmp_
     write_config(path, config)
     path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("tuning:")))
     assert differences(path, config) == []
-    assert differences(path, config.model_copy(update={"tuning": "full"})) == ["tuning: 'lora' there, 'full' now"]
+    assert differences(path, changed(config, tuning="full")) == ["tuning: 'lora' there, 'full' now"]
+
+
+def test_options_are_given_by_name_or_in_their_group_and_the_name_comes_first() -> None:
+    by_name = TrainingConfig(output=Path("run"), lora_rank=4, epochs=2)
+    in_groups = TrainingConfig(output=Path("run"), adapter={"lora_rank": 4}, batches=BatchOptions(epochs=2))
+    assert by_name == in_groups
+    assert TrainingConfig(output=Path("run"), batches=BatchOptions(epochs=7), epochs=2).batches.epochs == 2
+    assert TrainingConfig(**flatten(by_name)) == by_name
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ValidationError, match="there is no option 'lora_rnk'; did you mean 'lora_rank'"):
+        TrainingConfig(output=Path("run"), lora_rnk=4)
+
+
+def test_changed_options_are_validated_and_keep_what_is_never_written(tmp_path: Path) -> None:
+    config = TrainingConfig(output=tmp_path, plan=True, seed=3)
+    other = changed(config, epochs=5)
+    assert (other.plan, other.seed, other.batches.epochs) == (True, 3, 5)
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        changed(config, epochs=0)
+
+
+def test_what_is_wrong_is_explained_by_the_options_own_name() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TrainingConfig(output=Path("run"), epochs=0)
+    assert explain(caught.value, TrainingConfig) == "--epochs is 0: it should be greater than or equal to 1."
+    with pytest.raises(ValidationError) as caught:
+        TrainingConfig(output=Path("run"), patience=2)
+    assert explain(caught.value, TrainingConfig).startswith("--patience and --held-out-every need --held-out")
+
+
+def test_a_file_of_before_there_were_groups_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write_config(path, config := TrainingConfig(output=tmp_path / "run", lora_rank=4))
+    written = yaml.safe_load(path.read_text())
+    assert not any(isinstance(value, dict) for value in written.values())
+    assert TrainingConfig(**read_values(path, TrainingConfig)) == config

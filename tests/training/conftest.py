@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
+__all__ = ["changed", "config", "interrupt_after"]
+
 from response_tuning.example import Example, write_examples
-from response_tuning.training import loop as training_steps
+from response_tuning.support.configuration import changed
+from response_tuning.training import loop
+from response_tuning.training.step import take_step
 from response_tuning.training.training_config import TrainingConfig
 
 
@@ -34,14 +38,9 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
     )
 
 
-def changed(config: TrainingConfig, **options: Any) -> TrainingConfig:
-    """``config`` with other values for some of its options."""
-    return config.model_copy(update=options)
-
-
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let training break off, as if killed, when so many steps are taken and logged."""
-    real_step = training_steps._step
+    real_step = take_step
     done: list[int] = []
 
     def step(*arguments: Any) -> Any:
@@ -50,4 +49,4 @@ def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
         done.append(1)
         return real_step(*arguments)
 
-    monkeypatch.setattr(training_steps, "_step", step)
+    monkeypatch.setattr(loop, "take_step", step)

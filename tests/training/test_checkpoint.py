@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from response_tuning.cli.main import main
 from response_tuning.example import Example, write_examples
 from response_tuning.runs.folder import RunDirectory, check_folder
-from response_tuning.support.configuration import write_config
+from response_tuning.support.configuration import changed, write_config
 from response_tuning.support.errors import UserError
 from response_tuning.training.interruption import held_back_interruption
 from response_tuning.training.trainer import train
@@ -62,7 +62,7 @@ def assert_equal_runs(first: RunDirectory, second: RunDirectory) -> None:
 def test_a_training_that_broke_off_goes_on_to_the_same_bits(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(steps, patched)
         train(config)
@@ -80,8 +80,8 @@ def test_every_way_of_tuning_goes_on_to_the_same_bits(
 ) -> None:
     if tuning == "qlora":
         pytest.importorskip("bitsandbytes")
-    config = config.model_copy(update={"tuning": tuning, "dtype": dtype, "learning_rate": 1e-3})
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    config = changed(config, tuning=tuning, dtype=dtype, learning_rate=1e-3)
+    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(5, patched)
         train(config)
@@ -91,7 +91,7 @@ def test_every_way_of_tuning_goes_on_to_the_same_bits(
 def test_steps_after_the_last_checkpoint_are_done_again_and_logged_once(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(3, patched)
         train(config)
@@ -128,7 +128,7 @@ def test_a_checkpoint_cut_in_half_is_named(config: TrainingConfig, monkeypatch: 
 def test_the_last_checkpoints_are_kept_until_training_is_done(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config.model_copy(update={"keep_checkpoints": 3})
+    config = changed(config, keep_checkpoints=3)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(7, patched)
         train(config)
@@ -142,8 +142,8 @@ def test_the_last_checkpoints_are_kept_until_training_is_done(
 def test_an_earlier_checkpoint_takes_the_place_of_a_damaged_one(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = config.model_copy(update={"keep_checkpoints": 2})
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    config = changed(config, keep_checkpoints=2)
+    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(7, patched)
         train(config)
@@ -152,8 +152,8 @@ def test_an_earlier_checkpoint_takes_the_place_of_a_damaged_one(
     capsys.readouterr()
     assert_equal_runs(whole, train(config))
     printed = " ".join(capsys.readouterr().err.split())
-    assert "An earlier one, step-000000006.safetensors, takes its place." in printed
-    assert "going on after step 6" in printed
+    assert "An earlier one, step-000000006.safetensors, is used." in printed
+    assert "resuming after step 6" in printed
 
 
 def test_a_checkpoint_is_kept_where_there_are_no_hard_links(
@@ -174,16 +174,15 @@ def test_a_changed_configuration_is_refused_in_mid_training_and_more_processes_a
         train(config)
     saved = RunDirectory(config.output).checkpoint.read_bytes()
     with pytest.raises(UserError, match=r"lora_rank: 4 there, 8 now\n  seed: 0 there, 1 now"):
-        train(config.model_copy(update={"lora_rank": 8, "seed": 1}))
+        train(changed(config, lora_rank=8, seed=1))
     assert RunDirectory(config.output).checkpoint.read_bytes() == saved
-    changed = config.model_copy(update={"processes": 2, "keep_checkpoints": 5, "format": "tulu"})
-    check_folder(config.output, changed, ignore=CHANGES_NO_RUN)
+    check_folder(config.output, changed(config, processes=2, keep_checkpoints=5, format="tulu"), ignore=CHANGES_NO_RUN)
 
 
 def test_a_disk_that_is_full_is_said_and_training_goes_on_when_there_is_room(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(5, patched)
         train(config)
@@ -205,7 +204,7 @@ def test_a_disk_that_is_full_is_said_and_training_goes_on_when_there_is_room(
 def test_a_checkpoint_that_finds_no_room_is_named_and_the_one_before_stays_whole(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(5, patched)
         train(config)
@@ -260,8 +259,8 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_bits(
     config: TrainingConfig, tmp_path: Path, examples: list[Example]
 ) -> None:
     write_examples(Path(config.data), examples[:64])
-    config = config.model_copy(update={"epochs": 20, "keep_checkpoints": 2})
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    config = changed(config, epochs=20, keep_checkpoints=2)
+    whole = train(changed(config, output=tmp_path / "whole"))
     write_config(tmp_path / "config.yaml", config)
     command = [sys.executable, "-m", "tests.training.kill_often", str(tmp_path / "config.yaml")]
     root = Path(__file__).parents[2]
@@ -283,8 +282,8 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bits(
     config: TrainingConfig, tmp_path: Path, examples: list[Example]
 ) -> None:
     write_examples(Path(config.data), examples[:64])
-    config = config.model_copy(update={"epochs": 8})
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    config = changed(config, epochs=8)
+    whole = train(changed(config, output=tmp_path / "whole"))
     write_config(tmp_path / "config.yaml", config)
     command = [sys.executable, "-m", "response_tuning", "train", "--config", str(tmp_path / "config.yaml")]
     run = RunDirectory(config.output)

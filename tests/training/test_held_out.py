@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from response_tuning.conversation import Conversation, EncodedExample
@@ -14,13 +15,19 @@ from response_tuning.models.load import load_model
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
-from response_tuning.training.held_out import held_out_loss
+from response_tuning.training.observers.held_out import held_out_loss
+from response_tuning.training.parallel.processes import join_processes
+from response_tuning.training.parallel.replicated import Replicated
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import add_adapter
 from tests.training.conftest import changed, interrupt_after
 
 PLAIN = torch.autocast("cpu", enabled=False)
+
+
+def alone() -> Replicated:
+    return Replicated(join_processes("cpu"))
 
 
 @pytest.fixture
@@ -48,7 +55,7 @@ def worsening(config: TrainingConfig, tmp_path: Path, examples: list[Example]) -
     """A training whose held-out loss falls at first, and then rises: four examples are learned by heart."""
     write_examples(tmp_path / "few.jsonl", examples[:4])
     steps = {"learning_rate": 2e-2, "epochs": 24, "held_out_every": 2, "lora_rank": 16, "lora_dropout": 0.0}
-    return config.model_copy(update={**steps, "data": str(tmp_path / "few.jsonl"), "packing": "off"})
+    return changed(config, **steps, data=str(tmp_path / "few.jsonl"), packing="off")
 
 
 def logged(run: RunDirectory) -> list[dict[str, Any]]:
@@ -74,7 +81,7 @@ def loss_of_saved(run: RunDirectory, config: TrainingConfig, examples: list[Exam
     loaded = load_model(str(run.path), dtype="float32", device="cpu")
     conversation = Conversation(loaded.tokenizer, "tulu")
     encoded = [conversation.encode(example, config.method) for example in examples[16:24]]
-    return held_out_loss(loaded.model, encoded, tokens_at_once=1024, mixed=PLAIN)
+    return held_out_loss(loaded.model, encoded, tokens_at_once=1024, autocast=PLAIN, strategy=alone())
 
 
 def test_it_is_the_mean_loss_of_the_models_own_over_all_supervised_tokens(
@@ -91,7 +98,9 @@ def test_it_is_the_mean_loss_of_the_models_own_over_all_supervised_tokens(
             total += float(loaded.model(input_ids=input_ids, labels=labels).loss) * example.supervised_count
     expected = total / sum(example.supervised_count for example in encoded)
     for tokens in (1, 100_000):
-        assert held_out_loss(loaded.model, encoded, tokens_at_once=tokens, mixed=PLAIN) == pytest.approx(expected)
+        assert held_out_loss(
+            loaded.model, encoded, tokens_at_once=tokens, autocast=PLAIN, strategy=alone()
+        ) == pytest.approx(expected)
 
 
 def test_it_is_measured_without_dropout_and_the_model_trains_on(
@@ -99,11 +108,13 @@ def test_it_is_measured_without_dropout_and_the_model_trains_on(
 ) -> None:
     loaded = load_model(str(model_folder), dtype="float32", device="cpu")
     encoded: list[EncodedExample] = [Conversation(loaded.tokenizer, "tulu").encode(examples[0], "rt")]
-    model = add_adapter(loaded.model, config).train()
+    model = add_adapter(loaded.model, config.adapter, fused=True).train()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_()
-    first, second = (held_out_loss(model, encoded, tokens_at_once=1024, mixed=PLAIN) for _ in range(2))
+    first, second = (
+        held_out_loss(model, encoded, tokens_at_once=1024, autocast=PLAIN, strategy=alone()) for _ in range(2)
+    )
     assert first == second
     assert model.training
 
@@ -211,20 +222,19 @@ def test_changed_held_out_examples_are_refused(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(trainer, "_save", interrupted)
         train(changed(config, checkpoint_every_seconds=0))
-    write_examples(Path(config.held_out), examples[17:25])
+    write_examples(Path(config.validation.held_out), examples[17:25])
     with pytest.raises(UserError, match="The data changed"):
         train(changed(config, checkpoint_every_seconds=0))
 
 
 @pytest.mark.parametrize("option", ["patience", "held_out_every"])
 def test_options_without_held_out_examples_are_refused(config: TrainingConfig, option: str) -> None:
-    with pytest.raises(UserError, match="need --held-out"):
-        train(changed(config, held_out="", **{option: 2}))
-    assert not config.output.exists()
+    with pytest.raises(ValidationError, match="need --held-out"):
+        changed(config, held_out="", **{option: 2})
 
 
 def test_held_out_examples_without_prompts_are_refused_for_it(config: TrainingConfig) -> None:
-    write_examples(Path(config.held_out), [Example(completion="An answer.")])
+    write_examples(Path(config.validation.held_out), [Example(completion="An answer.")])
     with pytest.raises(UserError, match="1 of 1 rows have no prompt"):
         train(changed(config, method="it"))
     assert not config.output.exists()

@@ -10,8 +10,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.example import Example, write_examples
-from response_tuning.training.batches.batching import Batch, collate
-from response_tuning.training.batches.packing import collate_packed, filled_up
+from response_tuning.inference.batch import Batch, collate
+from response_tuning.training.batches.packing import collate_packed, padded_lengths
 from response_tuning.training.noise import embedding_noise, example_lengths
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
@@ -36,7 +36,7 @@ def test_an_examples_length_is_its_own_padded_or_packed(encoded: list[EncodedExa
     lengths = [len(example.input_ids) for example in encoded]
     assert len(set(lengths)) > 1
     assert example_lengths(collate(encoded)).flatten().tolist() == lengths
-    of_each_token = [length for length in filled_up(lengths) for _ in range(length)]
+    of_each_token = [length for length in padded_lengths(lengths) for _ in range(length)]
     assert example_lengths(collate_packed(encoded)).tolist() == [of_each_token]
 
 

@@ -1,4 +1,4 @@
-"""AdamW: what decays, and that the paged one is the same and goes on from a checkpoint."""
+"""AdamW: what decays, and that the paged one is the same and resumes from a checkpoint."""
 
 import sys
 from pathlib import Path
@@ -12,8 +12,9 @@ from response_tuning.support.errors import UserError
 from response_tuning.training import optimizer as optimizer_module
 from response_tuning.training.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from response_tuning.training.optimizer import make_optimizer, set_learning_rate
-from response_tuning.training.stepper import PlainStepper
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.parallel.processes import join_processes
+from response_tuning.training.parallel.replicated import Replicated
+from response_tuning.training.training_config import OptimizationOptions
 
 CPU = torch.device("cpu")
 
@@ -33,16 +34,12 @@ def step(optimizer: Optimizer, parameters: dict[str, nn.Parameter], *, seed: int
     optimizer.step()
 
 
-def stepper(optimizer: Optimizer, parameters: dict[str, nn.Parameter]) -> PlainStepper:
-    return PlainStepper(optimizer, list(parameters.values()), max_gradient_norm=1.0)
-
-
 def copied(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
     return {name: nn.Parameter(parameter.detach().clone()) for name, parameter in parameters.items()}
 
 
 def test_matrices_decay_and_vectors_do_not(parameters: dict[str, nn.Parameter]) -> None:
-    config = TrainingConfig(output=Path("x"), learning_rate=0.1, weight_decay=0.5)
+    config = OptimizationOptions(learning_rate=0.1, weight_decay=0.5)
     before = copied(parameters)
     optimizer = make_optimizer(parameters.values(), config, CPU)
     for parameter in parameters.values():
@@ -53,7 +50,7 @@ def test_matrices_decay_and_vectors_do_not(parameters: dict[str, nn.Parameter]) 
 
 
 def test_the_learning_rate_reaches_every_group(parameters: dict[str, nn.Parameter]) -> None:
-    optimizer = make_optimizer(parameters.values(), TrainingConfig(output=Path("x")), CPU)
+    optimizer = make_optimizer(parameters.values(), OptimizationOptions(), CPU)
     assert len(optimizer.param_groups) == 2
     set_learning_rate(optimizer.param_groups, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
@@ -62,7 +59,7 @@ def test_the_learning_rate_reaches_every_group(parameters: dict[str, nn.Paramete
 def test_paged_is_plain_adamw_without_cuda_and_says_so(
     parameters: dict[str, nn.Parameter], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = TrainingConfig(output=Path("x"), optimizer="paged")
+    config = OptimizationOptions(optimizer="paged")
     assert type(make_optimizer(parameters.values(), config, CPU)) is AdamW
     assert "paged on CUDA only; plain AdamW runs on cpu" in " ".join(capsys.readouterr().err.split())
 
@@ -72,13 +69,13 @@ def test_paged_on_cuda_without_bitsandbytes_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim.adamw", None)
-    config = TrainingConfig(output=Path("x"), optimizer="paged")
+    config = OptimizationOptions(optimizer="paged")
     with pytest.raises(UserError, match=r"pip install 'response-tuning\[qlora\]'"):
         make_optimizer(parameters.values(), config, torch.device("cuda"))
 
 
 @pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
-def test_the_paged_optimizer_makes_the_same_steps_and_goes_on_from_a_checkpoint(
+def test_the_paged_optimizer_makes_the_same_steps_and_resumes_from_a_checkpoint(
     parameters: dict[str, nn.Parameter], tmp_path: Path
 ) -> None:
     pytest.importorskip("bitsandbytes")
@@ -89,9 +86,10 @@ def test_the_paged_optimizer_makes_the_same_steps_and_goes_on_from_a_checkpoint(
         step(paged_optimizer, parameters, seed=number)
         step(plain_optimizer, plain, seed=number)
     checkpoint = tmp_path / "last.safetensors"
-    save_checkpoint(checkpoint, parameters, stepper(paged_optimizer, parameters), Progress(steps=3), fingerprint="f")
+    alone = Replicated(join_processes("cpu"))
+    save_checkpoint(checkpoint, parameters, paged_optimizer, Progress(steps=3), strategy=alone, fingerprint="f")
     later = optimizer_module._paged([{"params": list(resumed.values()), "weight_decay": 0.0}], 0.01)
-    assert restore_checkpoint(checkpoint, resumed, stepper(later, resumed), fingerprint="f").steps == 3
+    assert restore_checkpoint(checkpoint, resumed, later, strategy=alone, fingerprint="f").steps == 3
     for optimizer, trained in ((paged_optimizer, parameters), (plain_optimizer, plain), (later, resumed)):
         step(optimizer, trained, seed=3)
     for name in parameters:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from response_tuning.example import Example, write_examples
+from response_tuning.support.configuration import changed, flatten
 from response_tuning.training.presets import PresetName, preset_values
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
@@ -14,45 +15,77 @@ from response_tuning.training.training_config import TrainingConfig
 
 def test_paper_is_an_and_kims_setting() -> None:
     config = TrainingConfig(output=Path("x"), preset="paper")
-    assert (config.tuning, config.lora_rank, config.lora_alpha, config.lora_dropout) == ("qlora", 64, 16, 0.1)
-    assert (config.schedule, config.warmup_share, config.learning_rate) == ("constant", 0.0, 1e-4)
-    assert (config.batch_size, config.epochs, config.max_gradient_norm, config.max_length) == (64, 10, 0.3, 2048)
-    assert (config.dtype, config.gradient_checkpointing, config.optimizer, config.seed) == (
+    assert (
+        config.adapter.tuning,
+        config.adapter.lora_rank,
+        config.adapter.lora_alpha,
+        config.adapter.lora_dropout,
+    ) == ("qlora", 64, 16, 0.1)
+    assert (config.optimization.schedule, config.optimization.warmup_share, config.optimization.learning_rate) == (
+        "constant",
+        0.0,
+        1e-4,
+    )
+    assert (
+        config.batches.batch_size,
+        config.batches.epochs,
+        config.optimization.max_gradient_norm,
+        config.encoding.max_length,
+    ) == (64, 10, 0.3, 2048)
+    assert (config.memory.dtype, config.memory.gradient_checkpointing, config.optimization.optimizer, config.seed) == (
         "bfloat16",
         True,
         "paged",
         0,
     )
-    assert config.rt_prefix == "none"
+    assert config.encoding.rt_prefix == "none"
 
 
 def test_hewitt_is_hewitt_et_als_setting() -> None:
     config = TrainingConfig(output=Path("x"), preset="hewitt")
-    assert (config.tuning, config.rt_prefix, config.dtype) == ("full", "empty_user", "bfloat16")
-    assert (config.schedule, config.warmup_share, config.learning_rate) == ("linear", 0.03, 1e-5)
-    assert (config.batch_size, config.epochs, config.max_length, config.weight_decay) == (64, 5, 2048, 0.0)
+    assert (config.adapter.tuning, config.encoding.rt_prefix, config.memory.dtype) == ("full", "empty_user", "bfloat16")
+    assert (config.optimization.schedule, config.optimization.warmup_share, config.optimization.learning_rate) == (
+        "linear",
+        0.03,
+        1e-5,
+    )
+    assert (
+        config.batches.batch_size,
+        config.batches.epochs,
+        config.encoding.max_length,
+        config.optimization.weight_decay,
+    ) == (64, 5, 2048, 0.0)
 
 
 def test_options_come_before_a_preset_even_where_they_equal_the_usual_default() -> None:
     usual = TrainingConfig(output=Path("x"))
     config = TrainingConfig(
-        output=Path("x"), preset="paper", learning_rate=usual.learning_rate, gradient_checkpointing=False, seed=7
+        output=Path("x"),
+        preset="paper",
+        learning_rate=usual.optimization.learning_rate,
+        gradient_checkpointing=False,
+        seed=7,
     )
-    assert (config.learning_rate, config.gradient_checkpointing, config.seed) == (2e-4, False, 7)
-    assert config.lora_rank == 64
+    assert (config.optimization.learning_rate, config.memory.gradient_checkpointing, config.seed) == (2e-4, False, 7)
+    assert config.adapter.lora_rank == 64
 
 
 def test_no_preset_changes_nothing() -> None:
     explicit = TrainingConfig(output=Path("x"), preset="none")
     assert explicit == TrainingConfig(output=Path("x"))
-    assert (explicit.tuning, explicit.lora_rank, explicit.held_out, explicit.neftune_alpha) == ("lora", 16, "", 0.0)
+    assert (
+        explicit.adapter.tuning,
+        explicit.adapter.lora_rank,
+        explicit.validation.held_out,
+        explicit.regularization.neftune_alpha,
+    ) == ("lora", 16, "", 0.0)
 
 
 @pytest.mark.parametrize("name", [name for name in get_args(PresetName) if name != "none"])
 def test_a_preset_sets_options_that_exist_to_values_that_fit(name: PresetName) -> None:
     values = preset_values(name)
     assert values
-    written = TrainingConfig(output=Path("x"), preset=name).model_dump()
+    written = flatten(TrainingConfig(output=Path("x"), preset=name))
     assert {option: written[option] for option in values} == values
 
 
@@ -75,4 +108,4 @@ def test_a_preset_trains_and_the_run_holds_what_repeats_it(
     assert run.is_trained
     written = yaml.safe_load(run.config.read_text())
     assert written["learning_rate"] == preset_values(name)["learning_rate"]
-    assert TrainingConfig(**written) == config.model_copy(update={"format": "tulu"})
+    assert TrainingConfig(**written) == changed(config, format="tulu")

@@ -18,14 +18,14 @@ from response_tuning.conversation import Conversation
 from response_tuning.example import Example, write_examples
 from response_tuning.models.load import load_model
 from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines
-from response_tuning.training import loop as training_steps
-from response_tuning.training import trainer
-from response_tuning.training.loop import Training
+from response_tuning.training import loop, trainer
 from response_tuning.training.optimizer import learning_rate_factor
+from response_tuning.training.step import Training, take_step
 from response_tuning.training.trainer import train
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import AdapterOptions, OptimizationOptions, TrainingConfig
 from response_tuning.training.tuning import add_adapter
 
 Weights = dict[str, torch.Tensor]
@@ -57,7 +57,7 @@ def config(tmp_path: Path, data: Path, model_folder: Path) -> TrainingConfig:
 
 def trained(config: TrainingConfig, **changes: Any) -> tuple[Weights, list[dict[str, Any]]]:
     """The adapter weights and the log of a training with some options changed."""
-    run = train(config.model_copy(update=changes))
+    run = train(changed(config, **changes))
     log = [json.loads(line) for line in run.training_log.read_text().splitlines()]
     return load_file(run.adapter / "adapter_model.safetensors"), log
 
@@ -197,7 +197,7 @@ def test_other_held_out_examples_of_a_finished_run_are_refused(
 ) -> None:
     held_out = tmp_path / "held_out.jsonl"
     write_examples(held_out, examples[12:14])
-    config = config.model_copy(update={"held_out": str(held_out)})
+    config = changed(config, held_out=str(held_out))
     train(config)
     write_examples(held_out, examples[12:15])
     with pytest.raises(UserError, match="what --held-out names changed"):
@@ -208,7 +208,7 @@ def test_other_held_out_examples_of_a_finished_run_are_refused(
 def test_changed_prompts_are_of_account_in_instruction_tuning_alone(
     config: TrainingConfig, data: Path, examples: list[Example], method: str
 ) -> None:
-    config = config.model_copy(update={"method": method})
+    config = changed(config, method=method)
     train(config)
     write_examples(data, [Example(prompt="Go on.", completion=example.completion) for example in examples[:12]])
     if method == "it":
@@ -239,20 +239,20 @@ def test_a_token_outside_the_vocabulary_is_named_before_anything_is_written(
     tokenizer.save_pretrained(other)
     message = f"makes the token 'assistant' with id {known}, outside the model's vocabulary of {known}"
     with pytest.raises(UserError, match=message):
-        train(config.model_copy(update={"model": str(other)}))
+        train(changed(config, model=str(other)))
     assert not config.output.exists()
 
 
 def test_an_example_that_is_too_long_is_named_before_anything_is_written(config: TrainingConfig) -> None:
     with pytest.raises(UserError, match=r"Row \d+ takes \d+ tokens, more than --max-length 16"):
-        train(config.model_copy(update={"max_length": 16}))
+        train(changed(config, max_length=16))
     assert not config.output.exists()
 
 
 def test_a_folder_with_another_configuration_is_refused_and_the_difference_named(config: TrainingConfig) -> None:
     train(config)
     with pytest.raises(UserError, match=r"epochs: 2 there, 3 now"):
-        train(config.model_copy(update={"epochs": 3}))
+        train(changed(config, epochs=3))
 
 
 def test_a_folder_with_something_else_is_refused(config: TrainingConfig) -> None:
@@ -267,7 +267,7 @@ def test_it_without_prompts_is_refused_before_anything_is_written(config: Traini
     bare = tmp_path / "bare.jsonl"
     write_examples(bare, [Example(completion="An answer.")])
     with pytest.raises(UserError, match="1 of 1 rows have no prompt"):
-        train(config.model_copy(update={"method": "it", "data": str(bare)}))
+        train(changed(config, method="it", data=str(bare)))
     assert not config.output.exists()
 
 
@@ -283,10 +283,10 @@ def test_a_loss_that_is_not_a_number_stops_with_advice_and_saves_no_adapter(
 def test_a_loss_that_is_not_a_number_in_mid_training_leaves_what_was_before(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config.model_copy(update={"epochs": 4, "checkpoint_every_seconds": 0})
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    config = changed(config, epochs=4, checkpoint_every_seconds=0)
+    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched:
-        patched.setattr(training_steps, "_step", _poisoned_after(5))
+        patched.setattr(loop, "take_step", _poisoned_after(5))
         with pytest.raises(UserError, match="The loss became nan"):
             train(config)
     run = RunDirectory(config.output)
@@ -296,7 +296,7 @@ def test_a_loss_that_is_not_a_number_in_mid_training_leaves_what_was_before(
 
 
 def _poisoned_after(steps: int) -> Any:
-    real_step = training_steps._step
+    real_step = take_step
     done: list[int] = []
 
     def step(training: Training, *arguments: Any) -> Any:
@@ -309,8 +309,8 @@ def _poisoned_after(steps: int) -> Any:
 
 
 def _poisoned(add_adapter: Any) -> Any:
-    def add(model: LlamaForCausalLM, config: TrainingConfig) -> Any:
-        adapted = add_adapter(model, config)
+    def add(model: LlamaForCausalLM, adapter: AdapterOptions, *, fused: bool) -> Any:
+        adapted = add_adapter(model, adapter, fused=fused)
         next(parameter for parameter in adapted.parameters() if parameter.requires_grad).data.fill_(float("nan"))
         return adapted
 
@@ -319,8 +319,8 @@ def _poisoned(add_adapter: Any) -> Any:
 
 @pytest.mark.parametrize(("schedule", "last"), [("constant", 1.0), ("linear", 0.1), ("cosine", 0.0245)])
 def test_the_learning_rate_rises_in_warm_up_and_falls_as_scheduled(schedule: str, last: float) -> None:
-    config = TrainingConfig.model_validate({"output": "x", "schedule": schedule, "warmup_share": 0.5})
-    factors = [learning_rate_factor(step, steps=20, config=config) for step in range(20)]
+    options = OptimizationOptions.model_validate({"schedule": schedule, "warmup_share": 0.5})
+    factors = [learning_rate_factor(step, steps=20, options=options) for step in range(20)]
     assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert factors[10] == pytest.approx(1.0)
     assert factors[-1] == pytest.approx(last, abs=1e-3)

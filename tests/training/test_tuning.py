@@ -15,9 +15,11 @@ from response_tuning.example import Example, write_examples
 from response_tuning.models.load import load_model, load_tokenizer
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
+from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
-from response_tuning.training.loop import Training, run_steps
+from response_tuning.training.loop import run_steps
+from response_tuning.training.step import Training
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import load_base, recompute_activations
@@ -41,11 +43,6 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
     )
 
 
-def with_options(config: TrainingConfig, **options: Any) -> TrainingConfig:
-    """The configuration with some options changed, and checked again."""
-    return TrainingConfig.model_validate({**config.model_dump(), **options})
-
-
 def losses(run_path: Path) -> list[float]:
     """The logged loss of every step."""
     return [json.loads(line)["loss"] for line in (run_path / "training.jsonl").read_text().splitlines()]
@@ -54,7 +51,7 @@ def losses(run_path: Path) -> list[float]:
 def test_rslora_scales_by_the_root_of_the_rank(config: TrainingConfig, model_folder: Path) -> None:
     scalings = {}
     for tuning in ("lora", "rslora"):
-        run = train(with_options(config, tuning=tuning, output=config.output / tuning))
+        run = train(changed(config, tuning=tuning, output=config.output / tuning))
         base = AutoModelForCausalLM.from_pretrained(model_folder)
         adapted = PeftModel.from_pretrained(base, str(run.adapter))
         scalings[tuning] = adapted.get_submodule("base_model.model.model.layers.0.mlp.up_proj").scaling["default"]  # type: ignore[index]
@@ -62,7 +59,7 @@ def test_rslora_scales_by_the_root_of_the_rank(config: TrainingConfig, model_fol
 
 
 def test_dora_trains_the_length_of_every_row(config: TrainingConfig, model_folder: Path) -> None:
-    weights = load_file(train(with_options(config, tuning="dora")).adapter / "adapter_model.safetensors")
+    weights = load_file(train(changed(config, tuning="dora")).adapter / "adapter_model.safetensors")
     lengths = {name: tensor for name, tensor in weights.items() if "lora_magnitude_vector" in name}
     assert len(lengths) == 2 * 7
     assert {tensor.dtype for tensor in lengths.values()} == {torch.float32}
@@ -77,7 +74,7 @@ def test_dora_trains_the_length_of_every_row(config: TrainingConfig, model_folde
 def test_an_adapter_lowers_the_loss_and_merging_it_gives_the_same_logits(
     config: TrainingConfig, model_folder: Path, tuning: str
 ) -> None:
-    run = train(with_options(config, tuning=tuning, epochs=4))
+    run = train(changed(config, tuning=tuning, epochs=4))
     assert losses(run.path)[-1] < losses(run.path)[0] - 0.3
     base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     adapted = PeftModel.from_pretrained(base, str(run.adapter))
@@ -89,12 +86,12 @@ def test_an_adapter_lowers_the_loss_and_merging_it_gives_the_same_logits(
 
 @pytest.mark.parametrize("tuning", ["rslora", "dora"])
 def test_an_adapter_trains_in_bf16_too(config: TrainingConfig, tuning: str) -> None:
-    logged = losses(train(with_options(config, tuning=tuning, dtype="bfloat16", epochs=4)).path)
+    logged = losses(train(changed(config, tuning=tuning, dtype="bfloat16", epochs=4)).path)
     assert logged[-1] < logged[0] - 0.3
 
 
 def test_full_tuning_trains_every_weight(config: TrainingConfig, model_folder: Path) -> None:
-    run = train(with_options(config, tuning="full", learning_rate=3e-3, epochs=4))
+    run = train(changed(config, tuning="full", learning_rate=3e-3, epochs=4))
     assert losses(run.path)[-1] < losses(run.path)[0] - 0.3
     before, after = (load_file(folder / "model.safetensors") for folder in (model_folder, run.model))
     assert before.keys() == after.keys()
@@ -114,7 +111,7 @@ def test_a_fully_tuned_run_is_an_ordinary_model_folder_and_is_loaded_with_its_co
         kept.append({name: tensor.clone() for name, tensor in training.model.state_dict().items()})
 
     monkeypatch.setattr(trainer, "run_steps", run_and_copy)
-    run = train(with_options(config, tuning="full", dtype=dtype, format="chatml"))
+    run = train(changed(config, tuning="full", dtype=dtype, format="chatml"))
     assert {tensor.dtype for tensor in kept[0].values()} == {torch.float32}
     loaded, conversation = load_with_conversation(str(run.path), "auto", dtype="float32", device="cpu")
     for name, tensor in loaded.model.state_dict().items():
@@ -129,7 +126,7 @@ def test_a_fully_tuned_run_is_an_ordinary_model_folder_and_is_loaded_with_its_co
 
 
 def test_tied_embeddings_stay_tied(config: TrainingConfig, tied_folder: Path) -> None:
-    run = train(with_options(config, tuning="full", model=str(tied_folder), learning_rate=3e-3, epochs=4))
+    run = train(changed(config, tuning="full", model=str(tied_folder), learning_rate=3e-3, epochs=4))
     assert losses(run.path)[-1] < losses(run.path)[0] - 0.3
     trained = load_model(str(run.path), dtype="float32", device="cpu").model
     head, embeddings = trained.get_output_embeddings(), trained.get_input_embeddings()
@@ -143,7 +140,7 @@ def test_a_step_that_bf16_would_round_away_moves_the_weights(
     monkeypatch.setattr(trainer, "_save", _interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(
-            with_options(
+            changed(
                 config,
                 tuning="full",
                 dtype="bfloat16",
@@ -166,8 +163,8 @@ def _interrupted(*_arguments: object) -> None:
 
 
 def test_a_fully_tuned_run_is_a_base_model_for_another(config: TrainingConfig) -> None:
-    first = train(with_options(config, tuning="full"))
-    second = train(with_options(config, model=str(first.path), output=config.output / "second"))
+    first = train(changed(config, tuning="full"))
+    second = train(changed(config, model=str(first.path), output=config.output / "second"))
     base = json.loads((second.adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
     assert base == str(first.model)
     assert load_model(str(second.path), device="cpu").path == base
@@ -176,9 +173,9 @@ def test_a_fully_tuned_run_is_a_base_model_for_another(config: TrainingConfig) -
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("tuning", ["lora", "dora", "full"])
 def test_gradient_checkpointing_gives_the_same_bits(config: TrainingConfig, tuning: str, dtype: str) -> None:
-    config = with_options(config, tuning=tuning, dtype=dtype, lora_dropout=0.3, learning_rate=1e-3)
+    config = changed(config, tuning=tuning, dtype=dtype, lora_dropout=0.3, learning_rate=1e-3)
     runs = [
-        train(with_options(config, gradient_checkpointing=recomputed, output=config.output / str(recomputed)))
+        train(changed(config, gradient_checkpointing=recomputed, output=config.output / str(recomputed)))
         for recomputed in (False, True)
     ]
     weights, others = (
@@ -212,7 +209,7 @@ def test_a_model_that_cannot_compute_layers_again_is_named(model_folder: Path) -
 
 def test_qlora_packs_linear_layers_but_the_head_in_four_bits(config: TrainingConfig) -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes")
-    model = load_base(with_options(config, tuning="qlora", dtype="bfloat16")).model
+    model = load_base(config.model, "qlora", dtype="bfloat16", device="cpu").model
     packed = [module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
     assert len(packed) == 2 * 7
     assert all(module.weight.quant_state.quant_type == "nf4" and module.weight.quant_state.nested for module in packed)
@@ -227,8 +224,8 @@ def test_qlora_lowers_the_loss_and_its_adapter_serves_the_unpacked_model(
 ) -> None:
     pytest.importorskip("bitsandbytes")
     options = {"dtype": dtype, "epochs": 4, "gradient_checkpointing": True}
-    run = train(with_options(config, tuning="qlora", **options))
-    plain = train(with_options(config, tuning="lora", **options, output=config.output / "plain"))
+    run = train(changed(config, tuning="qlora", **options))
+    plain = train(changed(config, tuning="lora", **options, output=config.output / "plain"))
     assert losses(run.path)[-1] < losses(run.path)[0] - 0.3
     assert losses(run.path) == pytest.approx(losses(plain.path), rel=0.05)
     assert losses(run.path) != losses(plain.path)
@@ -244,11 +241,11 @@ def test_qlora_without_bitsandbytes_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(UserError, match=r"pip install 'response-tuning\[qlora\]', or choose --tuning lora"):
-        train(with_options(config, tuning="qlora"))
+        train(changed(config, tuning="qlora"))
     assert not config.output.exists()
 
 
 def test_qlora_over_a_runs_adapter_is_refused(config: TrainingConfig) -> None:
     first = train(config)
     with pytest.raises(UserError, match="holds an adapter"):
-        train(with_options(config, tuning="qlora", model=str(first.path), output=config.output / "second"))
+        train(changed(config, tuning="qlora", model=str(first.path), output=config.output / "second"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 from pydantic import BaseModel, ValidationError
 
-from response_tuning.support.configuration import explain, read_values
+from response_tuning.support.configuration import explain, group_type, nest, read_values
 from response_tuning.training.presets import preset_values
 
 __all__ = ["parse_options"]
@@ -44,9 +44,16 @@ def parse_options(
                 config=_TYRO,
             )
     except SystemExit as exit_:
-        wrong = exit_.__context__
-        sys.stderr.write(f"error: {explain(wrong)}\n" if isinstance(wrong, ValidationError) else printed.getvalue())
+        wrong = _validation_error(exit_)
+        sys.stderr.write(printed.getvalue() if wrong is None else f"error: {explain(wrong, config_type)}\n")
         raise
+
+
+def _validation_error(error: BaseException | None) -> ValidationError | None:
+    """The error of pydantic that led to ``error``, if one did."""
+    while error is not None and not isinstance(error, ValidationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _default(config_type: type[BaseModel], path: Path | None, arguments: list[str]) -> BaseModel | None:
@@ -56,12 +63,16 @@ def _default(config_type: type[BaseModel], path: Path | None, arguments: list[st
         values = {**preset_values(_value_of("--preset", arguments) or values.get("preset")), **values}
     if not values:
         return None
+    nested = {
+        name: group.model_construct(**value) if (group := group_type(config_type.model_fields[name])) else value
+        for name, value in nest(config_type, values).items()
+    }
     missing = {
         name: tyro.MISSING
         for name, field in config_type.model_fields.items()
-        if field.is_required() and name not in values
+        if field.is_required() and name not in nested
     }
-    return config_type.model_construct(**values, **missing)
+    return config_type.model_construct(None, **nested, **missing)
 
 
 def _value_of(option: str, arguments: list[str]) -> str | None:

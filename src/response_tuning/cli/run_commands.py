@@ -30,7 +30,7 @@ def _train(config: "TrainingConfig") -> None:
 
         print_result(plan_table(make_plan(config)))
         return
-    if config.nodes > 1:
+    if config.parallel.nodes > 1:
         from response_tuning.training.parallel.launch import node_commands
 
         for command in node_commands(config):

@@ -33,5 +33,5 @@ def evaluate(name: str, model: str, **options: Any) -> Any:
     try:
         config = evaluation.config.model_validate({"model": model, **options})
     except ValidationError as error:
-        raise UserError(explain(error)) from error
+        raise UserError(explain(error, evaluation.config)) from error
     return evaluation.run(config)

@@ -8,6 +8,7 @@ import yaml
 from response_tuning.export.licence import Base
 from response_tuning.export.proof.proof import Proof
 from response_tuning.runs.folder import RunDirectory
+from response_tuning.support.configuration import options_of
 from response_tuning.support.files import read_json
 from response_tuning.training.training_config import TrainingConfig
 
@@ -22,7 +23,6 @@ _SETTINGS_OF_A_MACHINE = {
     *("output", "device", "gpus", "processes", "nodes"),
     *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every", "micro_batch_tokens", "packing"),
 }
-_PATHS = ("model", "data", "sftmix_from")
 
 
 def model_card(
@@ -86,11 +86,11 @@ def _data_table(path: Path) -> str:
 
 def _settings(settings: dict[str, Any]) -> str:
     shown = {name: value for name, value in settings.items() if name not in _SETTINGS_OF_A_MACHINE}
-    for name in _PATHS:
-        if Path(str(shown.get(name))).exists():
-            shown[name] = Path(str(shown[name])).name  # paths on this machine are private
+    for name, value in shown.items():
+        if isinstance(value, str) and value and Path(value).exists():
+            shown[name] = Path(value).name  # paths on this machine are private
     return yaml.safe_dump(
-        {name: value for name, value in shown.items() if name in TrainingConfig.model_fields}, sort_keys=False
+        {name: value for name, value in shown.items() if name in options_of(TrainingConfig)}, sort_keys=False
     )
 
 

@@ -1,14 +1,15 @@
 """Layers of a frozen model whose gradient is written by hand: fewer passes over memory, and less of it kept.
 
-Beside its matrix products a training step waits for memory. Two kinds of layers go over it more often than they need:
+Apart from its matmuls a training step is bound by memory bandwidth. Two kinds of layers make more passes over memory
+than they need:
 
-- A linear layer with an adapter: PEFT's output is ``base(x) + B(A(x)) * scaling``; all of its operations but one make
-  a tensor as large as the output. Here the second product is added to the first one's result where it stands, and the
-  scaling is done on the few numbers between ``A`` and ``B``.
-- A root-mean-square norm (Zhang & Sennrich 2019, arXiv 1910.07467): as models write it, several copies of its input in
-  fp32 are made and kept for the backward pass. Here one is made, the input itself is kept, and the rest computed again.
+- A linear layer with an adapter: PEFT's output is ``base(x) + B(A(x)) * scaling``; all of its operations but one write
+  a tensor as large as the output. Here the second matmul is added to the first one's result in place, and the scaling
+  is applied to the few numbers between ``A`` and ``B``.
+- A root-mean-square norm (Zhang & Sennrich 2019, arXiv 1910.07467): models make several copies of its input in fp32 and
+  keep them for the backward pass. Here one is made, the input itself is kept, and the rest is recomputed.
 
-What comes out of them is the same up to rounding. Layers that do anything else are left as they are.
+The results are the same up to rounding. Layers that do anything else do not change.
 """
 
 import copy
@@ -41,7 +42,7 @@ def fuse_layers(model: nn.Module) -> None:
 
 
 def _replace_forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
-    """Of this module alone: its class belongs to other models too."""
+    """Of this module only: its class belongs to other models too."""
     vars(module)["forward"] = forward
 
 

@@ -1,19 +1,19 @@
 """Cross-entropy by kernels of other libraries, for CUDA: extras, behind the functions of ``linear_cross_entropy``.
 
-What was read in their sources (Liger 0.8.5, cut-cross-entropy 25.1.1), and decides what may be asked of them:
+What their sources say (Liger 0.8.5, cut-cross-entropy 25.1.1), which decides what each can be used for:
 
 - Liger takes chunks of tokens over the whole vocabulary; maxima, exponentials and sums are fp32. With a frozen head it
-  makes losses and gradient in one pass and two matrix products, which is what is called here. With a trained one it
-  multiplies the logits once more in the backward pass and sums the head's gradient in fp32, as is done here too. It
-  knows soft-capping and label smoothing, and gives the same bits every time.
+  computes losses and gradient in one pass and two matmuls, which is what is called here. With a trained one it
+  recomputes the logits in the backward pass and sums the head's gradient in fp32, as the tiles do. It supports
+  soft-capping and label smoothing, and is deterministic.
 - cut-cross-entropy never writes logits to memory. The log-sum-exp is fp32, but its blocks are added in the order in
-  which the GPU happens to finish them, so two trainings differ in their last bits; a frozen head has no gradient made;
-  the hidden states' gradient is added up in their own dtype; blocks of tokens and vocabulary where every probability is
-  below a thirty-second of the dtype's precision (1/4096 in bf16) add nothing to it. A trained head's gradient would be
-  added up in bf16: refused. It does not know label smoothing.
+  which the GPU happens to finish them, so two trainings differ in their last bits; no gradient of a frozen head is
+  computed; the hidden states' gradient is summed in their own dtype; blocks of tokens and vocabulary in which every
+  probability is below a thirty-second of the dtype's precision (1/4096 in bf16) add nothing to it. A trained
+  head's gradient would be summed in bf16: refused. It has no label smoothing.
 
-Which of them, or of the tiles here, is fastest depends on the GPU; ``benchmarks/loss.py`` tells. A training never times
-them, since the same configuration has to give the same bits.
+Which of them, or of the tiles here, is fastest depends on the GPU: ``benchmarks/loss.py`` measures that. A training
+never times them, since the same configuration must give the same result.
 """
 
 import os
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from response_tuning.kernels.tile_sizes import liger_chunk_factor
 from response_tuning.support.errors import UserError
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.support.options import LossKernel
 
 __all__ = ["cut_cross_entropy", "liger_cross_entropy", "require_kernel", "trained_liger_cross_entropy"]
 
@@ -35,35 +35,23 @@ _IGNORED = -100
 _LARGEST_INDEX = 2**31
 
 
-def require_kernel(config: TrainingConfig, device: torch.device) -> None:
-    """Check that the kernel of ``config`` can compute what is asked for on ``device``.
+def require_kernel(kernel: LossKernel, device: torch.device) -> None:
+    """Validate that a kernel can run on ``device``.
 
     Raises:
-        UserError: it cannot; says why, and what to do.
+        UserError: it cannot; names the reason and what to do.
     """
-    kernel = config.loss_kernel
     if kernel in ("auto", "tiles"):
         return
     option = f"--loss-kernel {kernel}"
     if device.type != "cuda" and not _is_interpreted():
         raise UserError(f"{option} needs a CUDA GPU, and this trains on {device.type}. Leave it out.")
-    if kernel == "cut-cross-entropy":
-        _require_cut_cross_entropy(config, option)
     if find_spec(_MODULES[kernel]) is None:
         raise UserError(f"{option} needs its library: pip install 'response-tuning[{kernel}]'")
 
 
-def _require_cut_cross_entropy(config: TrainingConfig, option: str) -> None:
-    if config.label_smoothing:
-        raise UserError(f"{option} knows no label smoothing. Use liger or tiles with --label-smoothing.")
-    if config.tuning == "full":
-        raise UserError(f"{option} adds up a head's gradient in bf16. Use liger or tiles with --tuning full.")
-    if config.dtype == "float32":
-        raise UserError(f"{option} multiplies in bf16. Use liger or tiles with --dtype float32.")
-
-
 def _is_interpreted() -> bool:
-    """Whether Triton's kernels run in its interpreter, on the processor: slow, but that they are right can be seen."""
+    """Whether Triton's kernels run in its interpreter, on the CPU: slow, but enough to test that they are correct."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 

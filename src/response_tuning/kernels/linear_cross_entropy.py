@@ -6,26 +6,25 @@ the smallest losses, and its gradient with respect to ``h`` is
     log(1 + sum over others of exp(z[other] - z[target]))
     sum over others of softmax(z)[other] (w[other] - w[target])
 
-with the sums over the vocabulary without the target. One pass over *tiles* of the vocabulary makes both:
+with the sums over the vocabulary without the target. One pass over *tiles* of the vocabulary computes both:
 
     for every tile of head rows:                  [tile, hidden]
         exponentials = exp(h @ tile.T - z[target])    [tokens, tile]   the only large buffer: it stays in the cache
         mass        += exponentials.sum()             [tokens]
         weighted    += exponentials @ tile            [tokens, hidden]
 
-Two matrix products per tile, none repeated in the backward pass, and memory that does not depend on the vocabulary. The
-target's logit is known before, so nothing has to be rescaled on the way; and where the processor's library rounds
-products to bf16, it rounds differences to it, which are small where they matter, and not logits, which are large
-(docs/log.md).
+That is two matmuls per tile, none repeated in the backward pass, and memory that does not depend on the vocabulary. The
+target's logit is known beforehand, so nothing has to be rescaled on the way; and where the CPU's library rounds matmuls
+to bf16, it rounds differences, which are small where they matter, and not logits, which are large (docs/log.md).
 
-Most tiles hold next to nothing of most tokens' mass, and on the processor those tokens are left out of their second
-product: gradient filtering (Wijmans et al. 2024, arXiv 2411.09009, section 4.3), with a bound. Of no token's mass more
-is left out in all than the rounding unit of the products' dtype, 2^-8 in bf16.
+Most tiles hold almost none of most tokens' mass, and on the CPU those tokens are skipped in the second matmul: gradient
+filtering (Wijmans et al. 2024, arXiv 2411.09009, section 4.3), with a bound. The mass skipped for a token never exceeds
+the rounding unit of the matmuls' dtype, 2^-8 in bf16.
 
-A head that trains also wants the gradient of every row, ``sum over tokens of (softmax - one-hot) h``, which needs the
-final sums and the gradient of each token's loss. So the forward pass makes the sums alone, and the backward pass goes
-over the tiles again: four products, and each row's gradient is written once. The other way, chunks of tokens over the
-whole vocabulary, saves one product but reads and writes the whole gradient [vocabulary, hidden] for every chunk.
+A head that trains also needs the gradient of every row, ``sum over tokens of (softmax - one-hot) h``, which depends on
+the final sums and the gradient of each token's loss. So the forward pass computes only the sums, and the backward pass
+visits the tiles again: four matmuls, and each row's gradient is written once. The alternative, chunks of tokens over
+the whole vocabulary, saves one matmul but reads and writes the whole gradient [vocabulary, hidden] for every chunk.
 """
 
 from collections.abc import Iterator
@@ -35,18 +34,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from response_tuning.kernels import tile_sizes as loss_chunks
+from response_tuning.kernels import tile_sizes
 from response_tuning.kernels.library_kernels import cut_cross_entropy, liger_cross_entropy, trained_liger_cross_entropy
 from response_tuning.support.options import LossKernel
 
 __all__ = ["capped", "default_tile_rows", "linear_cross_entropy", "trained_linear_cross_entropy"]
 
-_FILLED_UP_TO = 64
-"""Second products have a multiple of so many tokens: the processor's library makes kernels anew for each number."""
+_ROUND_TOKENS = 64
+"""Second matmuls have a multiple of this many tokens: the CPU's library prepares kernels for each new number."""
 _SMALL_PARTS = 4
-"""A tile may be left out for a token while it holds less than so many times its even part of all that may be."""
+"""A tile may be skipped for a token while it holds less than this many times its even part of all that may be."""
 _MUCH = 1e30
-"""Sums of exponentials up to this stay numbers, and so do their products with a head's rows."""
+"""Sums of exponentials up to this stay finite, and so do their matmuls with a head's rows."""
 
 
 def linear_cross_entropy(
@@ -61,15 +60,15 @@ def linear_cross_entropy(
 ) -> Tensor:
     """The cross-entropy, in nats, of each target under a frozen linear head.
 
-    Matrix products run in the head's dtype, sums in fp32. Exponentials have the dtype in which the products come: the
-    head's on the processor, fp32 on a GPU.
+    Matmuls run in the head's dtype, sums in fp32. Exponentials have the dtype of the matmuls' results: the head's on
+    the CPU, fp32 on a GPU.
 
     Args:
-        hidden: Final hidden states [tokens, hidden]; the gradient flows into these alone.
+        hidden: Final hidden states [tokens, hidden]; the gradient flows into these only.
         head_weight: Rows of the output head [vocabulary, hidden], frozen.
         targets: Token ids [tokens].
         softcap: ``c`` where the model caps logits as ``c * tanh(logits / c)`` (Gemma 2).
-        label_smoothing: The share of each target that is spread evenly over the vocabulary (Szegedy et al. 2016).
+        label_smoothing: The fraction of each target that is distributed over the vocabulary (Szegedy et al. 2016).
         tile_rows: Head rows per tile; None chooses for the device (``kernels.tile_sizes``).
         kernel: auto: the tiles described above. Others: see ``kernels.library_kernels``; ask ``require_kernel`` first.
 
@@ -77,7 +76,7 @@ def linear_cross_entropy(
         Losses [tokens] in fp32.
 
     Raises:
-        ValueError: the head wants a gradient, or a target is outside the vocabulary.
+        ValueError: the head requires a gradient, or a target is outside the vocabulary.
     """
     if head_weight.requires_grad:
         raise ValueError("linear_cross_entropy is for a frozen head; head_weight must not require a gradient")
@@ -105,7 +104,7 @@ def trained_linear_cross_entropy(
 ) -> Tensor:
     """The same as ``linear_cross_entropy``, with a gradient for the head as well.
 
-    Matrix products run in autocast's dtype where that is on, in the head's where it is not; the rest in fp32. The
+    Matmuls run in autocast's dtype if that is on, in the head's if it is not; the rest in fp32. The
     head's gradient has the head's dtype, so fp32 master weights get fp32 gradients.
 
     Raises:
@@ -126,8 +125,8 @@ def trained_linear_cross_entropy(
 
 
 def default_tile_rows(*, on_cpu: bool) -> int:
-    """The most rows of the head that are taken at once where nothing else is asked for."""
-    return loss_chunks.TILE_ROWS_CPU if on_cpu else loss_chunks.MOST_TILE_ROWS
+    """The most rows of the head per tile, unless another number is given."""
+    return tile_sizes.TILE_ROWS_CPU if on_cpu else tile_sizes.MOST_TILE_ROWS
 
 
 def capped(logits: Tensor, softcap: float | None) -> tuple[Tensor, Tensor | None]:
@@ -145,7 +144,7 @@ def _check_targets(targets: Tensor, head_weight: Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Head:
-    """A linear head, and how losses are made from its logits."""
+    """A linear head, and how losses are computed from its logits."""
 
     weight: Tensor
     """[vocabulary, hidden]"""
@@ -153,15 +152,15 @@ class _Head:
     label_smoothing: float
     tile_rows: int
     dtype: torch.dtype
-    """In which products run."""
+    """Of matmuls."""
 
     @property
     def vocabulary(self) -> int:
         return len(self.weight)
 
     @property
-    def spread(self) -> float:
-        """What label smoothing gives to every token."""
+    def smoothed(self) -> float:
+        """The part of each target that label smoothing assigns to every token."""
         return self.label_smoothing / self.vocabulary
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
@@ -173,9 +172,9 @@ class _Head:
 
 def _tile_rows(hidden: Tensor, head_weight: Tensor, softcap: float | None) -> int:
     if hidden.device.type == "cpu":
-        return loss_chunks.TILE_ROWS_CPU
-    return loss_chunks.tile_rows_within(
-        loss_chunks.logits_budget(hidden.device),
+        return tile_sizes.TILE_ROWS_CPU
+    return tile_sizes.tile_rows_within(
+        tile_sizes.logits_budget(hidden.device),
         tokens=len(hidden),
         vocabulary=len(head_weight),
         capped=softcap is not None,
@@ -185,7 +184,7 @@ def _tile_rows(hidden: Tensor, head_weight: Tensor, softcap: float | None) -> in
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: _Head, with_gradient: bool) -> Tensor:
-        # Autocast would convert once more; the products below choose their own dtypes.
+        # Autocast would convert once more; the matmuls below choose their own dtypes.
         with torch.autocast(hidden.device.type, enabled=False):
             sums = _sums(hidden.to(head.dtype), targets, head, with_gradient=with_gradient)
             if with_gradient:
@@ -211,7 +210,7 @@ class _TrainedHead(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             sums = _sums(hidden.to(head.dtype), targets, head, with_gradient=False)
         ctx.save_for_backward(hidden, head_weight, targets, sums.shift, sums.normaliser, sums.others)
-        # Not the head, which may be scattered over processes until the backward pass gathers it again.
+        # Not the head, which may be sharded over processes until the backward pass gathers it again.
         ctx.options, ctx.rounded = options, sums.rounded
         return sums.losses(head)
 
@@ -223,32 +222,32 @@ class _TrainedHead(torch.autograd.Function):
         hidden_gradient = torch.zeros(hidden.shape, device=hidden.device)
         head_gradient = torch.empty_like(head_weight)
         scale = output_gradients[0].float()[:, None]
-        room = _room(narrow, head) if ctx.rounded else None
+        buffer = _buffer(narrow, head) if ctx.rounded else None
         for start, tile in head.tiles():
-            logits, slope = _shifted_logits(narrow, tile, shift, head.softcap, room)
+            logits, slope = _shifted_logits(narrow, tile, shift, head.softcap, buffer)
             gradient = logits.exp_().float().div_(normaliser)
             _set_at_targets(gradient, targets - start, head.label_smoothing - others / normaliser)
             if head.label_smoothing:
-                gradient -= head.spread
+                gradient -= head.smoothed
             gradient *= scale if slope is None else scale * slope
             narrow_gradient = gradient.to(head.dtype)
-            hidden_gradient += _product(narrow_gradient, tile)
-            head_gradient[start : start + len(tile)] = _product(narrow_gradient.T, narrow)
+            hidden_gradient += _matmul(narrow_gradient, tile)
+            head_gradient[start : start + len(tile)] = _matmul(narrow_gradient.T, narrow)
         return hidden_gradient.to(hidden.dtype), head_gradient, None, None
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """What losses and their gradients are made from, in fp32."""
+    """What losses and their gradients are computed from, in fp32."""
 
     target_logits: Tensor
     """[tokens, 1]"""
     target_gradients: Tensor
     """[tokens, hidden] of those"""
     shift: Tensor
-    """[tokens, 1] what was taken off all logits before their exponentials were made"""
+    """[tokens, 1] what was subtracted from all logits before their exponentials"""
     rounded: bool
-    """Whether shifted logits and exponentials have the products' dtype; fp32 if not."""
+    """Whether shifted logits and exponentials have the matmuls' dtype; fp32 if not."""
     others: Tensor
     """[tokens, 1] exponentials of all tokens but the target"""
     weighted: Tensor | None
@@ -268,7 +267,7 @@ class _Sums:
         ratio = self.others.log() + self.shift - self.target_logits
         losses = torch.logaddexp(ratio, torch.zeros_like(ratio))
         if head.label_smoothing:
-            losses += head.label_smoothing * self.target_logits - head.spread * self.logits
+            losses += head.label_smoothing * self.target_logits - head.smoothed * self.logits
         return losses.squeeze(1)
 
     def gradient(self, head: _Head) -> Tensor:
@@ -276,7 +275,7 @@ class _Sums:
         assert self.weighted is not None
         gradient = self.weighted / self.normaliser
         if head.label_smoothing:
-            gradient += head.label_smoothing * self.target_gradients - head.spread * self.logits_gradient
+            gradient += head.label_smoothing * self.target_gradients - head.smoothed * self.logits_gradient
         return gradient
 
 
@@ -292,22 +291,22 @@ def _sums(hidden: Tensor, targets: Tensor, head: _Head, *, with_gradient: bool) 
 def _sums_shifted(
     hidden: Tensor, targets: Tensor, head: _Head, *, with_gradient: bool, shift: Tensor | None = None
 ) -> _Sums:
-    """One pass over the vocabulary, with logits shifted by the target's where no ``shift`` [tokens, 1] is given."""
+    """One pass over the vocabulary, with logits shifted by the target's if no ``shift`` [tokens, 1] is given."""
     rows = head.weight[targets].to(hidden.dtype).float()
     target_logits, slope = capped((hidden.float() * rows).sum(dim=1, keepdim=True), head.softcap)
     target_gradients = rows if slope is None else rows * slope
-    room = _room(hidden, head) if shift is None else None
+    buffer = _buffer(hidden, head) if shift is None else None
     if shift is None:
-        shift = target_logits if room is None else target_logits.to(hidden.dtype).float()
-    others, left_out, logits = (torch.zeros_like(target_logits) for _ in range(3))
+        shift = target_logits if buffer is None else target_logits.to(hidden.dtype).float()
+    others, skipped, logits = (torch.zeros_like(target_logits) for _ in range(3))
     weighted = torch.zeros_like(rows) if with_gradient else None
     logits_gradient = torch.zeros_like(rows if head.softcap else rows[:1])
     for start, tile in head.tiles():
-        shifted, slope = _shifted_logits(hidden, tile, shift, head.softcap, room)
+        shifted, slope = _shifted_logits(hidden, tile, shift, head.softcap, buffer)
         if head.label_smoothing:
             logits += shifted.sum(dim=1, keepdim=True, dtype=torch.float32) + len(tile) * shift
             if with_gradient:
-                logits_gradient += tile.float().sum(dim=0) if slope is None else _product(slope.to(tile.dtype), tile)
+                logits_gradient += tile.float().sum(dim=0) if slope is None else _matmul(slope.to(tile.dtype), tile)
         exponentials = shifted.exp_()
         _set_at_targets(exponentials, targets - start, 0.0)
         mass = exponentials.sum(dim=1, keepdim=True, dtype=torch.float32)
@@ -316,19 +315,19 @@ def _sums_shifted(
             continue
         weights = exponentials if slope is None else exponentials.mul_(slope)
         # An accelerator would have to wait for the number of tokens that are taken.
-        taken = _considerable(mass, others, left_out, head) if hidden.device.type == "cpu" else None
+        taken = _considerable(mass, others, skipped, head) if hidden.device.type == "cpu" else None
         if taken is None:
-            weighted += _product(weights.to(tile.dtype), tile)
+            weighted += _matmul(weights.to(tile.dtype), tile)
         else:
-            weighted.index_add_(0, taken, _product(weights.index_select(0, taken).to(tile.dtype), tile))
-            left_out += mass.index_fill_(0, taken, 0.0)
+            weighted.index_add_(0, taken, _matmul(weights.index_select(0, taken).to(tile.dtype), tile))
+            skipped += mass.index_fill_(0, taken, 0.0)
     if weighted is not None:
-        weighted.addcmul_(others - left_out, target_gradients, value=-1)
-    return _Sums(target_logits, target_gradients, shift, room is not None, others, weighted, logits, logits_gradient)
+        weighted.addcmul_(others - skipped, target_gradients, value=-1)
+    return _Sums(target_logits, target_gradients, shift, buffer is not None, others, weighted, logits, logits_gradient)
 
 
-def _room(hidden: Tensor, head: _Head) -> Tensor | None:
-    """Where the logits of every tile are written in turn, in the products' dtype, if they can be made there at once.
+def _buffer(hidden: Tensor, head: _Head) -> Tensor | None:
+    """The buffer that the logits of every tile are written to in turn, in the matmuls' dtype; None if they cannot be.
 
     Fresh memory for each tile would cost a twentieth of the time.
     """
@@ -338,42 +337,42 @@ def _room(hidden: Tensor, head: _Head) -> Tensor | None:
 
 
 def _shifted_logits(
-    hidden: Tensor, tile: Tensor, shift: Tensor, softcap: float | None, room: Tensor | None
+    hidden: Tensor, tile: Tensor, shift: Tensor, softcap: float | None, buffer: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits [tokens, tile] less ``shift``, in ``room`` if there is one; and the derivative of their cap, if any."""
-    if room is None:
-        logits, slope = capped(_product(hidden, tile.T), softcap)
+    """Logits [tokens, tile] minus ``shift``, in ``buffer`` if there is one; and the derivative of their cap, if any."""
+    if buffer is None:
+        logits, slope = capped(_matmul(hidden, tile.T), softcap)
         return logits.sub_(shift), slope
-    logits = room[:, : len(tile)]
+    logits = buffer[:, : len(tile)]
     return logits.copy_(-shift).addmm_(hidden, tile.T), None
 
 
-def _considerable(mass: Tensor, others: Tensor, left_out: Tensor, head: _Head) -> Tensor | None:
+def _considerable(mass: Tensor, others: Tensor, skipped: Tensor, head: _Head) -> Tensor | None:
     """The tokens that need a tile's part in their gradient; None for all.
 
     Args:
         mass: [tokens, 1] the exponentials in this tile.
         others: [tokens, 1] the exponentials in all tiles so far: at most what there will be in the end.
-        left_out: [tokens, 1] what of them has been left out before.
+        skipped: [tokens, 1] what of them has been skipped before.
         head: The head.
     """
     most = torch.finfo(head.dtype).eps / 2
     even_part = most * head.tile_rows / head.vocabulary
-    allowed = torch.minimum(_SMALL_PARTS * even_part * others, most * others - left_out)
+    allowed = torch.minimum(_SMALL_PARTS * even_part * others, most * others - skipped)
     excess = (mass - allowed).squeeze(1)
     count = int((excess > 0).sum())
-    count += -count % _FILLED_UP_TO
+    count += -count % _ROUND_TOKENS
     return excess.topk(count, sorted=False).indices if count < len(excess) else None
 
 
 def _largest_logits(hidden: Tensor, head: _Head) -> Tensor:
     """[tokens, 1] in fp32"""
-    largest = [capped(_product(hidden, tile.T), head.softcap)[0].amax(dim=1, keepdim=True) for _, tile in head.tiles()]
+    largest = [capped(_matmul(hidden, tile.T), head.softcap)[0].amax(dim=1, keepdim=True) for _, tile in head.tiles()]
     return torch.stack(largest).amax(dim=0)
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """The matrix product in fp32, on a GPU without being rounded on the way; the processor's library does round it."""
+def _matmul(left: Tensor, right: Tensor) -> Tensor:
+    """The matmul in fp32; on a GPU it is not rounded on the way, the CPU's library does round it."""
     if left.is_cuda and left.dtype != torch.float32 and torch.version.hip is None:
         return torch.mm(left, right, out_dtype=torch.float32)
     return (left @ right).float()

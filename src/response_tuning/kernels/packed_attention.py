@@ -1,11 +1,11 @@
 """Attention over a packed row on the CPU: within each example, several short ones at once, and never between them.
 
-With a mask over the whole row SDPA would multiply every example with every other and throw that away: time that grows
-with the square of the row's length. Given a batch, its kernel for the CPU spends most of the time of short examples in
-its backward pass, so those are computed by plain products (docs/log.md).
+With a mask over the whole row SDPA would multiply every example with every other and discard the result: time that
+grows with the square of the row's length. Given a batch, its CPU kernel spends most of the time of short examples in
+its backward pass, so those are computed by plain matmuls (docs/log.md).
 
-The tokens of a row are put in another order for that, in which batches of examples of like length stand one behind the
-other, padded. The order is found once for each mask, and serves every layer.
+For that the tokens of a row are reordered into padded batches of examples of like length, one after the other. The
+order is computed once for each mask, and serves every layer.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ __all__ = ["attend_within_examples"]
 _WITHIN_EXAMPLES = "within_examples"
 """The name that our attention has in transformers' registry."""
 _SHORT_TOKENS = 512
-"""Up to this length attention by plain products is tried out and faster on a CPU (docs/log.md)."""
+"""Up to this length attention by plain matmuls was measured to be faster on a CPU (docs/log.md)."""
 
 
 def attend_within_examples(model: nn.Module, device: torch.device | None = None) -> bool:
     """Let a model that uses SDPA on the CPU attend within the examples of a packed row.
 
-    Its padded batches are computed as before. On other devices many small products would cost more than they save, so
+    Its padded batches are computed as before. On other devices many small matmuls would cost more than they save, so
     there, and with eager attention, the mask stays.
 
     Args:
@@ -60,24 +60,24 @@ class _Group:
     longest: int
     """Tokens of the longest, to which the others are padded."""
     visible: Tensor
-    """[examples, longest, longest] whether a token (first) sees another (second); what is padded sees nothing."""
+    """[examples, longest, longest] whether a token (first) sees another (second); padding sees nothing."""
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _PaddedOrder:
     """The order in which the tokens of a packed row are attended to."""
 
     groups: tuple[_Group, ...]
     tokens: Tensor
-    """[padded tokens] the token of the row that stands in each place, group after group; 0 where there is none."""
+    """[padded tokens] the token of the row in each place, group after group; 0 where there is none."""
     places: Tensor
-    """[length] where each token of the row stands."""
+    """[length] the place of each token of the row."""
     padding: Tensor
     """[paddings] the places where there is none."""
 
 
-_LAYOUTS = WeakTensorKeyDictionary()
-"""The layout that belongs to a mask [1, 1, length, length], as long as the mask is there."""
+_ORDERS = WeakTensorKeyDictionary()
+"""The order that belongs to a mask [1, 1, length, length], as long as the mask exists."""
 
 
 def _attention_within_examples(
@@ -85,8 +85,8 @@ def _attention_within_examples(
 ) -> tuple[Tensor, None]:
     """Attention of [1, heads, length, width] within each example; the mask's other parts are known to be empty.
 
-    Where this is no packed row (a padded batch, a step of generation), or the model does not pass positions on, the
-    mask is left to do its work.
+    For anything but a packed row (a padded batch, a step of generation), and if the model does not pass positions on,
+    the mask is used.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -94,54 +94,54 @@ def _attention_within_examples(
     row = (1, query.shape[2])
     if attention_mask is None or positions is None or not (positions.shape == row == (len(query), key.shape[2])):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    if attention_mask not in _LAYOUTS:
-        _LAYOUTS[attention_mask] = _lay_out(positions[0], attention_mask[0, 0])
-    layout: _Layout = _LAYOUTS[attention_mask]
+    if attention_mask not in _ORDERS:
+        _ORDERS[attention_mask] = _padded_order(positions[0], attention_mask[0, 0])
+    order: _PaddedOrder = _ORDERS[attention_mask]
     scale = options.get("scaling") or query.shape[3] ** -0.5
-    ordered = (_reorder(tensor[0].transpose(0, 1), layout) for tensor in (query, key, value))
-    sizes = [group.examples * group.longest for group in layout.groups]
+    ordered = (_reorder(tensor[0].transpose(0, 1), order) for tensor in (query, key, value))
+    sizes = [group.examples * group.longest for group in order.groups]
     attended = []
-    for group, *parts in zip(layout.groups, *(tensor.split(sizes) for tensor in ordered), strict=True):
+    for group, *parts in zip(order.groups, *(tensor.split(sizes) for tensor in ordered), strict=True):
         # [examples, longest, heads, width]
         queries, keys, values = (part.unflatten(0, (group.examples, group.longest)) for part in parts)
         if group.longest <= _SHORT_TOKENS and not options.get("dropout"):
-            attended.append(_attention_by_products(queries, keys, values, group.visible, scale=scale))
+            attended.append(_attention_by_matmuls(queries, keys, values, group.visible, scale=scale))
             continue
         queries, keys, values = (tensor.transpose(1, 2) for tensor in (queries, keys, values))
         result, _ = sdpa_attention_forward(module, queries, keys, values, group.visible[:, None], **options)
         attended.append(result.flatten(0, 1))
-    return _back_in_order(torch.cat(attended), layout)[None], None
+    return _back_in_order(torch.cat(attended), order)[None], None
 
 
-def _attention_by_products(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, *, scale: float) -> Tensor:
-    """Attention by plain products, of several examples at once.
+def _attention_by_matmuls(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, *, scale: float) -> Tensor:
+    """Attention by plain matmuls, of several examples at once.
 
     Args:
         query: [examples, longest, heads, width].
         key: The same with a divisor of as many heads.
         value: The same as ``key``.
         visible: [examples, longest, longest].
-        scale: What products of queries and keys are multiplied by.
+        scale: The factor of the scores.
 
     Returns:
         [examples * longest, heads, width]
     """
     examples, longest, heads, width = query.shape
     key_heads = key.shape[2]
-    shared = heads // key_heads
-    # All queries that share a key's head are rows of one product: [examples * key heads, longest * shared, width].
-    queries = (query * scale).unflatten(2, (key_heads, shared)).transpose(1, 2).reshape(-1, longest * shared, width)
+    per_key = heads // key_heads
+    # All queries of one key head are rows of one matmul: [examples * key heads, longest * per_key, width].
+    queries = (query * scale).unflatten(2, (key_heads, per_key)).transpose(1, 2).reshape(-1, longest * per_key, width)
     keys, values = (tensor.transpose(1, 2).reshape(-1, longest, width) for tensor in (key, value))
-    scores = (queries @ keys.transpose(1, 2)).view(examples, key_heads, longest, shared, longest)
-    # The lowest number and not minus infinity: what is padded sees nothing, and its softmax must stay a number.
+    scores = (queries @ keys.transpose(1, 2)).view(examples, key_heads, longest, per_key, longest)
+    # The lowest number and not minus infinity: padding sees nothing, and its softmax must stay finite.
     hidden = ~visible[:, None, :, None, :]
-    shares = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(dim=-1)
-    mixed = shares.view(-1, longest * shared, longest) @ values
-    by_head: Tensor = mixed.view(examples, key_heads, longest, shared, width)
+    weights = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(dim=-1)
+    mixed = weights.view(-1, longest * per_key, longest) @ values
+    by_head: Tensor = mixed.view(examples, key_heads, longest, per_key, width)
     return by_head.transpose(1, 2).reshape(-1, heads, width)
 
 
-def _lay_out(positions: Tensor, visible: Tensor) -> _Layout:
+def _padded_order(positions: Tensor, visible: Tensor) -> _PaddedOrder:
     """Group the examples of a row.
 
     Args:
@@ -162,16 +162,16 @@ def _lay_out(positions: Tensor, visible: Tensor) -> _Layout:
         groups.append(_Group(len(members), longest, seen))
         tokens.append(at.flatten())
         real.append(is_real.flatten())
-    order, is_token = torch.cat(tokens), torch.cat(real)
+    all_tokens, is_token = torch.cat(tokens), torch.cat(real)
     places = torch.empty(length, dtype=torch.long, device=device)
-    places[order[is_token]] = is_token.nonzero().squeeze(1)
-    return _Layout(tuple(groups), order, places, (~is_token).nonzero().squeeze(1))
+    places[all_tokens[is_token]] = is_token.nonzero().squeeze(1)
+    return _PaddedOrder(tuple(groups), all_tokens, places, (~is_token).nonzero().squeeze(1))
 
 
 def _alike(lengths: Sequence[int]) -> list[list[int]]:
     """Indices of examples that can share a batch, the longest first: none is shorter than 3/4 of its batch's first.
 
-    One that is too long for products stands alone.
+    One that is too long for matmuls has a batch of its own.
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -183,35 +183,35 @@ def _alike(lengths: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _reorder(rows: Tensor, layout: _Layout) -> Tensor:
-    """The tokens [length, ...] of a row in the order of ``layout``: [padded tokens, ...]."""
-    nothing = layout.places.new_empty(0)
-    ordered: Tensor = _Moved.apply(rows, layout.tokens, layout.places, nothing)  # type: ignore[no-untyped-call]
+def _reorder(rows: Tensor, order: _PaddedOrder) -> Tensor:
+    """The tokens [length, ...] of a row in the padded order: [padded tokens, ...]."""
+    nothing = order.places.new_empty(0)
+    ordered: Tensor = _Moved.apply(rows, order.tokens, order.places, nothing)  # type: ignore[no-untyped-call]
     return ordered
 
 
-def _back_in_order(ordered: Tensor, layout: _Layout) -> Tensor:
-    """The same tokens as they stand in the row."""
+def _back_in_order(ordered: Tensor, order: _PaddedOrder) -> Tensor:
+    """The same tokens in the order of the row."""
     rows: Tensor = _Moved.apply(  # type: ignore[no-untyped-call]
-        ordered, layout.places, layout.tokens, layout.padding
+        ordered, order.places, order.tokens, order.padding
     )
     return rows
 
 
 class _Moved(torch.autograd.Function):
-    """Rows in another order. Every row that matters is moved to one place alone, so its gradient comes from one."""
+    """Rows in another order. Every row but padding is moved to exactly one place, so its gradient comes from one."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, taken: Tensor, back: Tensor, without_gradient: Tensor) -> Tensor:
         ctx.save_for_backward(back, without_gradient)
-        return _taken(rows, taken)
+        return _select(rows, taken)
 
     @staticmethod
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
         back, without_gradient = ctx.saved_tensors
-        return _taken(output_gradients[0], back).index_fill_(0, without_gradient, 0), None, None, None
+        return _select(output_gradients[0], back).index_fill_(0, without_gradient, 0), None, None, None
 
 
-def _taken(rows: Tensor, indices: Tensor) -> Tensor:
+def _select(rows: Tensor, indices: Tensor) -> Tensor:
     """Rows by their indices; as a matrix, which PyTorch copies ten times as fast as anything with more dimensions."""
     return rows.flatten(1).index_select(0, indices).view(-1, *rows.shape[1:])

@@ -1,9 +1,9 @@
-"""How much of the logits is made at once.
+"""How much of the logits is computed at once.
 
-On the processor a tile of logits should stay in its cache, whatever memory there is. An accelerator wants large
-products, so there it is memory that decides: a share of the device's *whole* memory, so that the same training on the
-same machine is cut in the same way, and ends with the same bits. Only where less than twice that share is free, it is
-halved until it fits: then the last bits depend on what else is on the device.
+On the CPU a tile of logits should stay in the cache, whatever memory there is. An accelerator needs large matmuls, so
+there memory decides: a fraction of the device's *total* memory, so that the same training on the same machine has the
+same tiles, and bitwise identical results. Only if less than twice that fraction is free, it is halved until it fits:
+then the last bits depend on what else is on the device.
 """
 
 import torch
@@ -22,19 +22,19 @@ TILE_ROWS_CPU = 2048
 """Best of 1k-16k on two cores with 2 MiB of second-level cache (docs/log.md)."""
 MOST_TILE_ROWS = 32768
 _LEAST_TILE_ROWS = 256
-"""Tiles are a multiple of this, which fills the blocks of a GPU's matrix products."""
-_SHARE_OF_MEMORY = 1 / 32
+"""Tiles are a multiple of this, which fills the blocks of a GPU's matmuls."""
+_FRACTION_OF_MEMORY = 1 / 32
 _BUDGET_ELSEWHERE = 2**28
-"""Where the device does not tell its memory."""
+"""Where the memory of the device is unknown."""
 _BYTES_PER_LOGIT, _BYTES_PER_CAPPED_LOGIT = 8, 24
-"""Of a tile: the logit and its copies that live at once, in fp32 and in the products' dtype."""
+"""Of a tile: the logit and its copies that live at once, in fp32 and in the matmuls' dtype."""
 
 
 def logits_budget(device: torch.device) -> int:
     """How many bytes the logits that exist at once may take on ``device``."""
     if device.type != "cuda":
         return _BUDGET_ELSEWHERE
-    budget = int(torch.cuda.get_device_properties(device).total_memory * _SHARE_OF_MEMORY)
+    budget = int(torch.cuda.get_device_properties(device).total_memory * _FRACTION_OF_MEMORY)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return fitting_budget(budget, free=torch.cuda.mem_get_info(device)[0] + unused)
 
@@ -49,7 +49,7 @@ def fitting_budget(budget: int, *, free: int) -> int:
 def tile_rows_within(budget: int, *, tokens: int, vocabulary: int, capped: bool) -> int:
     """Head rows per tile, so that a tile of ``tokens`` fits into ``budget`` bytes.
 
-    The vocabulary is cut evenly: a last tile of a few rows would cost as many steps as a whole one.
+    The vocabulary is divided evenly: a last tile of a few rows would take as many steps as a whole one.
     """
     each = max(1, tokens) * (_BYTES_PER_CAPPED_LOGIT if capped else _BYTES_PER_LOGIT)
     most = min(MOST_TILE_ROWS, max(_LEAST_TILE_ROWS, budget // each // _LEAST_TILE_ROWS * _LEAST_TILE_ROWS))

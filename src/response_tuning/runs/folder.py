@@ -13,7 +13,7 @@ __all__ = ["RunDirectory", "check_folder", "claim_folder", "evaluation_folder", 
 
 _ONLY_THE_PLACE = frozenset({"output"})
 _HALF_WRITTEN = (
-    *(".config.yaml.*", ".data.json.*", ".training.jsonl.*", ".confidence.jsonl.*"),
+    *(".config.yaml.*", ".data.json.*", ".*.jsonl.*"),
     *(".adapter.partial-*", ".model.partial-*"),
     "checkpoints/.*",  # safetensors writes under names of its own, as large as the checkpoint
 )
@@ -51,11 +51,6 @@ class RunDirectory:
     def training_log(self) -> Path:
         """One row per optimizer step."""
         return self.path / "training.jsonl"
-
-    @property
-    def confidence(self) -> Path:
-        """The confidence of the reference run in each example, where examples are mixed (``--sftmix-from``)."""
-        return self.path / "confidence.jsonl"
 
     @property
     def checkpoint(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Literal
 from response_tuning.conversation import Conversation
 from response_tuning.example import Example
 from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.options import Device, Dtype, FormatName
@@ -35,13 +36,11 @@ class TrainedRun:
 
     def score(self, prompts: Sequence[str | None], completions: Sequence[str]) -> list[float]:
         """The log-likelihood [nats] of each completion given its prompt (``Run.score``)."""
-        from response_tuning.inference.example_losses import example_losses
-
         encoded = [
             self.conversation.encode(Example(prompt=prompt, completion=completion), "rt" if prompt is None else "it")
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
-        return [-loss for loss in example_losses(self.loaded.model, encoded, batch_tokens=_SCORED_BATCH_TOKENS)]
+        return log_likelihoods(self.loaded, encoded, batch_tokens=_SCORED_BATCH_TOKENS)
 
 
 def load_trained(spec: str, *, format: FormatName | Literal["auto"], dtype: Dtype, device: Device) -> TrainedRun:  # noqa: A002

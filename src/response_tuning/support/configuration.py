@@ -1,24 +1,126 @@
-"""Configurations as YAML files: read with errors that name file, line and field, and written back whole."""
+"""Configurations as YAML files: read with errors that name file, line and field, and written back whole.
+
+A configuration may hold its options in groups, fields that are pydantic models themselves. Files, flags and error
+messages know the options by their own names alone, as if there were no groups: an option's name is unique.
+"""
 
 import difflib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_text
 
-__all__ = ["differences", "explain", "read_values", "write_config"]
+__all__ = [
+    "changed",
+    "differences",
+    "explain",
+    "flatten",
+    "group_type",
+    "nest",
+    "options_of",
+    "read_values",
+    "write_config",
+]
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a configuration."""
+
+    group: str
+    """The field of the group that holds it; empty at the top level."""
+    field: FieldInfo
+
+
+@cache
+def options_of(config_type: type[BaseModel]) -> dict[str, Option]:
+    """Every option of a configuration by its name, those of its groups included, in order."""
+    options: dict[str, Option] = {}
+    for name, field in config_type.model_fields.items():
+        group = group_type(field)
+        inner = {name: Option("", field)} if group is None else _in_group(name, group)
+        assert not options.keys() & inner.keys(), f"{config_type.__name__} has an option twice"
+        options |= inner
+    return options
+
+
+def group_type(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that is a group of options; None of an option."""
+    annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _in_group(name: str, group: type[BaseModel]) -> dict[str, Option]:
+    return {option: Option(name, field) for option, field in group.model_fields.items()}
+
+
+def flatten(config: BaseModel, *, mode: str = "python", only_given: bool = False) -> dict[str, Any]:
+    """The options of a configuration by name, without groups and without those that are never written.
+
+    Args:
+        config: The configuration.
+        mode: Of pydantic: "json" for values that a file can hold.
+        only_given: Leave out what has its default because nothing else was given.
+    """
+    values: dict[str, Any] = {}
+    for name, value in config.model_dump(mode=mode, exclude_unset=only_given).items():
+        values |= value if group_type(type(config).model_fields[name]) else {name: value}
+    return values
+
+
+def nest(config_type: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put options by name into their groups. Values of groups themselves stay, and those of options come before them.
+
+    Raises:
+        ValueError: there is no option of some name; names the nearest.
+    """
+    options = options_of(config_type)
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in config_type.model_fields:
+            given = flatten(value, only_given=True) if isinstance(value, BaseModel) else value
+            nested[name] = {**given, **nested.get(name, {})} if group_type(config_type.model_fields[name]) else value
+        elif name in options:
+            group = options[name].group
+            nested[group] = {**nested.get(group, {}), name: value}
+        else:
+            raise ValueError(unknown_option(config_type, name))
+    return nested
+
+
+def unknown_option(config_type: type[BaseModel], name: str) -> str:
+    """That there is no such option, and which one has the nearest name."""
+    near = difflib.get_close_matches(name, options_of(config_type), n=1)
+    return f"there is no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ".")
+
+
+def changed(config: Config, **options: Any) -> Config:
+    """A configuration with other values for some options, by their names, validated again.
+
+    Raises:
+        pydantic.ValidationError: the options do not fit together.
+    """
+    never_written = {name: getattr(config, name) for name, field in type(config).model_fields.items() if field.exclude}
+    given = {**never_written, **flatten(config, only_given=True), **options}
+    return type(config).model_validate(nest(type(config), given))
 
 
 def read_values(path: Path, config_type: type[BaseModel]) -> dict[str, Any]:
-    """The fields that a YAML file sets, checked; required ones may be missing (the command line can give them).
+    """The options that a YAML file sets, validated; required ones may be missing (the command line can give them).
 
     Raises:
-        UserError: the file is missing, is not YAML, or sets a field that does not exist or a value that does not fit.
+        UserError: the file is missing, is not YAML, or sets an option that does not exist or a value that does not fit.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -41,28 +143,35 @@ def read_values(path: Path, config_type: type[BaseModel]) -> dict[str, Any]:
     return checked
 
 
-def explain(error: ValidationError) -> str:
-    """What is wrong with the values of a configuration, a line for each."""
-    return "\n".join(
-        f"--{str(detail['loc'][0]).replace('_', '-')} is {detail['input']!r}: {_bound(detail)}"
-        for detail in error.errors()
-    )
+def explain(error: ValidationError, config_type: type[BaseModel]) -> str:
+    """What is wrong with the values of a configuration or of one of its groups, a line for each."""
+    return "\n".join(_explain_one(detail, config_type) for detail in error.errors())
+
+
+def _explain_one(detail: Any, config_type: type[BaseModel]) -> str:
+    if detail["type"] == "value_error":  # a sentence of ours, about several options
+        return str(detail["ctx"]["error"])
+    option = next(part for part in detail["loc"] if part in options_of(config_type))
+    return f"--{option.replace('_', '-')} is {detail['input']!r}: {_bound(detail)}"
 
 
 def write_config(path: Path, config: BaseModel) -> None:
-    """Write the resolved configuration, every field of it."""
-    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    """Write the resolved configuration, every option of it."""
+    write_text(path, yaml.safe_dump(flatten(config, mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def differences(path: Path, config: BaseModel, *, ignore: frozenset[str] = frozenset()) -> list[str]:
-    """What differs between a written configuration and ``config``, one line a field.
+    """What differs between a written configuration and ``config``, one line an option.
 
-    A field that was not written, by a version that did not know it, counts as its default.
+    An option that was not written, by a version that did not know it, counts as its default.
     """
-    fields_written = {name: field for name, field in type(config).model_fields.items() if not field.exclude}
-    defaults = {name: field.default for name, field in fields_written.items() if not field.is_required()}
+    defaults = {
+        name: option.field.default
+        for name, option in options_of(type(config)).items()
+        if not option.field.exclude and not option.field.is_required()
+    }
     written = {**defaults, **yaml.safe_load(path.read_text(encoding="utf-8"))}
-    wanted = config.model_dump(mode="json")
+    wanted = flatten(config, mode="json")
     fields = [field for field in {**written, **wanted} if field not in ignore]
     return [
         f"{field}: {written.get(field)!r} there, {wanted.get(field)!r} now"
@@ -72,12 +181,11 @@ def differences(path: Path, config: BaseModel, *, ignore: frozenset[str] = froze
 
 
 def _check(config_type: type[BaseModel], name: str, value: Any) -> Any:
-    field = config_type.model_fields.get(name)
-    if field is None:
-        near = difflib.get_close_matches(name, config_type.model_fields, n=1)
-        raise ValueError(f"there is no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
+    option = options_of(config_type).get(name)
+    if option is None:
+        raise ValueError(unknown_option(config_type, name))
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[field.annotation, field]))
+        adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[option.field.annotation, option.field]))
         return adapter.validate_python(value)
     except ValidationError as error:
         raise ValueError(f"option {name!r} is {value!r}: {_bound(error.errors()[0])}") from None

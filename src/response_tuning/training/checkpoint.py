@@ -1,9 +1,9 @@
-"""Checkpoints: what a training needs to go on, bit for bit, as if it had never stopped.
+"""Checkpoints: what a training is resumed from, bitwise identical to one that never stopped.
 
-One safetensors file holds the trained weights, the optimizer's moments and the random state; its metadata holds how far
+One safetensors file holds the trained weights, the optimizer state and the random state; its metadata holds how far
 training had come and a fingerprint of the data. The learning rate and the order of batches follow from the step alone.
 
-The last one has a name of its own; earlier ones that are kept stand beside it, named by their steps.
+The last one has a name of its own; earlier ones that are kept are beside it, named by their steps.
 """
 
 import hashlib
@@ -18,12 +18,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
-from response_tuning.training.parallel.sharding import gathered, put_back
-from response_tuning.training.stepper import Stepper
+from response_tuning.training.optimizer import optimizer_state, restore_state
+from response_tuning.training.parallel.contract import Strategy
 
 __all__ = ["Progress", "data_fingerprint", "remove_checkpoints", "restore_checkpoint", "save_checkpoint"]
 
@@ -43,7 +44,7 @@ class Progress:
     since_best: int = 0
     """How many times the held-out loss was measured since, and was not lower."""
     packing: str = "off"
-    """Whether the training packs its examples, "on" or "off": it goes on as it began, whatever "auto" means by now."""
+    """Whether examples are packed, "on" or "off"; a resumed training does as before, whatever "auto" means now."""
 
 
 def data_fingerprint(examples: Sequence[EncodedExample]) -> str:
@@ -57,26 +58,35 @@ def data_fingerprint(examples: Sequence[EncodedExample]) -> str:
 def save_checkpoint(
     path: Path,
     trained: dict[str, nn.Parameter],
-    stepper: Stepper,
+    optimizer: Optimizer,
     progress: Progress,
     *,
+    strategy: Strategy,
     fingerprint: str,
     keep: int = 1,
-    writes: bool = True,
 ) -> None:
     """Write a checkpoint to ``path``, atomically: whenever this is killed, the one before is still whole.
 
-    Of those before, ``keep - 1`` stay. What is spread over several processes stands in it whole, so that any number
-    of them can go on from it: all of them call this, and one ``writes``.
+    Shards are gathered, so that any number of processes can resume from it: all of them call this, the first writes.
+
+    Args:
+        path: The file.
+        trained: The parameters that train, by name.
+        optimizer: Their optimizer.
+        progress: How far the training has come.
+        strategy: How the processes hold them.
+        fingerprint: Of the data.
+        keep: How many checkpoints to keep, this one included.
     """
+    writes = strategy.accelerator.is_main_process
     tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
         torch.cuda.synchronize()  # paged memory is read from the host
     for name, parameter in trained.items():
-        tensors[f"weight/{name}"] = gathered(parameter, keep=writes)
-        for moment, value in stepper.moments(parameter, keep=writes).items():
-            tensors[f"{moment}/{name}"] = value
+        tensors[f"weight/{name}"] = strategy.gather(parameter, keep=writes)
+        for key, value in optimizer_state(optimizer, parameter).items():
+            tensors[f"{key}/{name}"] = strategy.gather(value, keep=writes)
     if not writes:
         return
     temporary = path.with_name(f".{path.name}.partial")
@@ -85,7 +95,7 @@ def save_checkpoint(
         save_file(tensors, temporary, {"progress": json.dumps(asdict(progress)), "fingerprint": fingerprint})
     except SafetensorError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"The checkpoint {path} cannot be written: {error}") from None
+        raise UserError(f"The checkpoint {path} cannot be written: {error}") from error
     if keep > 1 and path.exists():
         _set_aside(path)
     temporary.replace(path)
@@ -119,10 +129,17 @@ def _earlier(path: Path) -> list[Path]:
     return sorted(path.parent.glob(_EARLIER), reverse=True)
 
 
-def restore_checkpoint(path: Path, trained: dict[str, nn.Parameter], stepper: Stepper, *, fingerprint: str) -> Progress:
-    """Put back what ``save_checkpoint`` wrote, if there is anything; returns how far that training had come.
+def restore_checkpoint(
+    path: Path,
+    trained: dict[str, nn.Parameter],
+    optimizer: Optimizer,
+    *,
+    strategy: Strategy,
+    fingerprint: str,
+) -> Progress:
+    """Restore what ``save_checkpoint`` wrote, if there is a checkpoint; returns how far that training had come.
 
-    Where the last checkpoint is damaged, the newest whole one that was kept takes its place, and that is said.
+    If the last checkpoint is damaged, the newest whole one that was kept is used, which is logged.
 
     Raises:
         UserError: the data are not those of the checkpoint, or the file is damaged.
@@ -136,13 +153,14 @@ def restore_checkpoint(path: Path, trained: dict[str, nn.Parameter], stepper: St
             "Put the old data back, choose another --output, or delete the run folder."
         )
     for name, parameter in trained.items():
-        put_back(parameter, tensors[f"weight/{name}"])
-    moments: dict[nn.Parameter, dict[str, Tensor]] = {}
+        parameter.data.copy_(strategy.shard(tensors[f"weight/{name}"], parameter))
+    states: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        moment, _, name = key.partition("/")
-        if name and moment != "weight":
-            moments.setdefault(trained[name], {})[moment] = tensor
-    stepper.restore(moments)
+        part, _, name = key.partition("/")
+        if name and part != "weight":
+            states.setdefault(name, {})[part] = tensor
+    for name, state in states.items():
+        restore_state(optimizer, trained[name], state, strategy.shard)
     torch.set_rng_state(tensors["random"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
@@ -158,7 +176,7 @@ def _read_newest_whole(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             damage = damage or f"The checkpoint {path} is damaged ({error})."
             continue
         if damage:
-            say(f"{damage} An earlier one, {candidate.name}, takes its place.")
+            say(f"{damage} An earlier one, {candidate.name}, is used.")
         return metadata, tensors
     raise UserError(f"{damage} Delete it to train from the beginning.")
 

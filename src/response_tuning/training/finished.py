@@ -15,7 +15,7 @@ _OPTIONS = {"data_fingerprint": "--data", "held_out_fingerprint": "--held-out"}
 
 
 def examples_fingerprint(examples: Sequence[Example], method: Method) -> str:
-    """A hash of what a method takes from the examples, in order: of the responses alone in response tuning.
+    """A hash of what a method takes from the examples, in order: in response tuning, only the responses.
 
     It needs no tokenizer, so a finished run is recognised without loading its model.
     """
@@ -27,7 +27,7 @@ def examples_fingerprint(examples: Sequence[Example], method: Method) -> str:
 
 
 def require_same_data(run: RunDirectory, fingerprints: Mapping[str, str]) -> None:
-    """See that a finished run was trained on these data; one of a version that kept no fingerprints is believed.
+    """Validate that a finished run was trained on these data; one of a version that kept no fingerprints passes.
 
     Raises:
         UserError: the data changed since.

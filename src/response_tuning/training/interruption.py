@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back until a step is whole."""
+"""Ctrl-C and SIGTERM, held back until a step is complete."""
 
 import signal
 import threading
@@ -11,9 +11,9 @@ __all__ = ["held_back_interruption"]
 
 @contextmanager
 def held_back_interruption() -> Iterator[Callable[[], bool]]:
-    """Within the block the first Ctrl-C or SIGTERM only makes the function that it gives return True.
+    """Within the block the first Ctrl-C or SIGTERM only makes the function that it yields return True.
 
-    A second one interrupts at once. Signals reach the main thread alone; elsewhere nothing is held back.
+    A second one interrupts at once. Signals reach only the main thread; in other threads nothing is held back.
     """
     asked = False
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from response_tuning.training.batches.batching import Batch
+from response_tuning.inference.batch import Batch
 
 __all__ = ["embedding_noise", "example_lengths"]
 
@@ -48,5 +48,5 @@ def example_lengths(batch: Batch) -> Tensor:
     rows, padded = batch.input_ids.shape
     last = torch.zeros(rows, dtype=torch.long, device=batch.rows.device)
     columns = batch.predicting_positions % padded
-    # The last token of a row is supervised, so it stands behind the last predicting one.
+    # The last token of a row is supervised, so it follows the last predicting one.
     return last.scatter_reduce(0, batch.rows, columns, "amax")[:, None] + 2

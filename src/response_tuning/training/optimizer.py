@@ -1,51 +1,111 @@
-"""AdamW, plain or paged, and the learning rate of every step."""
+"""AdamW, plain or paged: its steps, its state, and the learning rate of every step."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import OptimizationOptions
 
-__all__ = ["learning_rate_factor", "make_optimizer", "set_learning_rate"]
+__all__ = [
+    "clip_and_step",
+    "gradient_norm",
+    "learning_rate_factor",
+    "make_optimizer",
+    "optimizer_state",
+    "restore_state",
+    "set_learning_rate",
+]
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig, device: torch.device) -> Optimizer:
+def make_optimizer(parameters: Iterable[nn.Parameter], options: OptimizationOptions, device: torch.device) -> Optimizer:
     """AdamW (Loshchilov & Hutter 2019) over ``parameters``; only matrices decay, not biases, norms and lengths.
 
-    ``paged`` keeps the moments in memory that CUDA moves to the host when the GPU's runs out (Dettmers et al. 2023,
-    arXiv 2305.14314). The numbers are the same; where there is no CUDA the plain one takes its place, and says so.
+    ``paged`` keeps its state in memory that CUDA moves to the host when the GPU's runs out (Dettmers et al. 2023,
+    arXiv 2305.14314). The result is the same; without CUDA the plain one is used, which is logged.
 
     Raises:
         UserError: ``paged`` on CUDA without bitsandbytes.
     """
     parameters = list(parameters)
+    decay = options.weight_decay
     groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": decay},
         {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if config.optimizer == "paged":
+    if options.optimizer == "paged":
         if device.type == "cuda":
-            return _paged(groups, config.learning_rate)
-        say(f"note: memory is paged on CUDA only; plain AdamW runs on {device.type}, to the same numbers.")
-    return AdamW(groups, lr=config.learning_rate)
+            return _paged(groups, options.learning_rate)
+        say(f"note: memory is paged on CUDA only; plain AdamW runs on {device.type}, with the same result.")
+    return AdamW(groups, lr=options.learning_rate)
 
 
 def _paged(groups: list[dict[str, Any]], learning_rate: float) -> Optimizer:
     try:
         from bitsandbytes.optim.adamw import PagedAdamW32bit
-    except ImportError:
+    except ImportError as error:
         raise UserError(
             "--optimizer paged needs bitsandbytes: pip install 'response-tuning[qlora]', or choose --optimizer adamw."
-        ) from None
+        ) from error
     paged: Any = PagedAdamW32bit
     return cast(Optimizer, paged(groups, lr=learning_rate, weight_decay=0.0))
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The norm of all gradients together."""
+    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+def clip_and_step(optimizer: Optimizer, parameters: Sequence[nn.Parameter], norm: Tensor, *, max_norm: float) -> float:
+    """Scale the gradients, whose norm is ``norm``, down to ``max_norm``, take a step with them and drop them.
+
+    Returns:
+        The norm. Where it is not finite, the weights do not change.
+    """
+    nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    length = float(norm)
+    if math.isfinite(length):
+        optimizer.step()
+    optimizer.zero_grad()
+    return length
+
+
+def optimizer_state(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """The optimizer's state of a parameter by name, in the shards that it has; empty before the first step."""
+    return {
+        name: value if isinstance(value, Tensor) else torch.tensor(value)
+        for name, value in optimizer.state[parameter].items()
+    }
+
+
+def restore_state(
+    optimizer: Optimizer,
+    parameter: nn.Parameter,
+    state: Mapping[str, Tensor],
+    shard: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    """Restore what ``optimizer_state`` gave.
+
+    Args:
+        optimizer: The optimizer.
+        parameter: The parameter.
+        state: Its whole state.
+        shard: Gives the shard of a whole tensor that belongs to a parameter.
+    """
+    for name, whole in state.items():
+        if name == "step":
+            # AdamW counts in a tensor on the CPU, the paged one in an int.
+            optimizer.state[parameter][name] = whole if whole.is_floating_point() else int(whole)
+        elif hasattr(optimizer, "get_state_buffer"):
+            optimizer.state[parameter][name] = optimizer.get_state_buffer(parameter).copy_(whole)
+        else:
+            optimizer.state[parameter][name] = shard(whole, parameter)
 
 
 def set_learning_rate(param_groups: Iterable[dict[str, Any]], learning_rate: float) -> None:
@@ -54,13 +114,13 @@ def set_learning_rate(param_groups: Iterable[dict[str, Any]], learning_rate: flo
         group["lr"] = learning_rate
 
 
-def learning_rate_factor(step: int, *, steps: int, config: TrainingConfig) -> float:
-    """The learning rate of a step (from 0), as a share of its highest value."""
-    warmup = math.ceil(config.warmup_share * steps)
+def learning_rate_factor(step: int, *, steps: int, options: OptimizationOptions) -> float:
+    """The learning rate of a step (from 0), as a fraction of its highest value."""
+    warmup = math.ceil(options.warmup_share * steps)
     if step < warmup:
         return (step + 1) / warmup
     fallen = (step - warmup) / max(1, steps - warmup)
-    match config.schedule:
+    match options.schedule:
         case "constant":
             return 1.0
         case "linear":

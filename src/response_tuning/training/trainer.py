@@ -1,10 +1,11 @@
 """A training from its configuration to the saved run: an adapter on a frozen base model, or every weight.
 
-Read from the top: ``train`` sees what is to be done, ``_train`` prepares it, and ``steps.run_steps`` does it.
+Read from the top: ``train`` validates what there is to do, ``_train`` prepares it, and ``loop.run_steps`` does it. One
+training step is in ``loop``, ``step``, the objective, the strategy and ``inference.response_loss``.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +14,44 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import PeftModel
 from safetensors import SafetensorError
-from torch import nn
 from transformers import PreTrainedModel
 
-from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
+from response_tuning.conversation import Conversation, EncodedExample, EncodingReport, default_format, encode_examples
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, require_prompts
+from response_tuning.inference.batch import collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
-from response_tuning.kernels.packed_attention import attend_within_examples
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
+from response_tuning.support.configuration import changed, flatten
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json
+from response_tuning.support.options import LossKernel, Method
 from response_tuning.support.progress import say
-from response_tuning.training.batches.batching import collate
-from response_tuning.training.batches.packing import settle_packing
+from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
 from response_tuning.training.finished import examples_fingerprint, require_same_data
-from response_tuning.training.loop import Training, run_steps
-from response_tuning.training.objectives.sftmix.confidence import (
-    confidences,
-    halves,
-    perplexities,
-    require_reference,
-    write_confidences,
-)
+from response_tuning.training.loop import run_steps
+from response_tuning.training.objectives.contract import Objective, Prepared
+from response_tuning.training.objectives.registry import make_objective
 from response_tuning.training.optimizer import make_optimizer
-from response_tuning.training.parallel.deepspeed_engine import require_deepspeed, start_engine
+from response_tuning.training.parallel.contract import Strategy
 from response_tuning.training.parallel.launch import launch, processes_wanted
 from response_tuning.training.parallel.processes import (
-    copy_from_first,
     decided_by_first,
     join_processes,
     process_named_in_errors,
     require_same,
 )
-from response_tuning.training.parallel.sharding import require_shardable, shard, shards, whole_state
+from response_tuning.training.parallel.registry import make_strategy
 from response_tuning.training.planning.memory import named_part
-from response_tuning.training.stepper import PlainStepper
-from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingConfig
+from response_tuning.training.step import Training
+from response_tuning.training.training_config import CHANGES_NO_RUN, EncodingOptions, TrainingConfig
 from response_tuning.training.tuning import (
     add_adapter,
-    load_base,
+    fuses_layers,
     recompute_activations,
     require_known_tokens,
     train_all_weights,
@@ -67,16 +62,25 @@ __all__ = ["resolve", "train"]
 _CHECKED_TOKENS = 32
 
 
-def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] = lambda _row: None) -> RunDirectory:
-    """Train an adapter, or the whole model, as ``config`` says and save the run.
+@dataclass(frozen=True)
+class _Examples:
+    """The examples of a training, as they were read."""
 
-    A finished run is left as it is; one that was interrupted goes on from its last checkpoint, to the same weights as
-    if it had never stopped. Where several processes are asked for, they are started and waited for.
+    train: list[Example]
+    held_out: list[Example]
+    fingerprints: dict[str, str]
+    """Of both, by their names in the data report."""
+
+
+def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] = lambda _row: None) -> RunDirectory:
+    """Train an adapter, or the whole model, and save the run.
+
+    A finished run does not change; an interrupted one is resumed from its last checkpoint, and ends with bitwise the
+    same weights as one that never stopped. If several processes are asked for, they are started and waited for.
 
     Args:
         config: The training.
-        on_step: Called after every step with its row of the training log; not where this call starts processes of
-            their own.
+        on_step: Called after every step with its row of the training log; not if this call starts processes.
 
     Raises:
         UserError: bad data, a model that cannot be loaded, or an output folder that holds something else.
@@ -84,32 +88,28 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
     """
     config = resolve(config)
     run = RunDirectory(config.output)
-    examples = _load(config.data, config)
-    held_out_examples = _load(config.held_out, config) if config.held_out else []
-    fingerprints = {
-        "data_fingerprint": examples_fingerprint(examples, config.method),
-        "held_out_fingerprint": examples_fingerprint(held_out_examples, config.method),
-    }
-    if config.sftmix_from and not run.is_trained:
-        require_reference(config, fingerprints["data_fingerprint"])
+    objective = make_objective(config)
+    examples = _load_all(config)
+    if isinstance(objective, Prepared) and not run.is_trained:
+        objective.require(examples.fingerprints["data_fingerprint"])
     processes = processes_wanted(config)
     if processes > 1:
-        if not _is_finished(run, config, fingerprints):
+        if not _is_finished(run, config, examples):
             launch(config, processes)
         return run
-    accelerator = join_processes(config.device)
+    accelerator = join_processes(config.memory.device, offloads=config.parallel.offload == "cpu")
     with process_named_in_errors(accelerator):
-        if not decided_by_first(accelerator, lambda: _is_finished(run, config, fingerprints)):
-            _train(config, run, examples, held_out_examples, fingerprints, accelerator, on_step)
+        if not decided_by_first(accelerator, lambda: _is_finished(run, config, examples)):
+            _train(config, run, objective, examples, accelerator, on_step)
     return run
 
 
-def _is_finished(run: RunDirectory, config: TrainingConfig, fingerprints: dict[str, str]) -> bool:
+def _is_finished(run: RunDirectory, config: TrainingConfig, examples: _Examples) -> bool:
     """Whether nothing is left to do for ``config``, in a folder that is free or its own."""
     check_folder(run.path, config, ignore=CHANGES_NO_RUN)
     if not run.is_trained:
         return False
-    require_same_data(run, fingerprints)
+    require_same_data(run, examples.fingerprints)
     say(f"{run.path} is trained already.")
     return True
 
@@ -117,63 +117,45 @@ def _is_finished(run: RunDirectory, config: TrainingConfig, fingerprints: dict[s
 def _train(
     config: TrainingConfig,
     run: RunDirectory,
-    examples: list[Example],
-    held_out_examples: list[Example],
-    fingerprints: dict[str, str],
+    objective: Objective,
+    examples: _Examples,
     accelerator: Accelerator,
     on_step: Callable[[dict[str, Any]], None],
 ) -> None:
-    require_kernel(config, accelerator.device)
-    fingerprint = fingerprints["data_fingerprint"]
-    of_reference = perplexities(config, fingerprint, examples, accelerator) if config.sftmix_from else []
+    require_kernel(config.memory.loss_kernel, accelerator.device)
+    if isinstance(objective, Prepared):
+        objective.prepare(examples.train, examples.fingerprints["data_fingerprint"], accelerator)
     set_seed(config.seed)
-    sharded = shards(config, accelerator)
-    spread = sharded and config.spreads_weights
+    strategy = make_strategy(config, accelerator)
     with named_part("the base model's weights", config):
-        # What is to be spread may not fit one device whole, nor the main memory once for every process.
-        if spread:
-            on_cpu = config.model_copy(update={"device": "cpu"})
-            loaded = load_base(on_cpu, weights=accelerator.is_main_process)
-        else:
-            loaded = load_base(config)
-    assert config.format != "auto"
-    conversation = Conversation(loaded.tokenizer, config.format, rt_prefix=config.rt_prefix)
-    encoded, report = encode_examples(
-        examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
-    )
-    held_out = _encode_held_out(held_out_examples, conversation, config)
+        loaded = strategy.load(config)
+    assert config.encoding.format != "auto"
+    conversation = Conversation(loaded.tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
+    encoded, report = _encode(examples.train, conversation, config.method, config.encoding)
+    held_out = _encode_held_out(examples.held_out, conversation, config.method, config.encoding)
     require_known_tokens(loaded, [*encoded, *held_out])
-    if spread:
-        settled = decided_by_first(accelerator, lambda: _try_out(loaded.model, encoded, config, accelerator.device))
-        if config.packing != "off":
-            attend_within_examples(loaded.model, accelerator.device)  # as in the first
-    else:
-        settled = _try_out(loaded.model, encoded, config, accelerator.device)
-    agreed = {"configuration": config.model_dump_json(), "packing": settled.packing, **fingerprints}
+    packed = strategy.decide(loaded.model, lambda: _try_out(loaded.model, encoded, config, accelerator.device))
+    agreed = {"configuration": flatten(config, mode="json"), "packing": packed, **examples.fingerprints}
     require_same(accelerator, agreed)
     if accelerator.is_main_process:
         claim_folder(run.path, config, ignore=CHANGES_NO_RUN)
         remove_leftovers(run.path)
-        if config.sftmix_from:
-            write_confidences(run.confidence, of_reference)  # before the report, which says of which data they are
-        write_json(run.data_report, {**asdict(report), **fingerprints})
+        if isinstance(objective, Prepared):
+            objective.write(run.path)  # before the report, which names the data that it is of
+        write_json(run.data_report, {**asdict(report), **examples.fingerprints})
     say(
         f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
         f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
     )
-    parts = [encoded]
-    if config.sftmix_from:
-        dropped = set(report.rows_dropped_overlong)
-        certainty = confidences(of_reference)
-        parts = halves(encoded, [value for row, value in enumerate(certainty, start=1) if row not in dropped])
-        say(f"mixtures of {len(parts[0])} confident and {len(parts[1])} unconfident examples")
-    training = _prepare(loaded.model, settled, accelerator, sharded=sharded)
+    if isinstance(objective, Prepared):
+        encoded = objective.arrange(encoded, report.rows_dropped_overlong)
+    training = _prepare(loaded.model, config, objective, strategy, packed=packed)
 
     def save(folder: Path) -> None:
         _save(folder, training, loaded, conversation)
 
-    run_steps(training, parts, held_out, run, lambda steps: save(run.kept_checkpoint(steps)), on_step)
-    save(run.model if config.tuning == "full" else run.adapter)
+    run_steps(training, encoded, held_out, run, lambda steps: save(run.kept_checkpoint(steps)), on_step)
+    save(run.model if config.adapter.tuning == "full" else run.adapter)
     if accelerator.is_main_process:
         remove_checkpoints(run.checkpoint)
         run.best_weights.unlink(missing_ok=True)
@@ -181,93 +163,89 @@ def _train(
 
 def _try_out(
     base: PreTrainedModel, encoded: list[EncodedExample], config: TrainingConfig, device: torch.device
-) -> TrainingConfig:
-    """See that the loss knows how the model makes its logits, and decide whether to pack."""
+) -> bool:
+    """Validate that the loss knows how the model computes its logits, and decide whether to pack."""
     with named_part("the logits that the loss is checked against", config):
-        checked = ResponseLoss(base, kernel=config.loss_kernel)
-        checked.check(collate([_end_of(encoded[0])]).to(base.device))
-    return settle_packing(base, encoded, config, device)
+        _check_loss(base, encoded[0], config.memory.loss_kernel)
+    return decide_packing(base, encoded, config.batches, seed=config.seed, device=device)
 
 
-def _prepare(base: PreTrainedModel, config: TrainingConfig, accelerator: Accelerator, *, sharded: bool) -> Training:
-    """Add to ``base`` what is trained, and what takes the steps; spread it over the processes, if it is to be."""
+def _check_loss(base: PreTrainedModel, example: EncodedExample, kernel: LossKernel) -> None:
+    # A few tokens: full logits of a long example would take more memory than the training itself.
+    ids = example.input_ids[-_CHECKED_TOKENS:]
+    end = EncodedExample(ids, max(1, len(ids) - example.supervised_count))
+    ResponseLoss(base, kernel=kernel).check(collate([end]).to(base.device))
+
+
+def _prepare(
+    base: PreTrainedModel, config: TrainingConfig, objective: Objective, strategy: Strategy, *, packed: bool
+) -> Training:
+    """Add to ``base`` what is trained, distribute it over the processes, and make its optimizer."""
+    device = strategy.accelerator.device
     with named_part("the adapter", config):
-        model = train_all_weights(base) if config.tuning == "full" else add_adapter(base, config)
-    if config.gradient_checkpointing:
+        model = (
+            train_all_weights(base)
+            if config.adapter.tuning == "full"
+            else add_adapter(base, config.adapter, fused=fuses_layers(config.memory.fused_layers, device))
+        )
+    if config.memory.gradient_checkpointing:
         recompute_activations(model)
-    # Machines may have drawn other random numbers from one seed. Weights that are spread come as they are spread.
-    copy_from_first(accelerator, model.buffers() if sharded and config.spreads_weights else _trained(model))
-    plain = ResponseLoss(model, label_smoothing=config.label_smoothing, kernel=config.loss_kernel)
-    if sharded and config.deepspeed_stage:
-        with named_part("DeepSpeed's parts of weights and moments", config):
-            return Training(config, model, *start_engine(model, plain, config, accelerator), accelerator)
-    loss_of = shard(model, plain, config, accelerator) if sharded else plain
-    trained = _trained(model)
-    stepper = PlainStepper(
-        make_optimizer(trained, config, accelerator.device),
-        trained,
-        max_gradient_norm=config.max_gradient_norm,
-        accelerator=None if sharded else accelerator,
-    )
-    return Training(config, model, loss_of, stepper, accelerator)
-
-
-def _trained(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+    strategy.wrap(model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = make_optimizer(trained, config.optimization, device)
+    return Training(config, model, objective, strategy, optimizer, packed)
 
 
 def resolve(config: TrainingConfig) -> TrainingConfig:
-    """Put what "auto" stands for in its place, so that the saved configuration can be repeated anywhere.
-
-    Raises:
-        UserError: options that do nothing without another one that is missing.
-    """
-    if (config.patience or config.held_out_every) and not config.held_out:
-        raise UserError("--patience and --held-out-every need --held-out, the examples to measure the loss on.")
-    require_shardable(config)
-    require_deepspeed(config)
-    if config.keep_adapter_every and config.tuning == "full":
-        raise UserError("--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out.")
-    if config.sftmix_from and config.batch_size % 2:
-        raise UserError(f"--sftmix-from trains on pairs, and --batch-size {config.batch_size} is odd.")
-    if config.format != "auto":
+    """Replace a format of "auto" by the one that it means, so that the saved configuration can be repeated anywhere."""
+    if config.encoding.format != "auto":
         return config
-    return config.model_copy(update={"format": default_format(config.model)})
+    return changed(config, format=default_format(config.model))
 
 
-def _load(source: str, config: TrainingConfig) -> list[Example]:
+def _load_all(config: TrainingConfig) -> _Examples:
+    examples = _load(config.data, config.method)
+    held_out = _load(config.validation.held_out, config.method) if config.validation.held_out else []
+    fingerprints = {
+        "data_fingerprint": examples_fingerprint(examples, config.method),
+        "held_out_fingerprint": examples_fingerprint(held_out, config.method),
+    }
+    return _Examples(examples, held_out, fingerprints)
+
+
+def _load(source: str, method: Method) -> list[Example]:
     examples = load_examples(source)
-    if config.method == "it":
+    if method == "it":
         require_prompts(examples, source=source, purpose="instruction tuning (--method it)")
     return examples
 
 
-def _end_of(example: EncodedExample) -> EncodedExample:
-    """A few tokens: whole logits of a long example would take more memory than the training itself."""
-    ids = example.input_ids[-_CHECKED_TOKENS:]
-    return EncodedExample(ids, max(1, len(ids) - example.supervised_count))
+def _encode(
+    examples: list[Example], conversation: Conversation, method: Method, options: EncodingOptions
+) -> tuple[list[EncodedExample], EncodingReport]:
+    return encode_examples(examples, conversation, method, max_length=options.max_length, overlong=options.overlong)
 
 
 def _encode_held_out(
-    examples: list[Example], conversation: Conversation, config: TrainingConfig
+    examples: list[Example], conversation: Conversation, method: Method, options: EncodingOptions
 ) -> list[EncodedExample]:
     if not examples:
         return []
-    encoded, report = encode_examples(
-        examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
-    )
+    encoded, report = _encode(examples, conversation, method, options)
     say(f"held out: {report.rows_kept} examples, {report.supervised_tokens:,} supervised tokens")
     return encoded
 
 
 def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: Conversation) -> None:
     """Write what was trained, an adapter or a whole model, with what chatting with it needs; all processes call it."""
-    model, first = training.model, training.accelerator.is_main_process
-    dtype = getattr(torch, training.config.dtype) if training.config.tuning == "full" else None
-    state = whole_state(model, keep=first, dtype=dtype) if training.sharded_loss else None
+    model, strategy = training.model, training.strategy
+    writes = strategy.accelerator.is_main_process
+    full = training.config.adapter.tuning == "full"
+    dtype = getattr(torch, training.config.memory.dtype) if full else None
+    state = strategy.state_dict(model, keep=writes, dtype=dtype)
     if dtype is not None:
         model.to(dtype)
-    if not first:
+    if not writes:
         return
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     if isinstance(model, PeftModel):
@@ -277,7 +255,7 @@ def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: C
         try:
             model.save_pretrained(str(staging), state_dict=state)  # type: ignore[operator]
         except SafetensorError as error:
-            raise UserError(f"{folder} cannot be written: {error}") from None
+            raise UserError(f"{folder} cannot be written: {error}") from error
         write_chat_files(
             staging,
             loaded.model,

@@ -1,10 +1,18 @@
-"""Every option of a training run, in one place: the command line, the YAML file and the validation are made from it."""
+"""Every option of a training run, in groups: the command line, the YAML file and the validation are made from it.
+
+Groups order the options for readers and for functions, which take the group that they need. Flags and files know each
+option by its own name: ``--lora-rank 4``, ``lora_rank: 4``, ``TrainingConfig(output=..., lora_rank=4)``.
+
+What can be decided from the options alone is validated here: by each group for itself, and by ``TrainingConfig`` for
+rules between groups. What depends on the machine or the data is validated where it is known.
+"""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from response_tuning.support.configuration import nest
 from response_tuning.support.options import (
     EMBEDDED,
     STARTER,
@@ -17,9 +25,24 @@ from response_tuning.support.options import (
     Prefix,
     Tuning,
 )
+from response_tuning.training.objectives.registry import objective_names, unknown_objective
 from response_tuning.training.presets import PresetName, preset_values
 
-__all__ = ["CHANGES_NO_RUN", "TrainingConfig"]
+__all__ = [
+    "CHANGES_NO_RUN",
+    "AdapterOptions",
+    "BatchOptions",
+    "CheckpointOptions",
+    "EncodingOptions",
+    "MemoryOptions",
+    "OptimizationOptions",
+    "ParallelOptions",
+    "RegularizationOptions",
+    "SftmixOptions",
+    "Switch",
+    "TrainingConfig",
+    "ValidationOptions",
+]
 
 CHANGES_NO_RUN = frozenset(
     {"output", "gpus", "processes", "nodes", "sharding", "offload", "keep_checkpoints", "keep_adapter_every"}
@@ -28,8 +51,182 @@ CHANGES_NO_RUN = frozenset(
 
 
 def _word(value: Any) -> Any:
-    """What was meant by a bare ``on`` or ``off``, which YAML takes for a truth value."""
+    """``on`` or ``off`` in place of the truth value that YAML reads a bare one as."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)]
+
+
+class EncodingOptions(BaseModel):
+    """How examples become tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: FormatName | Literal["auto"] = "auto"
+    """The chat format. auto: tulu, or question-answer for the embedded model. own: the model's own chat template."""
+    rt_prefix: Prefix = "none"
+    """What precedes the header in rt: none (An & Kim 2024), or an empty user turn (Hewitt et al. 2024)."""
+    max_length: int = Field(default=2048, ge=8)
+    """The most tokens an example may have."""
+    overlong: Overlong = "error"
+    """What to do with longer ones: stop with an error, drop them, or truncate their responses."""
+
+
+class BatchOptions(BaseModel):
+    """What an optimizer step is made of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=3, ge=1)
+    """Passes over the data."""
+    batch_size: int = Field(default=16, ge=1)
+    """Examples per optimizer step."""
+    micro_batch_tokens: int = Field(default=1024, ge=1)
+    """The most tokens, padding counted, to compute at once. Memory and speed depend on it, the result does not."""
+    packing: Switch = "auto"
+    """Put whole examples into one row, each attending to itself alone, instead of padding. auto: where that is less."""
+
+
+class AdapterOptions(BaseModel):
+    """What is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tuning: Tuning = "lora"
+    """What is trained: an adapter (lora, rslora, dora, or qlora over 4-bit weights), or every weight (full)."""
+    lora_rank: int = Field(default=16, ge=1)
+    """The rank of the adapter matrices, on all linear layers but the head."""
+    lora_alpha: int = Field(default=32, gt=0)
+    """The adapter's output is scaled by alpha / rank."""
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before the adapter."""
+
+
+class OptimizationOptions(BaseModel):
+    """AdamW and its schedule."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """The highest learning rate, reached after warm-up."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """How the learning rate falls after warm-up."""
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    """The fraction of all steps in which the learning rate rises."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay, of matrices only."""
+    optimizer: Literal["adamw", "paged"] = "adamw"
+    """paged: AdamW whose state can leave the GPU (CUDA with the extra qlora; elsewhere plain, with a note)."""
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    """Longer gradients are scaled down to this norm."""
+
+
+class RegularizationOptions(BaseModel):
+    """Against overfitting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    neftune_alpha: float = Field(default=0.0, ge=0)
+    """NEFTune's noise on the embeddings of training batches; 5 is usual, 0 is none."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """The fraction of each target that is distributed over the whole vocabulary."""
+
+
+class SftmixOptions(BaseModel):
+    """SFTMix: train on mixtures of easily and hardly learned examples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sftmix_from: str = ""
+    """SFTMix: a finished run on the same data that kept adapters; they tell which examples are learned easily."""
+    sftmix_weight: float = Field(default=0.2, ge=0)
+    """The weight of the mixtures' loss, added to the examples' own."""
+    sftmix_alpha: float = Field(default=0.5, gt=0)
+    """The mixing coefficient is drawn from Beta(alpha, alpha): near 0 and 1 below 1, near a half above."""
+
+
+class ValidationOptions(BaseModel):
+    """The loss on held-out examples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    held_out: str = ""
+    """Examples (as for --data) to measure the loss on after each epoch. The weights of the lowest loss are saved."""
+    held_out_every: int = Field(default=0, ge=0)
+    """Measure the held-out loss every N steps instead; 0: after each epoch."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights to save where --held-out measures them; without it, always the last."""
+    patience: int = Field(default=0, ge=0)
+    """Stop when the held-out loss has not fallen for N measurements in a row; 0: never."""
+
+    @model_validator(mode="after")
+    def _require_examples(self) -> "ValidationOptions":
+        if (self.patience or self.held_out_every) and not self.held_out:
+            raise ValueError("--patience and --held-out-every need --held-out, the examples to measure the loss on.")
+        return self
+
+
+class MemoryOptions(BaseModel):
+    """Memory and speed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dtype: Dtype = "bfloat16"
+    """The dtype of frozen weights, of matmuls, and of a model that full saves. Weights always train in float32."""
+    device: Device = "auto"
+    """Where to compute."""
+    gradient_checkpointing: bool = False
+    """Recompute each layer in the backward pass instead of keeping its activations: less memory, a third more time."""
+    loss_kernel: LossKernel = "auto"
+    """What computes the loss: tiles of the vocabulary (auto), or the extras liger or cut-cross-entropy on CUDA."""
+    fused_layers: Switch = "auto"
+    """Adapter layers and norms with hand-written gradients. auto: on the CPU, where they were measured to be faster."""
+
+
+class ParallelOptions(BaseModel):
+    """Several GPUs, processes or machines."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpus: int = Field(default=0, ge=0)
+    """Train on N GPUs of this machine, each with its own process; 0: on one, if there is any."""
+    processes: int = Field(default=1, ge=1)
+    """Train in N processes on the CPU."""
+    nodes: int = Field(default=1, ge=1)
+    """Train on N machines, each with --gpus or --processes: print the command for each of them, and exit."""
+    sharding: Literal["none", "zero2", "zero3"] = "none"
+    """Shard weights, gradients and optimizer state over processes; gather weights by step (zero2) or layer (zero3)."""
+    offload: Literal["none", "cpu"] = "none"
+    """cpu: keep shards in main memory and run the optimizer there; for GPUs, with --sharding."""
+
+    @model_validator(mode="after")
+    def _require_consistent(self) -> "ParallelOptions":
+        if self.gpus > 1 and self.processes > 1:
+            raise ValueError("--gpus starts a process for each GPU. Leave --processes out, which is for the CPU.")
+        if self.offload != "none" and self.sharding == "none":
+            raise ValueError(
+                f"--offload {self.offload} needs --sharding zero2 or zero3: what a process offloads is its shard."
+            )
+        return self
+
+    @property
+    def per_node(self) -> int:
+        """Processes on each machine."""
+        return max(self.gpus, self.processes)
+
+
+class CheckpointOptions(BaseModel):
+    """What is kept on the way."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint_every_seconds: float = Field(default=60, ge=0)
+    """How often to save a checkpoint to resume from; also saved on Ctrl-C and SIGTERM."""
+    keep_checkpoints: int = Field(default=1, ge=1)
+    """How many checkpoints to keep until training is done; an earlier one is used where the last is damaged."""
+    keep_adapter_every: int = Field(default=0, ge=0)
+    """Keep a copy of the adapter every N steps, for rt probe RUN --checkpoints; 0: only the last one."""
 
 
 class TrainingConfig(BaseModel):
@@ -53,113 +250,99 @@ class TrainingConfig(BaseModel):
     """The base model: 'embedded', a folder, a .gguf file or a hub id."""
     data: str = STARTER
     """A JSONL file with 'completion' and, for it, 'prompt' in every row; or 'starter'."""
-
+    objective: str = "auto"
+    """What the loss is. auto: supervised tokens, or sftmix where --sftmix-from is given; or one of another package."""
     preset: PresetName = "none"
-    """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options come before them."""
-
-    format: FormatName | Literal["auto"] = "auto"
-    """The chat format. auto: tulu, or question-answer for the embedded model. own: the model's own chat template."""
-    rt_prefix: Prefix = "none"
-    """What stands before the header in rt: none (An & Kim 2024), or an empty user turn (Hewitt et al. 2024)."""
-    max_length: int = Field(default=2048, ge=8)
-    """The most tokens an example may have."""
-    overlong: Overlong = "error"
-    """What to do with longer ones: stop with an error, drop them, or truncate their responses."""
-
-    epochs: int = Field(default=3, ge=1)
-    """Passes over the data."""
-    batch_size: int = Field(default=16, ge=1)
-    """Examples per optimizer step."""
-    micro_batch_tokens: int = Field(default=1024, ge=1)
-    """The most tokens, padding counted, to compute at once. Memory and speed depend on it, the result does not."""
-    packing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)] = "auto"
-    """Put whole examples one behind the other, each for itself, in place of padding. auto: where it is less work."""
-    tuning: Tuning = "lora"
-    """What is trained: an adapter (lora, rslora, dora, or qlora over 4-bit weights), or every weight (full)."""
-    learning_rate: float = Field(default=2e-4, gt=0)
-    """The highest learning rate, reached after warm-up."""
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """How the learning rate falls after warm-up."""
-    warmup_share: float = Field(default=0.05, ge=0, lt=1)
-    """The share of all steps in which the learning rate rises."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """AdamW's decoupled weight decay, on matrices alone."""
-    optimizer: Literal["adamw", "paged"] = "adamw"
-    """paged: AdamW whose memory can leave the GPU (CUDA with the extra qlora; elsewhere plain, with a note)."""
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-    """Longer gradients are scaled down to this length."""
-
-    lora_rank: int = Field(default=16, ge=1)
-    """The rank of the adapter matrices, on all linear layers but the head."""
-    lora_alpha: int = Field(default=32, gt=0)
-    """The adapter's output is scaled by alpha / rank."""
-    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout before the adapter."""
-
-    gradient_checkpointing: bool = False
-    """Compute each layer again in the backward pass instead of keeping it: less memory, a third more time."""
-    neftune_alpha: float = Field(default=0.0, ge=0)
-    """NEFTune's noise on the embeddings of training batches; 5 is usual, 0 is none."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """The share of each target that is spread over the whole vocabulary."""
-    loss_kernel: LossKernel = "auto"
-    """What computes the loss: tiles of the vocabulary (auto), or the extras liger or cut-cross-entropy on CUDA."""
-    sftmix_from: str = ""
-    """SFTMix: a finished run on the same data, with adapters kept, that tells which examples are learned easily."""
-    sftmix_weight: float = Field(default=0.2, ge=0)
-    """What the loss of mixtures of easily and hardly learned examples counts, beside the examples' own."""
-    sftmix_alpha: float = Field(default=0.5, gt=0)
-    """Their shares in a mixture are drawn from Beta(alpha, alpha): near 0 and 1 below 1, near a half above."""
-
-    held_out: str = ""
-    """Examples (as for --data) to measure the loss on after each epoch. The weights of the lowest loss are saved."""
-    held_out_every: int = Field(default=0, ge=0)
-    """Measure the held-out loss every so many steps instead; 0: after each epoch."""
-    keep: Literal["best", "last"] = "best"
-    """Which weights to save where --held-out measures them; without it, always the last."""
-    patience: int = Field(default=0, ge=0)
-    """Stop when the held-out loss has not fallen for so many measurements in a row; 0: never."""
-
-    gpus: int = Field(default=0, ge=0)
-    """Train on so many GPUs of this machine, each with a process of its own; 0: on one, if there is any."""
-    processes: int = Field(default=1, ge=1)
-    """Train in so many processes on the CPU."""
-    sharding: Literal["none", "zero2", "zero3", "deepspeed-zero1", "deepspeed-zero2", "deepspeed-zero3"] = "none"
-    """Spread weights, gradients and moments over the processes; weights gather by step (zero2) or by layer (zero3).
-    deepspeed-: by DeepSpeed's engine, moments (zero1), gradients too (zero2), weights too (zero3)."""
-    offload: Literal["none", "optimizer", "weights"] = "none"
-    """DeepSpeed: keep AdamW's moments in main memory and step there; weights: keep parts of weights there as well."""
-    nodes: int = Field(default=1, ge=1)
-    """Train on so many machines, each with --gpus or --processes: print the command for each of them, and end."""
-
-    checkpoint_every_seconds: float = Field(default=60, ge=0)
-    """How often to save what a training goes on from; also saved on Ctrl-C and SIGTERM."""
-    keep_checkpoints: int = Field(default=1, ge=1)
-    """How many checkpoints to keep until training is done; an earlier one serves where the last is damaged."""
-    keep_adapter_every: int = Field(default=0, ge=0)
-    """Keep the adapter as it is after every so many steps, for rt probe RUN --checkpoints; 0: only the last one."""
-    dtype: Dtype = "bfloat16"
-    """The type of frozen weights, of products, and of a model that full saves. Weights train in float32 always."""
-    device: Device = "auto"
-    """Where to compute."""
+    """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options override them."""
     seed: int = 0
-    """Decides the adapter's first weights, the order of examples, dropout, noise and mixtures."""
+    """Decides the adapter's initial weights, the order of examples, dropout, noise and mixtures."""
     plan: bool = Field(default=False, exclude=True)
     """Train nothing: show what it would take (memory by part, tokens, steps, time) and whether it fits."""
 
-    @property
-    def deepspeed_stage(self) -> int:
-        """ZeRO's stage where DeepSpeed's engine is asked for; 0 where it is not."""
-        return int(self.sharding[-1]) if self.sharding.startswith("deepspeed") else 0
+    encoding: EncodingOptions = EncodingOptions()
+    batches: BatchOptions = BatchOptions()
+    adapter: AdapterOptions = AdapterOptions()
+    optimization: OptimizationOptions = OptimizationOptions()
+    regularization: RegularizationOptions = RegularizationOptions()
+    sftmix: SftmixOptions = SftmixOptions()
+    validation: ValidationOptions = ValidationOptions()
+    memory: MemoryOptions = MemoryOptions()
+    parallel: ParallelOptions = ParallelOptions()
+    checkpoints: CheckpointOptions = CheckpointOptions()
 
-    @property
-    def spreads_weights(self) -> bool:
-        """Whether each process keeps a part of every weight."""
-        return self.sharding in ("zero2", "zero3", "deepspeed-zero3")
+    if TYPE_CHECKING:
+        # Options are given by their own names, whatever their group.
+        def __init__(self, **options: Any) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in_preset(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            return {**preset_values(values.get("preset")), **values}
-        return values
+    def _in_groups(cls, values: Any) -> Any:
+        """Options by name, those of the preset beneath those that are given, each in its group."""
+        if not isinstance(values, dict):
+            return values
+        given, preset = nest(cls, values), nest(cls, preset_values(values.get("preset")))
+        return {**preset, **given, **{name: {**preset[name], **given[name]} for name in _groups(preset) & given.keys()}}
+
+    @model_validator(mode="after")
+    def _require_adapter_to_keep(self) -> "TrainingConfig":
+        if self.checkpoints.keep_adapter_every and self.adapter.tuning == "full":
+            raise ValueError(
+                "--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out."
+            )
+        return self
+
+    @field_validator("objective")
+    @classmethod
+    def _require_known(cls, name: str) -> str:
+        if name != "auto" and name not in objective_names():
+            raise ValueError(unknown_objective(name))
+        return name
+
+    @model_validator(mode="after")
+    def _require_sftmix_whole(self) -> "TrainingConfig":
+        if self.objective not in ("auto", "sftmix") and self.sftmix.sftmix_from:
+            raise ValueError(f"--sftmix-from is for --objective sftmix, and this is --objective {self.objective}.")
+        if self.objective == "sftmix" and not self.sftmix.sftmix_from:
+            raise ValueError("--objective sftmix needs --sftmix-from, a finished run on the same data.")
+        return self
+
+    @model_validator(mode="after")
+    def _require_pairs(self) -> "TrainingConfig":
+        if self.sftmix.sftmix_from and self.batches.batch_size % 2:
+            raise ValueError(f"--sftmix-from trains on pairs, and --batch-size {self.batches.batch_size} is odd.")
+        return self
+
+    @model_validator(mode="after")
+    def _require_shardable(self) -> "TrainingConfig":
+        sharding = self.parallel.sharding
+        if sharding == "none":
+            return self
+        if self.adapter.tuning == "qlora":
+            raise ValueError(
+                f"--sharding {sharding} is not for --tuning qlora: shards move to the GPU after loading, and the "
+                "scales that bitsandbytes keeps apart from 4-bit weights stay behind. Leave --sharding out, which "
+                "keeps all of the 4-bit weights in each process, or choose --tuning lora."
+            )
+        if self.optimization.optimizer == "paged":
+            raise ValueError(
+                f"--optimizer paged cannot keep optimizer state that --sharding {sharding} shards over processes. "
+                "Choose --optimizer adamw."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_exact_kernel(self) -> "TrainingConfig":
+        if self.memory.loss_kernel != "cut-cross-entropy":
+            return self
+        option = "--loss-kernel cut-cross-entropy"
+        if self.regularization.label_smoothing:
+            raise ValueError(f"{option} has no label smoothing. Use liger or tiles with --label-smoothing.")
+        if self.adapter.tuning == "full":
+            raise ValueError(f"{option} sums a head's gradient in bf16. Use liger or tiles with --tuning full.")
+        if self.memory.dtype == "float32":
+            raise ValueError(f"{option} multiplies in bf16. Use liger or tiles with --dtype float32.")
+        return self
+
+
+def _groups(nested: dict[str, Any]) -> set[str]:
+    return {name for name, value in nested.items() if isinstance(value, dict)}

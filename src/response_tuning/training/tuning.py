@@ -1,7 +1,8 @@
-"""What is trained: the base model as a way of tuning wants it, and the adapter that goes on it."""
+"""What is trained: the base model, loaded for one way of tuning, and its adapter."""
 
 from collections.abc import Iterable
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
@@ -9,30 +10,43 @@ from response_tuning.conversation import EncodedExample
 from response_tuning.kernels.fused_layers import fuse_layers
 from response_tuning.models.load import LoadedModel, load_model, load_without_weights
 from response_tuning.support.errors import UserError
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.support.options import Device, Dtype, Tuning
+from response_tuning.training.training_config import AdapterOptions, Switch
 
-__all__ = ["add_adapter", "load_base", "recompute_activations", "require_known_tokens", "train_all_weights"]
+__all__ = [
+    "add_adapter",
+    "fuses_layers",
+    "load_base",
+    "recompute_activations",
+    "require_known_tokens",
+    "train_all_weights",
+]
 
 
-def load_base(config: TrainingConfig, *, weights: bool = True) -> LoadedModel:
-    """Load the base model as ``config.tuning`` wants it.
-
-    Without ``weights`` it waits for another process's, on the CPU.
+def load_base(spec: str, tuning: Tuning, *, dtype: Dtype, device: Device, weights: bool = True) -> LoadedModel:
+    """Load the base model for one way of tuning.
 
     Weights that train are fp32 whatever they are multiplied in: bf16 has 8 bits of precision, so an AdamW step of 1e-5
     on a weight of 0.1 would be rounded away.
 
+    Args:
+        spec: The base model.
+        tuning: What will be trained.
+        dtype: Of frozen weights.
+        device: Where to load it.
+        weights: Without, the model waits for the weights of another process, on the CPU.
+
     Raises:
         UserError: there is no such model, or it cannot be loaded in this way.
     """
-    dtype = "float32" if config.tuning == "full" else config.dtype
+    kept: Dtype = "float32" if tuning == "full" else dtype
     if not weights:
-        return load_without_weights(config.model, dtype=dtype)
-    return load_model(config.model, dtype=dtype, device=config.device, four_bit=config.tuning == "qlora")
+        return load_without_weights(spec, dtype=kept)
+    return load_model(spec, dtype=kept, device=device, four_bit=tuning == "qlora")
 
 
 def require_known_tokens(loaded: LoadedModel, encoded: Iterable[EncodedExample]) -> None:
-    """See that the model has an embedding for every token of the examples.
+    """Validate that the model has an embedding for every token of the examples.
 
     Raises:
         UserError: the tokenizer makes ids that are beyond the model's vocabulary.
@@ -50,7 +64,7 @@ def require_known_tokens(loaded: LoadedModel, encoded: Iterable[EncodedExample])
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Keep only each layer's input for the backward pass, and compute the layer again there (Chen et al. 2016).
+    """Keep only each layer's input for the backward pass, and recompute the layer there (Chen et al. 2016).
 
     Raises:
         UserError: the model cannot.
@@ -63,12 +77,12 @@ def recompute_activations(model: nn.Module) -> None:
 
 
 def train_all_weights(model: nn.Module) -> nn.Module:
-    """Let every weight train: the embeddings and the head, tied or not, are among them."""
+    """Let every weight train, those of the embeddings and the head, tied or not, included."""
     return model.requires_grad_(True)
 
 
-def add_adapter(model: nn.Module, config: TrainingConfig) -> PeftModel:
-    """Put an adapter on every linear layer but the head; its weights are fp32, the base stays as it is.
+def add_adapter(model: nn.Module, adapter: AdapterOptions, *, fused: bool) -> PeftModel:
+    """Add an adapter to every linear layer but the head; its weights are fp32, the base does not change.
 
     LoRA (Hu et al. 2021, arXiv 2106.09685; QLoRA is the same over 4-bit weights) and two changes of it: rsLoRA
     (Kalajdzievski 2023, arXiv 2312.03732) scales by alpha / sqrt(rank), so that a higher rank does not learn more
@@ -77,13 +91,19 @@ def add_adapter(model: nn.Module, config: TrainingConfig) -> PeftModel:
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         target_modules="all-linear",
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        use_rslora=config.tuning == "rslora",
-        use_dora=config.tuning == "dora",
+        r=adapter.lora_rank,
+        lora_alpha=adapter.lora_alpha,
+        lora_dropout=adapter.lora_dropout,
+        use_rslora=adapter.tuning == "rslora",
+        use_dora=adapter.tuning == "dora",
     )
     adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)
     assert isinstance(adapted, PeftModel)
-    fuse_layers(adapted)
+    if fused:
+        fuse_layers(adapted)
     return adapted
+
+
+def fuses_layers(switch: Switch, device: torch.device) -> bool:
+    """Whether layers are fused on ``device``: "auto" is on where that was measured to be faster, on the CPU."""
+    return device.type == "cpu" if switch == "auto" else switch == "on"

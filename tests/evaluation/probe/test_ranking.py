@@ -10,8 +10,8 @@ from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.evaluation.probe import ranking as ranking_module
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.shared.relevance import nearest_texts
-from response_tuning.evaluation.shared.scoring import log_likelihoods
 from response_tuning.example import Example
+from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.options import Prefix
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from response_tuning.conversation import EncodedExample
-from response_tuning.training.batches.batching import collate, epoch_batches, length_sorted_groups, micro_batches
+from response_tuning.inference.batch import collate, length_sorted_groups
+from response_tuning.training.batches.batching import epoch_batches, micro_batches, units
 
 
 def example(number: int, length: int) -> EncodedExample:
@@ -55,7 +56,10 @@ def test_batches_hold_examples_of_like_length() -> None:
 @given(lengths=lengths, tokens=st.integers(min_value=1, max_value=120))
 def test_micro_batches_hold_every_example_once_within_the_token_limit(lengths: list[int], tokens: int) -> None:
     examples = [example(number, length) for number, length in enumerate(lengths)]
-    parts = list(micro_batches(examples, tokens=tokens))
+    parts = [
+        [example for unit in part for example in unit.examples]
+        for part in micro_batches(units(examples), tokens=tokens)
+    ]
     assert sorted(item.input_ids[0] for part in parts for item in part) == list(range(len(examples)))
     for part in parts:
         assert len(part) == 1 or len(part) * max(len(item.input_ids) for item in part) <= tokens

@@ -31,23 +31,24 @@ from transformers import (
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.example import Example, write_examples
+from response_tuning.inference.batch import Batch, collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels import packed_attention
 from response_tuning.kernels.packed_attention import attend_within_examples
-from response_tuning.support.configuration import read_values
+from response_tuning.support.configuration import changed, read_values
 from response_tuning.support.errors import UserError
-from response_tuning.training import loop as steps
+from response_tuning.training import step as training_step
 from response_tuning.training.batches import packing
-from response_tuning.training.batches.batching import Batch, collate
+from response_tuning.training.batches.batching import units
 from response_tuning.training.batches.packing import (
     collate_packed,
-    lay_out,
+    decide_packing,
     obstacle,
     pack,
-    settle_packing,
+    split,
 )
 from response_tuning.training.trainer import train
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import BatchOptions, TrainingConfig
 
 VOCABULARY = 97
 WINDOW = 4
@@ -117,12 +118,17 @@ def losses_and_gradients(model: PreTrainedModel, examples: list[EncodedExample],
     ]
 
 
+def packed_bins(lengths: Sequence[int], *, tokens: int) -> list[list[EncodedExample]]:
+    bins = pack(units(numbered(lengths)), tokens=tokens)
+    return [[example for unit in part for example in unit.examples] for part in bins]
+
+
 sizes = st.lists(st.integers(min_value=2, max_value=50), min_size=1, max_size=60)
 
 
 @given(lengths=sizes, tokens=st.integers(min_value=1, max_value=120))
 def test_bins_hold_every_example_once_within_the_token_limit(lengths: list[int], tokens: int) -> None:
-    bins = pack(numbered(lengths), tokens=tokens)
+    bins = packed_bins(lengths, tokens=tokens)
     assert sorted(example.input_ids[0] for part in bins for example in part) == list(range(len(lengths)))
     for part in bins:
         assert len(part) == 1 or sum(len(example.input_ids) for example in part) <= tokens
@@ -130,7 +136,7 @@ def test_bins_hold_every_example_once_within_the_token_limit(lengths: list[int],
 
 @given(lengths=sizes, tokens=st.integers(min_value=1, max_value=120))
 def test_no_two_bins_would_fit_into_one(lengths: list[int], tokens: int) -> None:
-    filled = [sum(len(example.input_ids) for example in part) for part in pack(numbered(lengths), tokens=tokens)]
+    filled = [sum(len(example.input_ids) for example in part) for part in packed_bins(lengths, tokens=tokens)]
     assert all(first + second > tokens for first, second in combinations(filled, 2))
 
 
@@ -142,11 +148,11 @@ def test_bins_are_few(bins: list[int], data: st.DataObject) -> None:
     """Bins of 40 tokens are cut at random, so that one knows how few would do; the bound is Johnson's."""
     lengths = [piece for cut in bins for piece in (cut, 40 - cut) if piece >= 2]
     shuffled = data.draw(st.permutations(lengths))
-    assert len(pack(numbered(shuffled), tokens=40)) <= 11 / 9 * len(bins) + 1
+    assert len(packed_bins(shuffled, tokens=40)) <= 11 / 9 * len(bins) + 1
 
 
 def test_the_fullest_bin_with_room_takes_an_example() -> None:
-    bins = pack(numbered([5, 7, 3, 4, 1]), tokens=10)
+    bins = packed_bins([5, 7, 3, 4, 1], tokens=10)
     assert [[len(example.input_ids) for example in part] for part in bins] == [[7, 3], [5, 4, 1]]
 
 
@@ -268,12 +274,12 @@ def config_with(output: Path, **options: Any) -> TrainingConfig:
     return TrainingConfig.model_validate({"output": output, "device": "cpu", "dtype": "float32", **options})
 
 
-def test_packing_that_cannot_be_is_refused_or_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_packing_that_cannot_be_is_refused_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     config = Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"])
     model, examples = Lfm2ForCausalLM(config).eval(), random_examples(9, 12, 5)
     with pytest.raises(UserError, match="cannot be packed: Lfm2Model lets one example"):
-        settle_packing(model, examples, config_with(tmp_path, packing="on"))
-    assert settle_packing(model, examples, config_with(tmp_path)).packing == "off"
+        decide_packing(model, examples, BatchOptions(packing="on"), seed=0)
+    assert not decide_packing(model, examples, BatchOptions(), seed=0)
     assert "padded batches: Lfm2Model lets one example" in capsys.readouterr().err
 
 
@@ -296,26 +302,24 @@ def test_generation_goes_on_with_attention_within_examples() -> None:
     assert torch.equal(model.generate(prompt, **options), expected)
 
 
-def test_auto_packs_where_padding_is_much_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settled = settle_packing(random_model("llama"), random_examples(*[5, 60] * 8), config_with(tmp_path, batch_size=16))
-    assert settled.packing == "on"
+def test_auto_packs_where_padding_is_much_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert decide_packing(random_model("llama"), random_examples(*[5, 60] * 8), BatchOptions(batch_size=16), seed=0)
     assert "packed rows: " in capsys.readouterr().err
 
 
-def test_auto_pads_where_a_mask_would_cost_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_pads_where_a_mask_would_cost_more(capsys: pytest.CaptureFixture[str]) -> None:
     """Equal lengths need no padding, and a row of eight multiplies every example with seven others in vain."""
     examples = random_examples(*[60] * 8)
-    settled = settle_packing(random_model("llama", "eager"), examples, config_with(tmp_path, batch_size=8))
-    assert settled.packing == "off"
+    assert not decide_packing(random_model("llama", "eager"), examples, BatchOptions(batch_size=8), seed=0)
     assert "more operations" in capsys.readouterr().err
 
 
-def test_operations_are_counted_as_by_hand(tmp_path: Path) -> None:
+def test_operations_are_counted_as_by_hand() -> None:
     model, examples = random_model("llama"), random_examples(10, 6)
     weights = sum(parameter.numel() for name, parameter in model.model.named_parameters() if "embed" not in name)
-    config, query = config_with(tmp_path, batch_size=2), 2 * 4 * 8
+    options, query = BatchOptions(batch_size=2), 2 * 4 * 8
     counted = [
-        packing._operations(model, examples, config, packed=packed, within=within)
+        packing._operations(model, examples, options, seed=0, packed=packed, within=within)
         for packed, within in ((False, True), (True, False), (True, True))
     ]
     by_hand = [(20, 2 * 10**2), (32, 32**2), (32, 10**2 + 6**2 + 16**2)]
@@ -338,7 +342,7 @@ def config(tmp_path: Path, examples: list[Example], model_folder: Path) -> Train
 
 def trained(config: TrainingConfig, **changes: Any) -> dict[str, Tensor]:
     """The weights that a training with some options changed has saved."""
-    run = train(config.model_copy(update=changes))
+    run = train(changed(config, **changes))
     return load_file(next(run.path.glob("*/*model.safetensors")))
 
 
@@ -386,12 +390,12 @@ def test_training_goes_on_as_it_began_whatever_auto_means_by_then(
         seen.append(packed)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return lay_out(*arguments, packed=packed, **options)
+        return split(*arguments, packed=packed, **options)
 
-    monkeypatch.setattr(steps, "lay_out", noted)
+    monkeypatch.setattr(training_step, "split", noted)
     monkeypatch.setattr(packing, "_operations", lambda *_arguments, packed, **_options: 2 if packed else 1)
     with pytest.raises(KeyboardInterrupt):
-        train(config.model_copy(update={"checkpoint_every_seconds": 0}))
+        train(changed(config, checkpoint_every_seconds=0))
     monkeypatch.setattr(packing, "_operations", lambda *_arguments, packed, **_options: 1 if packed else 2)
     resumed = trained(config, checkpoint_every_seconds=0)
     assert len(seen) > 2

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from response_tuning.cli.main import main
 from response_tuning.cli.options import parse_options
 from response_tuning.example import Example, write_examples
 from response_tuning.runs.folder import RunDirectory
-from response_tuning.support.configuration import write_config
+from response_tuning.support.configuration import changed, write_config
 from response_tuning.support.errors import UserError
 from response_tuning.training.parallel.launch import node_commands, processes_wanted
 from response_tuning.training.trainer import resolve, train
@@ -80,7 +81,6 @@ def is_alive(process: int) -> bool:
     ("changes", "message"),
     [
         ({"gpus": 3}, r"--gpus 3: this machine, or this build of torch, has 2\. Choose fewer"),
-        ({"gpus": 2, "processes": 2}, "Leave --processes out"),
         ({"gpus": 2, "device": "cpu"}, "--gpus 2 and --device cpu contradict each other"),
         ({"processes": 2, "device": "cuda"}, "--processes is for the CPU: add --device cpu, or choose --gpus"),
     ],
@@ -94,11 +94,16 @@ def test_what_a_machine_of_two_gpus_cannot_do_is_refused(
         processes_wanted(TrainingConfig.model_validate({"output": tmp_path, **changes}))
 
 
+def test_gpus_and_processes_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="Leave --processes out"):
+        TrainingConfig(output=tmp_path, gpus=2, processes=2)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for a machine without a GPU")
 def test_gpus_on_a_machine_without_any_are_refused_before_anything_is_written(config: TrainingConfig) -> None:
     changes = {"processes": 1, "device": "auto", "gpus": 4}
     with pytest.raises(UserError, match=r"--gpus 4: .* has 0\. On the CPU choose --processes"):
-        train(config.model_copy(update=changes))
+        train(changed(config, **changes))
     assert not config.output.exists()
 
 
@@ -113,7 +118,7 @@ def test_a_process_that_a_launcher_started_starts_none(config: TrainingConfig, m
 
 def test_training_refuses_to_start_other_machines(config: TrainingConfig) -> None:
     with pytest.raises(UserError, match="--nodes starts nothing"):
-        train(config.model_copy(update={"nodes": 2}))
+        train(changed(config, nodes=2))
 
 
 def test_nodes_print_a_command_for_each_machine_that_makes_the_same_configuration(
@@ -143,7 +148,7 @@ def test_the_printed_options_include_switches(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_message_of_a_process_is_said_once_with_its_name(config: TrainingConfig) -> None:
     with pytest.raises(UserError, match=r"^process [01] of 2 \(on .*\): Row 1 .*tokens") as caught:
-        train(config.model_copy(update={"max_length": 16}))
+        train(changed(config, max_length=16))
     assert str(caught.value).count("Row 1") == 1
     assert not config.output.exists()
 
@@ -151,11 +156,11 @@ def test_a_message_of_a_process_is_said_once_with_its_name(config: TrainingConfi
 @pytest.mark.slow
 def test_a_disk_that_is_full_is_said_by_the_process_that_writes(config: TrainingConfig) -> None:
     config.output.mkdir()
-    whole = config.model_copy(update={"epochs": 1, "processes": 1})
+    whole = changed(config, epochs=1, processes=1)
     write_config(config.output / "config.yaml", resolve(whole))
     RunDirectory(config.output).training_log.symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"^process 0 of 2 cannot read or write the output: no space left on device\.$"):
-        train(whole.model_copy(update={"processes": 2}))
+        train(changed(whole, processes=2))
     assert not RunDirectory(config.output).is_trained
 
 
@@ -163,8 +168,8 @@ def test_a_disk_that_is_full_is_said_by_the_process_that_writes(config: Training
 def test_a_process_that_is_killed_ends_all_and_is_named_and_training_goes_on_to_the_same_bits(
     config: TrainingConfig, tmp_path: Path
 ) -> None:
-    config = config.model_copy(update={"epochs": 20})
-    whole = train(config.model_copy(update={"output": tmp_path / "whole"}))
+    config = changed(config, epochs=20)
+    whole = train(changed(config, output=tmp_path / "whole"))
     launcher = start(config, tmp_path)
     wait_for(lambda: steps_logged(config) >= 10)
     workers = workers_of(launcher.pid)
@@ -181,7 +186,7 @@ def test_a_process_that_is_killed_ends_all_and_is_named_and_training_goes_on_to_
 def test_an_interruption_reaches_every_process_and_leaves_a_checkpoint_of_that_step(
     config: TrainingConfig, tmp_path: Path, number: signal.Signals
 ) -> None:
-    config = config.model_copy(update={"checkpoint_every_seconds": 1000})
+    config = changed(config, checkpoint_every_seconds=1000)
     launcher = start(config, tmp_path)
     wait_for(lambda: steps_logged(config) >= 5)
     workers = workers_of(launcher.pid)

@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from response_tuning.conversation import EncodedExample
+from response_tuning.training.batches.batching import Unit, units
 from response_tuning.training.parallel.processes import share
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 from tests.training.conftest import changed
 
 
-def encoded(lengths: list[int]) -> list[EncodedExample]:
-    return [EncodedExample(list(range(length)), 1) for length in lengths]
+def encoded(lengths: list[int]) -> list[Unit]:
+    return units(EncodedExample(list(range(length)), 1) for length in lengths)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 5])
@@ -26,13 +27,13 @@ def test_shares_hold_every_example_once_and_differ_by_one_example_at_most(proces
     batch = encoded([90, 3, 50, 50, 12, 7, 33, 81])
     shares = [share(batch, process=process, processes=processes) for process in range(processes)]
     assert sorted(id(example) for part in shares for example in part) == sorted(id(example) for example in batch)
-    tokens = [sum(len(example.input_ids) for example in part) for part in shares]
+    tokens = [sum(example.tokens for example in part) for part in shares]
     assert max(tokens) - min(tokens) <= 90
 
 
 def test_with_more_processes_than_examples_some_have_none() -> None:
     shares = [share(encoded([4, 9]), process=process, processes=3) for process in range(3)]
-    assert [[len(example.input_ids) for example in part] for part in shares] == [[9], [4], []]
+    assert [[example.tokens for example in part] for part in shares] == [[9], [4], []]
 
 
 @pytest.fixture

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
+from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import write_config
 from response_tuning.support.errors import UserError
-from response_tuning.training.trainer import resolve, train
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.parallel.fsdp import offload_policy
+from response_tuning.training.trainer import train
+from response_tuning.training.training_config import ParallelOptions, TrainingConfig
 from tests.conftest import tiny_model
 from tests.training.conftest import changed
 from tests.training.parallel.test_launch import start, steps_logged, wait_for, workers_of
@@ -33,6 +36,29 @@ def test_sharded_processes_train_what_one_does(config: TrainingConfig, tmp_path:
     alone = train(config)
     together = train(changed(config, processes=2, output=tmp_path / "together", sharding="zero3"))
     assert_same_training(alone.path, together.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sharding", "tuning"), [("zero3", "lora"), ("zero2", "full")])
+def test_offloaded_shards_train_to_the_same_bits_on_a_cpu_and_resume(
+    config: TrainingConfig, tmp_path: Path, sharding: str, tuning: str
+) -> None:
+    """There the policy has nowhere to move shards to; gloo, gathering, clipping and checkpoints are those of a GPU."""
+    config = changed(config, processes=2, sharding=sharding, tuning=tuning, checkpoint_every_seconds=0)
+    kept = train(config)
+    launcher = start(offloaded := changed(config, offload="cpu", output=tmp_path / "offloaded"), tmp_path)
+    wait_for(lambda: steps_logged(offloaded) >= 2)
+    os.kill(workers_of(launcher.pid)[1], signal.SIGKILL)
+    launcher.communicate(timeout=60)
+    assert_equal_runs(kept, train(offloaded))
+
+
+def test_torch_gets_the_policy_that_the_options_ask_for() -> None:
+    assert type(offload_policy(ParallelOptions(sharding="zero3"), torch.device("cuda"))) is OffloadPolicy
+    for device, pinned in (("cuda", True), ("cpu", False)):
+        policy = offload_policy(ParallelOptions(sharding="zero3", offload="cpu"), torch.device(device))
+        assert isinstance(policy, CPUOffloadPolicy)
+        assert policy.pin_memory == pinned
 
 
 @pytest.mark.slow
@@ -115,8 +141,10 @@ def test_a_model_that_the_first_process_refuses_is_refused_by_all(
 
 
 def test_what_cannot_be_sharded_is_refused_with_a_reason(config: TrainingConfig) -> None:
-    with pytest.raises(UserError, match=r"is not for --tuning qlora: .* the scales"):
-        resolve(changed(config, sharding="zero3", tuning="qlora"))
-    with pytest.raises(UserError, match="--optimizer paged cannot keep moments that --sharding zero2"):
-        resolve(changed(config, sharding="zero2", optimizer="paged"))
-    assert resolve(changed(config, tuning="qlora", optimizer="paged")).sharding == "none"
+    with pytest.raises(ValidationError, match=r"is not for --tuning qlora: .* the\s+scales"):
+        changed(config, sharding="zero3", tuning="qlora")
+    with pytest.raises(ValidationError, match="--optimizer paged cannot keep optimizer state that --sharding zero2"):
+        changed(config, sharding="zero2", optimizer="paged")
+    with pytest.raises(ValidationError, match="--offload cpu needs --sharding zero2 or zero3"):
+        changed(config, offload="cpu")
+    assert changed(config, tuning="qlora", optimizer="paged").parallel.sharding == "none"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from response_tuning.example import Example, write_examples
+from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.training.planning.memory import (
     as_options,
@@ -56,28 +57,28 @@ def test_smaller_micro_batches_come_first_and_never_below_the_longest_example() 
 
 
 def test_full_tuning_in_fp32_gives_way_to_an_adapter_in_bf16() -> None:
-    config = CONFIG.model_copy(update={"tuning": "full", "dtype": "float32", "gradient_checkpointing": True})
+    config = changed(CONFIG, tuning="full", dtype="float32", gradient_checkpointing=True)
     options = [as_options(changes) for changes in next_settings(config, longest=1024)]
     assert options[:2] == ["--tuning lora", "--tuning lora --dtype bfloat16"]
 
 
 def test_several_processes_spread_the_weights_before_they_train_less() -> None:
-    config = CONFIG.model_copy(update={"tuning": "full", "gradient_checkpointing": True, "gpus": 4})
+    config = changed(CONFIG, tuning="full", gradient_checkpointing=True, gpus=4)
     options = [as_options(changes) for changes in next_settings(config, longest=1024)]
     assert options[:3] == ["--sharding zero3", "--sharding zero3 --tuning lora", "--sharding none --tuning qlora"]
 
 
 def test_four_bit_weights_that_cannot_be_spread_are_not_advised_to_be() -> None:
-    config = CONFIG.model_copy(update={"tuning": "qlora", "gradient_checkpointing": True, "gpus": 4})
+    config = changed(CONFIG, tuning="qlora", gradient_checkpointing=True, gpus=4)
     assert not any("sharding" in changes for changes in next_settings(config, longest=1024))
-    offloaded = config.model_copy(update={"tuning": "lora", "sharding": "deepspeed-zero3", "offload": "weights"})
+    offloaded = changed(config, tuning="lora", sharding="zero3", offload="cpu")
     options = [as_options(changes) for changes in next_settings(offloaded, longest=1024)]
     assert options[0] == "--tuning qlora --sharding none --offload none"
 
 
 def test_every_change_is_a_valid_configuration() -> None:
     for changes in next_settings(CONFIG, longest=300):
-        TrainingConfig.model_validate({**CONFIG.model_dump(), **changes})
+        changed(CONFIG, **changes)
 
 
 def test_there_is_more_memory_than_the_program_takes() -> None:
@@ -91,7 +92,7 @@ from response_tuning.cli.main import main
 from response_tuning.training import loop as loop
 from response_tuning.training.planning.memory import program_memory
 
-step = loop._step
+step = loop.take_step
 steps = 0
 
 def limited(*arguments, **options):
@@ -103,7 +104,7 @@ def limited(*arguments, **options):
         resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]), resource.RLIM_INFINITY))
     return step(*arguments, **options)
 
-loop._step = limited
+loop.take_step = limited
 code = main(sys.argv[2:])
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 sys.exit(code)
@@ -118,7 +119,7 @@ def test_a_training_that_runs_out_says_what_to_change_and_goes_on_later(
     texts = [" ".join(example.completion for example in examples[start : start + 4]) for start in range(4)]
     write_examples(data, [Example(completion=(text * 20)[:12_000]) for text in texts * 8])
     arguments = ["train", "--output", str(run), "--data", str(data), "--model", str(model_folder), "--device", "cpu"]
-    arguments += ["--dtype", "float32", "--max-length", "8192", "--micro-batch-tokens", "100000", "--epochs", "4"]
+    arguments += ["--dtype", "float32", "--max-length", "8192", "--micro-batch-tokens", "100000", "--epochs", "1"]
     arguments += ["--batch-size", "8", "--checkpoint-every-seconds", "0"]
     failed = subprocess.run(
         [sys.executable, "-c", TRAIN, "20000000", *arguments], capture_output=True, text=True, check=False
@@ -135,5 +136,5 @@ def test_a_training_that_runs_out_says_what_to_change_and_goes_on_later(
         [sys.executable, "-m", "response_tuning", *arguments], capture_output=True, text=True, check=False
     )
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on after step 2" in resumed.stderr
+    assert "resuming after step 2" in resumed.stderr
     assert (run / "adapter").is_dir()

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 
 from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.evaluation.shared.relevance import nearest_texts
-from response_tuning.evaluation.shared.scoring import log_likelihoods
 from response_tuning.example import Example
+from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.progress import progress_bar
 

@@ -30,10 +30,10 @@ from response_tuning.evaluation.shared.judge import Case, Judgement, forecast_ju
 from response_tuning.evaluation.shared.relevance import instruction_ranks
 from response_tuning.evaluation.shared.response_verdicts import response_verdicts
 from response_tuning.evaluation.shared.results import results_folder, save_evaluation
-from response_tuning.evaluation.shared.scoring import mean_log_likelihoods
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
+from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.support.plots import check_plot

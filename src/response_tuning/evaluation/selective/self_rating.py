@@ -13,10 +13,10 @@ import torch
 from jinja2 import StrictUndefined, Template
 
 from response_tuning.conversation import Conversation, EncodedExample
+from response_tuning.inference.batch import Batch, collate, length_sorted_groups
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.progress import Bar, progress_bar
-from response_tuning.training.batches.batching import Batch, collate, length_sorted_groups
 
 __all__ = ["SelfRating", "rate_responses", "rating_request"]
 

@@ -1,7 +1,7 @@
-"""Starting several training processes: on this machine by ourselves, on several machines with torchrun.
+"""Starting several training processes: on this machine by this program, on several machines with torchrun.
 
-Each process is an ordinary training that finds in its environment, as torchrun sets it, which one it is. They meet at
-a port of this machine; the launcher passes signals on, ends all when one fails, and says which one it was and why.
+Each process is an ordinary training that finds its rank in its environment, as torchrun sets it. They join at a port
+of this machine; the launcher passes signals on, ends all when one fails, and reports which one it was and why.
 """
 
 import os
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from response_tuning.support.configuration import write_config
+from response_tuning.support.configuration import flatten, options_of, write_config
 from response_tuning.support.errors import UserError
 from response_tuning.training.presets import preset_values
 from response_tuning.training.training_config import TrainingConfig
@@ -29,36 +29,34 @@ _LOCAL = "127.0.0.1"
 _PORT_OF_NODES = 29500
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 10.0
-"""How long the others may take to end by themselves when one has failed: they may have the same to say."""
+"""How long the others may take to end by themselves when one has failed: they may report the same reason."""
 _TAIL_LINES = 20
 _REFUSED = 2
-"""A worker's exit code for what the user can mend."""
+"""A worker's exit code for an error caused by user input."""
 
 
 def processes_wanted(config: TrainingConfig) -> int:
     """How many processes ``config`` asks to be started on this machine; 1 where a launcher started this one.
 
     Raises:
-        UserError: there are not so many GPUs, or options contradict each other or the launcher.
+        UserError: there are fewer GPUs than asked for, or the options contradict the launcher.
     """
-    if config.gpus > 1 and config.processes > 1:
-        raise UserError("--gpus starts a process for each GPU. Leave --processes out, which is for the CPU.")
     if "WORLD_SIZE" in os.environ:
         _require_same_number(config)
         return 1
-    if config.nodes > 1:
-        raise UserError("--nodes starts nothing: type the commands that rt train prints, one on each machine.")
-    if config.gpus:
+    if config.parallel.nodes > 1:
+        raise UserError("--nodes starts nothing: run the commands that rt train prints, one on each machine.")
+    if config.parallel.gpus:
         _require_gpus(config)
-        return config.gpus
-    if config.processes > 1:
+        return config.parallel.gpus
+    if config.parallel.processes > 1:
         _require_cpu(config)
-    return config.processes
+    return config.parallel.processes
 
 
 def _require_same_number(config: TrainingConfig) -> None:
     started = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-    wanted = max(config.gpus, config.processes)
+    wanted = config.parallel.per_node
     if wanted > 1 and wanted != started:
         raise UserError(
             f"A launcher started {started} processes on this machine, and {wanted} are asked for. "
@@ -70,58 +68,58 @@ def _require_gpus(config: TrainingConfig) -> None:
     import torch
 
     found = torch.cuda.device_count()
-    if config.device not in ("auto", "cuda"):
-        raise UserError(f"--gpus {config.gpus} and --device {config.device} contradict each other.")
-    if config.gpus > found:
+    if config.memory.device not in ("auto", "cuda"):
+        raise UserError(f"--gpus {config.parallel.gpus} and --device {config.memory.device} contradict each other.")
+    if config.parallel.gpus > found:
         instead = "Choose fewer" if found else "On the CPU choose --processes"
-        raise UserError(f"--gpus {config.gpus}: this machine, or this build of torch, has {found}. {instead}.")
+        raise UserError(f"--gpus {config.parallel.gpus}: this machine, or this build of torch, has {found}. {instead}.")
 
 
 def _require_cpu(config: TrainingConfig) -> None:
     from response_tuning.models.device import pick_device
 
-    if pick_device(config.device).type != "cpu":
+    if pick_device(config.memory.device).type != "cpu":
         raise UserError("--processes is for the CPU: add --device cpu, or choose --gpus instead.")
 
 
 def node_commands(config: TrainingConfig) -> list[str]:
-    """The command to type on each of ``config.nodes`` machines, this one first. Nothing is started.
+    """The command to run on each of ``config.parallel.nodes`` machines, this one first. Nothing is started.
 
-    All machines need the same data, model and program, and a run folder that they share.
+    All machines need the same data, model and program, and a shared run folder.
     """
     options = shlex.join(_options(config))
     return [
-        f"torchrun --nnodes {config.nodes} --node-rank {node} --nproc-per-node {max(config.gpus, config.processes)} "
+        f"torchrun --nnodes {config.parallel.nodes} --node-rank {node} --nproc-per-node {config.parallel.per_node} "
         f"--master-addr {socket.gethostname()} --master-port {_PORT_OF_NODES} -m response_tuning train {options}"
-        for node in range(config.nodes)
+        for node in range(config.parallel.nodes)
     ]
 
 
 def _options(config: TrainingConfig) -> list[str]:
     """The options that make ``config``, as they are typed: those that neither the defaults nor the preset give."""
-    given = {name: field.default for name, field in TrainingConfig.model_fields.items()} | preset_values(config.preset)
+    defaults = {name: option.field.default for name, option in options_of(TrainingConfig).items()}
+    given = defaults | preset_values(config.preset)
     typed: list[str] = []
-    for name, value in config.model_dump(mode="json", exclude={"gpus", "processes", "nodes"}).items():
+    for name, value in flatten(config, mode="json").items():
         option = f"--{name.replace('_', '-')}"
-        if value is True:
-            typed.append(option)
-        elif value != given[name]:
-            typed += [option, str(value)]
+        if name in ("gpus", "processes", "nodes") or value == given[name]:
+            continue
+        typed += [option] if value is True else [option, str(value)]
     return typed
 
 
 @dataclass(frozen=True)
 class _Worker:
-    """One process, and the files that it writes what it has to say to."""
+    """One process, and the files that it writes its error and its output to."""
 
     process: "subprocess.Popen[bytes]"
     error: Path
     output: Path | None
-    """What it prints; None for the first, which prints where we do."""
+    """What it prints; None for the first, which prints to our own output."""
 
 
 def launch(config: TrainingConfig, processes: int) -> None:
-    """Train as ``config`` says in so many processes of this machine, and wait for them.
+    """Train in several processes of this machine, and wait for them.
 
     Raises:
         UserError: a process failed; the message names it.
@@ -157,7 +155,7 @@ def _start(folder: Path, processes: int, port: int) -> list[_Worker]:
                 stdin=subprocess.PIPE,
                 stdout=file if output else None,
                 stderr=file if output else None,
-                # Ctrl-C goes to us alone, and from us to each of them once.
+                # Ctrl-C reaches only the launcher, which passes it on to each worker once.
                 start_new_session=True,
             )
         workers.append(_Worker(process, error, output))
@@ -177,7 +175,7 @@ def _environment(inherited: Mapping[str, str], *, rank: int, processes: int, por
     # Threads of several processes that spin on the same cores slow each other down many times over.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
-    # Left alone, gloo and NCCL look for the address of this machine's name, which may lead nowhere.
+    # By default gloo and NCCL look up the address of this machine's name, which may not resolve.
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     if loopback:
         environment.setdefault("GLOO_SOCKET_IFNAME", loopback)
@@ -193,7 +191,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _noted_interruption() -> Iterator[list[int]]:
-    """Within the block, Ctrl-C and SIGTERM are added to the list that this gives."""
+    """Within the block, Ctrl-C and SIGTERM are added to the list that this yields."""
     noted: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -211,7 +209,7 @@ def _noted_interruption() -> Iterator[list[int]]:
 
 
 def _wait(workers: Sequence[_Worker], interruptions: Sequence[int]) -> int | None:
-    """Wait for all, passing interruptions on; returns which failed first, and leaves the others little time then."""
+    """Wait for all, passing interruptions on; returns which failed first, after which the others have little time."""
     passed_on = 0
     failed: int | None = None
     deadline = float("inf")
@@ -240,8 +238,10 @@ def _failure(worker: _Worker, rank: int, processes: int) -> str:
     code = worker.process.wait()
     if code < 0:
         name = signal.Signals(-code).name
-        how = f"was killed ({name})" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+        how = f"was killed ({name})" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
     else:
         how = f"ended with exit code {code}"
-    said = worker.output.read_text(encoding="utf-8", errors="replace").splitlines() if worker.output else []
-    return "\n".join([f"process {rank} of {processes} {how}. The same command goes on.", *said[-_TAIL_LINES:]])
+    printed = worker.output.read_text(encoding="utf-8", errors="replace").splitlines() if worker.output else []
+    return "\n".join(
+        [f"process {rank} of {processes} {how}. Re-run the same command to resume.", *printed[-_TAIL_LINES:]]
+    )

@@ -1,9 +1,9 @@
-"""Several processes that train one model: what each computes, and what they tell each other.
+"""Several processes that train one model: what each computes, and what they communicate.
 
-Every process has the same data, seed and weights, so each knows every batch without being told. Of a batch it computes
-its own share; the gradients are added up, and every process then takes the same step. The loss of a share is divided by
-the supervised tokens of the *whole* batch, so the sum is the gradient of the mean over all tokens, however the batch is
-shared (an average of the processes' means, as DistributedDataParallel takes it, is not).
+Every process has the same data, seed and weights, so each knows every batch without communication. It computes its own
+part of a batch; the gradients are summed over processes, and every process then takes the same step. The loss of a part
+is divided by the supervised tokens of the *whole* batch, so the sum is the gradient of the mean over all tokens,
+however the batch is partitioned (an average of the processes' means, as DistributedDataParallel takes it, is not).
 
 Only the first process writes and prints. In one process everything here does nothing.
 """
@@ -24,7 +24,7 @@ from response_tuning.models.device import pick_device
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device
 from response_tuning.support.progress import silence
-from response_tuning.training.batches.batching import AnyPiece
+from response_tuning.training.batches.batching import Unit
 
 __all__ = [
     "any_process",
@@ -47,8 +47,12 @@ _LAUNCHED = (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 Decision = TypeVar("Decision")
 
 
-def join_processes(device: Device) -> Accelerator:
-    """Meet the other processes, if a launcher started any, and keep all but the first from printing.
+def join_processes(device: Device, *, offloads: bool = False) -> Accelerator:
+    """Join the other processes, if a launcher started any, and keep all but the first from printing.
+
+    Args:
+        device: Where to compute.
+        offloads: Whether shards live in main memory, where NCCL cannot reduce: gloo reduces them then.
 
     Raises:
         UserError: the device cannot be shared by several processes, or there are fewer GPUs than processes.
@@ -61,7 +65,10 @@ def join_processes(device: Device) -> Accelerator:
         raise UserError(
             f"There is no GPU for process {local_rank} of this machine: it has {torch.cuda.device_count()}."
         )
-    # Without being told, Accelerate takes each process on the CPU for one that is alone.
+    if processes > 1 and kind == "cuda" and offloads:
+        torch.cuda.set_device(local_rank)
+        distributed.init_process_group("cuda:nccl,cpu:gloo")  # which Accelerate takes over
+    # Unless told so, Accelerate takes each process on the CPU for a single one.
     accelerator = Accelerator(cpu=kind == "cpu")
     silence(not accelerator.is_main_process)
     return accelerator
@@ -69,7 +76,7 @@ def join_processes(device: Device) -> Accelerator:
 
 @contextmanager
 def process_named_in_errors(accelerator: Accelerator) -> Iterator[None]:
-    """Say in every UserError which process, of which machine, it comes from, where there are several."""
+    """Name in every UserError the process, and its machine, that it comes from, if there are several."""
     try:
         yield
     except UserError as error:
@@ -78,37 +85,37 @@ def process_named_in_errors(accelerator: Accelerator) -> Iterator[None]:
         raise UserError(f"{_name(accelerator)}: {error}") from error
 
 
-def share(examples: Sequence[AnyPiece], *, process: int, processes: int) -> list[AnyPiece]:
-    """The part of a batch that one process computes, empty if there are more processes than examples.
+def share(batch: Sequence[Unit], *, process: int, processes: int) -> list[Unit]:
+    """The part of a batch that one process computes, empty if there are more processes than units.
 
-    The longest example first, each goes to the process that has the fewest tokens so far: no process waits long for
-    another. Which examples these are follows from the batch alone.
+    Longest first, each unit goes to the process that has the fewest tokens so far: no process waits long for another.
+    Which units these are follows from the batch alone.
     """
     if processes == 1:
-        return list(examples)
-    shares: list[list[AnyPiece]] = [[] for _ in range(processes)]
+        return list(batch)
+    parts: list[list[Unit]] = [[] for _ in range(processes)]
     tokens = [0] * processes
-    for example in sorted(examples, key=lambda example: -len(example.input_ids)):
+    for unit in sorted(batch, key=lambda unit: -unit.tokens):
         fewest = tokens.index(min(tokens))
-        shares[fewest].append(example)
-        tokens[fewest] += len(example.input_ids)
-    return shares[process]
+        parts[fewest].append(unit)
+        tokens[fewest] += unit.tokens
+    return parts[process]
 
 
 def seed_step(accelerator: Accelerator, *, seed: int, step: int) -> None:
     """Give each process random numbers of its own for this step.
 
-    They follow from the step, so that a checkpoint need not hold every process's random state. One process alone goes
-    on with the random state that it has.
+    They follow from the step, so that a checkpoint need not hold every process's random state. A single process keeps
+    the random state that it has.
     """
     if accelerator.num_processes > 1:
         torch.manual_seed(random.Random(f"{seed}/{step}/{accelerator.process_index}").getrandbits(63))
 
 
 def sum_gradients(accelerator: Accelerator, parameters: Sequence[nn.Parameter]) -> None:
-    """Add up each parameter's gradient over all processes, in place; all end with the same bits.
+    """Sum each parameter's gradient over all processes, in place; the sums are bitwise identical in all of them.
 
-    A parameter that has a gradient nowhere is left without one, so that the optimizer passes over it.
+    A parameter that has a gradient nowhere is left without one, so that the optimizer skips it.
     """
     if accelerator.num_processes == 1:
         return
@@ -138,7 +145,7 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]
 
 
 def sum_over_processes(accelerator: Accelerator, value: float) -> float:
-    """The sum of every process's ``value``, the same bits in all of them."""
+    """The sum of every process's ``value``, bitwise identical in all of them."""
     if accelerator.num_processes == 1:
         return value
     total = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
@@ -161,7 +168,7 @@ def any_process(accelerator: Accelerator, condition: bool) -> bool:
 
 
 def copy_from_first(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
-    """Give every process the first one's values, wherever the tensors are; on the device there is room for each."""
+    """Give every process the first one's values, wherever the tensors are; each of them must fit on the device."""
     if accelerator.num_processes == 1:
         return
     for tensor in tensors:
@@ -174,7 +181,7 @@ def copy_from_first(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None
 
 
 def decided_by_first(accelerator: Accelerator, decide: Callable[[], Decision]) -> Decision:
-    """What ``decide`` gives in the first process, given to all; what depends on files is decided by one alone.
+    """What ``decide`` returns in the first process, sent to all; what depends on files is decided by one process.
 
     Raises:
         UserError: the one that ``decide`` raises in the first process, in every process.
@@ -194,7 +201,7 @@ def decided_by_first(accelerator: Accelerator, decide: Callable[[], Decision]) -
 
 
 def require_same(accelerator: Accelerator, values: Mapping[str, object]) -> None:
-    """See that all processes have the same ``values``, named in words.
+    """Validate that all processes have the same ``values``, named in words.
 
     Raises:
         UserError: one has another value than the first, because its machine has other files.

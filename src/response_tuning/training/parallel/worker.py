@@ -1,6 +1,6 @@
 """One of several training processes: ``python -m response_tuning.training.parallel.worker CONFIG.yaml ERROR.txt``.
 
-Started by ``launch``, and by nothing else. What went wrong goes into the second file, for the launcher to say once.
+Started by ``launch`` only. An error is written to the second file, for the launcher to report once.
 """
 
 import os
@@ -46,7 +46,7 @@ def _name() -> str:
 
 
 def _end_with_launcher() -> None:
-    """Wait for the launcher to be gone: its end of the pipe closes then, whatever killed it."""
+    """Wait until the launcher has gone: its end of the pipe closes then, whatever killed it."""
     while os.read(sys.stdin.fileno(), 1):  # not by sys.stdin, whose lock Python wants when it ends
         pass
     os._exit(1)
@@ -56,6 +56,6 @@ if __name__ == "__main__":
     code = main(Path(sys.argv[1]), Path(sys.argv[2]))
     sys.stdout.flush()
     sys.stderr.flush()
-    # Everything is written. Were Python to take itself down, a thread of a library that wants it meanwhile could abort
-    # the process (seen with DeepSpeed), and a finished training would look like a failed one.
+    # Everything is written. During Python's own shutdown a library's thread could abort the process, and a finished
+    # training would look like a failed one.
     os._exit(code)

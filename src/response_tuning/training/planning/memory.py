@@ -1,4 +1,4 @@
-"""How much memory there is, and what to say when it runs out: which part took it, and the setting to change next."""
+"""How much memory there is, and the message when it runs out: which part took it, and the setting to change next."""
 
 import errno
 import resource
@@ -10,9 +10,10 @@ from typing import Any
 
 import psutil
 import torch
+from pydantic import ValidationError
 
+from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
-from response_tuning.training.parallel.sharding import sharding_obstacle
 from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["as_options", "available_memory", "is_out_of_memory", "named_part", "next_settings", "program_memory"]
@@ -26,11 +27,11 @@ _SIGNS = (
     "unable to allocate",
     "could not create a memory",
 )
-"""How torch's allocators, oneDNN and the operating system say it, where they have no exception type of their own."""
+"""The messages of torch's allocators, oneDNN and the operating system, which have no exception type of their own."""
 
 
 def available_memory(device: torch.device) -> int:
-    """The bytes that this process can have on ``device``, what it has already among them."""
+    """The bytes that this process can have on ``device``, those that it has already included."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device)
@@ -58,37 +59,45 @@ def _process_limit() -> list[int]:
 
 
 def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any]]:
-    """Changes of ``config`` that save memory, the ones that cost least first; each goes on from the one before it.
+    """Changes of ``config`` that save memory, cheapest first; each includes those before it.
 
-    Smaller micro-batches and layers computed again do not change what is learnt, so they come before the others.
+    Smaller micro-batches and gradient checkpointing do not change what is learned, so they come before the others.
 
     Args:
         config: What did not fit.
         longest: Tokens of the longest example: a micro-batch never gets smaller than that.
     """
     changes: list[dict[str, Any]] = []
-    tokens = config.micro_batch_tokens
+    tokens = config.batches.micro_batch_tokens
     while tokens > longest:
         tokens = max(longest, tokens // 2)
         changes.append({"micro_batch_tokens": tokens})
-    if not config.gradient_checkpointing:
+    if not config.memory.gradient_checkpointing:
         changes.append({"gradient_checkpointing": True})
-    several = max(config.gpus, config.processes, config.nodes) > 1
-    sharded = config.model_copy(update={"sharding": "zero3"})
-    if several and config.sharding == "none" and sharding_obstacle(sharded) is None:
+    several = config.parallel.per_node * config.parallel.nodes > 1
+    if several and config.parallel.sharding == "none" and _is_valid(config, sharding="zero3"):
         changes.append({"sharding": "zero3"})
-    if config.tuning == "full":
+    if config.adapter.tuning == "full":
         changes.append({"tuning": "lora"})
-    if config.dtype == "float32":
+    if config.memory.dtype == "float32":
         changes.append({"dtype": "bfloat16"})
-    if config.tuning != "qlora":
-        spread = config.spreads_weights or {"sharding": "zero3"} in changes
-        kept = {"sharding": "none", **({"offload": "none"} if config.offload != "none" else {})}
-        changes.append({"tuning": "qlora"} | (kept if spread else {}))
+    if config.adapter.tuning != "qlora":
+        shards = config.parallel.sharding != "none" or {"sharding": "zero3"} in changes
+        kept = {"sharding": "none", **({"offload": "none"} if config.parallel.offload != "none" else {})}
+        changes.append({"tuning": "qlora"} | (kept if shards else {}))
     length = 1 << ((longest - 1).bit_length() - 1)
     if length >= 128:
         changes.append({"max_length": length, "overlong": "truncate", "micro_batch_tokens": length})
     return list(accumulate(changes, _together))
+
+
+def _is_valid(config: TrainingConfig, **options: Any) -> bool:
+    """Whether the configuration with these options is one."""
+    try:
+        changed(config, **options)
+    except ValidationError:
+        return False
+    return True
 
 
 def _together(earlier: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -112,15 +121,15 @@ def named_part(part: str, config: TrainingConfig, *, longest: int | None = None)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        message = _message(part, config, config.micro_batch_tokens if longest is None else longest)
+        message = _message(part, config, config.batches.micro_batch_tokens if longest is None else longest)
     else:
         return
-    # Raised out here, so that it does not keep the frames, and with them the memory, of the one that it replaces.
+    # Raised outside the handler: it would otherwise keep the frames, and their memory, of the error that it replaces.
     raise UserError(message)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on a GPU, in torch's allocator for the processor, or in Python."""
+    """Whether memory ran out: on a GPU, in torch's allocator for the CPU, or in Python."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
@@ -130,7 +139,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _message(part: str, config: TrainingConfig, longest: int) -> str:
     changes = next_settings(config, longest=longest)
-    advice = f"Next, try {as_options(changes[0])}" if changes else "A smaller --model is what is left"
+    advice = f"Next, try {as_options(changes[0])}" if changes else "Choose a smaller --model"
     return (
         f"Memory ran out for {part}. {advice}; rt train --plan shows what each part takes. "
         f"{config.output} is as the last checkpoint left it; another setting needs another --output."

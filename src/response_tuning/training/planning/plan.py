@@ -16,12 +16,15 @@ from response_tuning.example import require_prompts
 from response_tuning.models.device import pick_device
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import load_model_config, load_tokenizer
-from response_tuning.training.batches.batching import epoch_batches, micro_batches
-from response_tuning.training.batches.packing import filled_up, pack
+from response_tuning.support.configuration import changed
+from response_tuning.training.batches.batching import Unit, epoch_batches, micro_batches, units
+from response_tuning.training.batches.packing import pack, padded_lengths
+from response_tuning.training.objectives.contract import Prepared
+from response_tuning.training.objectives.registry import make_objective
 from response_tuning.training.planning.memory import available_memory, named_part, next_settings, program_memory
 from response_tuning.training.planning.plan_memory import (
     MemoryPlan,
-    MicroBatch,
+    MicroBatchSize,
     empty_model,
     plan_memory,
     unique_parameters,
@@ -55,7 +58,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class TokenPlan:
-    """Tokens and steps; of one epoch, the first, where it does not say otherwise."""
+    """Tokens and steps, of the first epoch except where noted."""
 
     examples: int
     truncated: int
@@ -71,14 +74,14 @@ class TokenPlan:
 
 @dataclass(frozen=True)
 class TimePlan:
-    """Expected seconds of all epochs, without loading and saving, and what they were reckoned from."""
+    """Expected seconds of all epochs, without loading and saving, and what they were computed from."""
 
     layers: float
     loss: float
     optimizer: float
     held_out: float
-    peak_share: float
-    """Operations of all layers and the loss in a second, as a share of the best rate of matrix products."""
+    peak_fraction: float
+    """Operations of all layers and the loss in a second, as a fraction of the best rate of matmuls."""
     speed: Speed
 
     @property
@@ -104,7 +107,7 @@ class Plan:
     device: str
     parameters: Parameters
     memory: MemoryPlan
-    largest: MicroBatch
+    largest: MicroBatchSize
     available_bytes: int
     tokens: TokenPlan
     time: TimePlan | None
@@ -119,7 +122,7 @@ class Plan:
 
 
 def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
-    """Work out what ``train(config)`` would take. Nothing is written.
+    """Compute what ``train(config)`` would take. Nothing is written.
 
     Args:
         config: The training.
@@ -129,7 +132,7 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
         UserError: bad data, or a model that cannot be loaded.
     """
     config = resolve(config)
-    device = pick_device(config.device)
+    device = pick_device(config.memory.device)
     program = program_memory()
     available = available_memory(device)
     encoded, held_out = _encode(config)
@@ -137,7 +140,7 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
     packed = _packs(config, device)
     batches = [
         _sizes(batch, config, packed=packed)
-        for batch in epoch_batches(encoded, batch_size=config.batch_size, seed=config.seed)
+        for batch in epoch_batches(encoded, batch_size=config.batches.batch_size, seed=config.seed)
     ]
     sizes = [size for batch in batches for size in batch]
     parameters = count_parameters(model_config, config)
@@ -159,54 +162,58 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
 
 def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedExample]]:
     """The examples to train on and the held-out ones."""
-    assert config.format != "auto"
-    conversation = Conversation(load_tokenizer(config.model), config.format, rt_prefix=config.rt_prefix)
+    assert config.encoding.format != "auto"
+    conversation = Conversation(
+        load_tokenizer(config.model), config.encoding.format, rt_prefix=config.encoding.rt_prefix
+    )
     both: list[list[EncodedExample]] = []
-    for source in (config.data, config.held_out):
+    for source in (config.data, config.validation.held_out):
         examples = load_examples(source) if source else []
         if config.method == "it":
             require_prompts(examples, source=source, purpose="instruction tuning (--method it)")
         if examples:
             encoded, _ = encode_examples(
-                examples, conversation, config.method, max_length=config.max_length, overlong=config.overlong
+                examples,
+                conversation,
+                config.method,
+                max_length=config.encoding.max_length,
+                overlong=config.encoding.overlong,
             )
         both.append(encoded if examples else [])
     return both[0], both[1]
 
 
 def _packs(config: TrainingConfig, device: torch.device) -> bool:
-    """Whether training will pack, as far as can be told without the model.
+    """Whether training will pack, as far as that is known without the model.
 
     On the CPU attention is computed within examples, and packing is hardly ever more work. Elsewhere ``auto`` decides
-    when the model is there, and padded batches are the more careful guess.
+    once the model is loaded, and padded batches are the more careful guess.
     """
-    return config.packing == "on" or (config.packing == "auto" and device.type == "cpu")
+    return config.batches.packing == "on" or (config.batches.packing == "auto" and device.type == "cpu")
 
 
-def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig, *, packed: bool) -> list[MicroBatch]:
-    """The micro-batches of an optimizer step, as training cuts it."""
-    parts = (pack if packed else micro_batches)(batch, tokens=config.micro_batch_tokens)
+def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig, *, packed: bool) -> list[MicroBatchSize]:
+    """The micro-batches of an optimizer step, as training splits it."""
+    parts = (pack if packed else micro_batches)(units(batch), tokens=config.batches.micro_batch_tokens)
     return [_size(part, packed=packed) for part in parts]
 
 
-def _size(part: Sequence[EncodedExample], *, packed: bool) -> MicroBatch:
-    lengths = tuple(len(example.input_ids) for example in part)
-    supervised = sum(example.supervised_count for example in part)
+def _size(part: Sequence[Unit], *, packed: bool) -> MicroBatchSize:
+    lengths = tuple(unit.tokens for unit in part)
+    supervised = sum(unit.supervised_count for unit in part)
     if packed:
-        examples = tuple(filled_up(lengths))
-        return MicroBatch(rows=1, length=sum(examples), supervised=supervised, examples=examples)
-    return MicroBatch(rows=len(part), length=max(lengths), supervised=supervised)
+        examples = tuple(padded_lengths(lengths))
+        return MicroBatchSize(rows=1, length=sum(examples), supervised=supervised, examples=examples)
+    return MicroBatchSize(rows=len(part), length=max(lengths), supervised=supervised)
 
 
 def _loss_tokens(supervised: int, config: TrainingConfig) -> int:
-    """The hidden states that the loss is computed of: beside supervised tokens, at the most half as many mixtures.
-
-    Which examples will be mixed is not known yet.
-    """
-    return supervised + supervised // 2 if config.sftmix_from else supervised
+    """The most hidden states that the loss of that many supervised tokens is computed from."""
+    objective = make_objective(config)
+    return objective.most_positions(supervised) if isinstance(objective, Prepared) else supervised
 
 
-def _largest(sizes: Sequence[MicroBatch]) -> MicroBatch:
+def _largest(sizes: Sequence[MicroBatchSize]) -> MicroBatchSize:
     """The micro-batch of most padded tokens, with the most supervised tokens of any."""
     most = max(sizes, key=lambda size: size.padded)
     return replace(most, supervised=max(size.supervised for size in sizes))
@@ -214,9 +221,11 @@ def _largest(sizes: Sequence[MicroBatch]) -> MicroBatch:
 
 def count_parameters(model_config: PreTrainedConfig, config: TrainingConfig) -> Parameters:
     """The parameters of the model that ``config`` trains; nothing of its weights is read."""
-    model = empty_model(model_config, config)
+    model = empty_model(model_config, config, torch.device("cpu"))
     base = [
-        parameter for parameter in unique_parameters(model) if config.tuning == "full" or not parameter.requires_grad
+        parameter
+        for parameter in unique_parameters(model)
+        if config.adapter.tuning == "full" or not parameter.requires_grad
     ]
     _, head = decoder_and_head(model)
     embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
@@ -233,14 +242,14 @@ def count_parameters(model_config: PreTrainedConfig, config: TrainingConfig) -> 
 def _memory(
     model_config: PreTrainedConfig,
     config: TrainingConfig,
-    sizes: Sequence[MicroBatch],
+    sizes: Sequence[MicroBatchSize],
     *,
     program: int,
     device: torch.device,
 ) -> MemoryPlan:
     largest = _largest(sizes)
     return plan_memory(
-        empty_model(model_config, config),
+        empty_model(model_config, config, device),
         config,
         replace(largest, supervised=_loss_tokens(largest.supervised, config)),
         shapes=len({(size.rows, size.length) for size in sizes}),
@@ -250,7 +259,7 @@ def _memory(
 
 
 def _tokens(
-    encoded: Sequence[EncodedExample], sizes: Sequence[MicroBatch], config: TrainingConfig, *, steps: int
+    encoded: Sequence[EncodedExample], sizes: Sequence[MicroBatchSize], config: TrainingConfig, *, steps: int
 ) -> TokenPlan:
     prompt = sum(example.prompt_length for example in encoded)
     supervised = sum(example.supervised_count for example in encoded)
@@ -263,14 +272,14 @@ def _tokens(
         longest=max(len(example.input_ids) for example in encoded),
         micro_batches=len(sizes),
         steps=steps,
-        all_steps=config.epochs * steps,
+        all_steps=config.batches.epochs * steps,
     )
 
 
 def _time(
     model_config: PreTrainedConfig,
     config: TrainingConfig,
-    sizes: Sequence[MicroBatch],
+    sizes: Sequence[MicroBatchSize],
     held_out: Sequence[EncodedExample],
     parameters: Parameters,
     tokens: TokenPlan,
@@ -286,8 +295,12 @@ def _time(
             device=device,
             seconds=seconds,
         )
-    layers = config.epochs * speed.layer_per_token * sum(size.padded for size in sizes) / devices_at_work(config)
-    loss = config.epochs * speed.loss_per_token * _loss_tokens(tokens.supervised, config) / devices_at_work(config)
+    layers = (
+        config.batches.epochs * speed.layer_per_token * sum(size.padded for size in sizes) / devices_at_work(config)
+    )
+    loss = (
+        config.batches.epochs * speed.loss_per_token * _loss_tokens(tokens.supervised, config) / devices_at_work(config)
+    )
     operations = (
         _passes(config)
         * 2
@@ -301,19 +314,19 @@ def _time(
         loss=loss,
         optimizer=speed.step * tokens.all_steps,
         held_out=_held_out_seconds(config, held_out, speed, tokens),
-        peak_share=config.epochs * operations / devices_at_work(config) / (layers + loss) / speed.peak_flops,
+        peak_fraction=config.batches.epochs * operations / devices_at_work(config) / (layers + loss) / speed.peak_flops,
         speed=speed,
     )
 
 
 def devices_at_work(config: TrainingConfig) -> int:
-    """How many share the work. Processes on the CPU of one machine do not make it faster: each has fewer cores."""
-    return max(config.gpus, 1) * config.nodes
+    """How many work in parallel. Processes on one machine's CPU do not make it faster: each has fewer cores."""
+    return max(config.parallel.gpus, 1) * config.parallel.nodes
 
 
 def _passes(config: TrainingConfig) -> int:
     """How often each parameter is multiplied with each token: forward, for the inputs' gradient, and for its own."""
-    return 3 if config.tuning == "full" else 2
+    return 3 if config.adapter.tuning == "full" else 2
 
 
 def _held_out_seconds(
@@ -322,12 +335,17 @@ def _held_out_seconds(
     """The forward pass over the held-out examples, as often as it is measured."""
     if not held_out:
         return 0.0
-    every = config.held_out_every or tokens.steps
+    every = config.validation.held_out_every or tokens.steps
     measurements = -(-tokens.all_steps // every)
     sizes = _sizes(held_out, config, packed=False)
     layers = speed.layer_per_token * sum(size.padded for size in sizes)
     loss = speed.loss_per_token * sum(size.supervised for size in sizes)
-    return measurements * (layers + loss) / (_passes(config) + config.gradient_checkpointing) / devices_at_work(config)
+    return (
+        measurements
+        * (layers + loss)
+        / (_passes(config) + config.memory.gradient_checkpointing)
+        / devices_at_work(config)
+    )
 
 
 def _suggest(
@@ -341,13 +359,17 @@ def _suggest(
     """The first change that fits; where none does, the one that takes least."""
     tried: list[Suggestion] = []
     for options in next_settings(config, longest=max(len(example.input_ids) for example in encoded)):
-        changed = config.model_copy(update=options)
-        cut = [_cut(example, changed.max_length) for example in encoded if example.prompt_length < changed.max_length]
+        smaller = changed(config, **options)
+        cut = [
+            _cut(example, smaller.encoding.max_length)
+            for example in encoded
+            if example.prompt_length < smaller.encoding.max_length
+        ]
         if not cut:
             continue
-        batches = epoch_batches(cut, batch_size=changed.batch_size, seed=changed.seed)
-        sizes = [size for batch in batches for size in _sizes(batch, changed, packed=_packs(changed, device))]
-        total = _memory(model_config, changed, sizes, program=program, device=device).total
+        batches = epoch_batches(cut, batch_size=smaller.batches.batch_size, seed=smaller.seed)
+        sizes = [size for batch in batches for size in _sizes(batch, smaller, packed=_packs(smaller, device))]
+        total = _memory(model_config, smaller, sizes, program=program, device=device).total
         tried.append(Suggestion(options, total, total <= available))
         if tried[-1].fits:
             return tried[-1]

@@ -20,21 +20,21 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from response_tuning.kernels.linear_cross_entropy import default_tile_rows
 from response_tuning.models.heads import decoder_and_head
-from response_tuning.training.parallel.sharding import decoder_layers
+from response_tuning.training.parallel.fsdp import decoder_layers
 from response_tuning.training.training_config import TrainingConfig
-from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
+from response_tuning.training.tuning import add_adapter, fuses_layers, recompute_activations, train_all_weights
 
-__all__ = ["MemoryPlan", "MicroBatch", "empty_model", "plan_memory", "unique_parameters"]
+__all__ = ["MemoryPlan", "MicroBatchSize", "empty_model", "plan_memory", "unique_parameters"]
 
 _LIBRARIES_BYTES = 250_000_000
-"""What code and buffers that are loaded by the first step add to a program on the processor (docs/log.md)."""
+"""What code and buffers that are loaded by the first step add to a program on the CPU (docs/log.md)."""
 _CACHE_BYTES_PER_SHAPE = 45_000_000
-"""What oneDNN keeps of its bf16 products for each new shape of a micro-batch, and the gaps that this makes in the heap:
+"""What oneDNN caches of bf16 matmuls for each new shape of a micro-batch, and the gaps that this leaves in the heap:
 fitted to 4 and 14 shapes of the embedded model (docs/log.md)."""
 _CACHED_SHAPES = 16
-"""About as many as have room among the 1,024 products that oneDNN keeps."""
+"""About as many as fit into the 1,024 matmuls that oneDNN caches."""
 _HEAP_SLACK = 0.2
-"""The share of small blocks that the C library's heap loses to gaps, measured with the embedded model (docs/log.md)."""
+"""What gaps in the C library's heap add to small blocks, measured with the embedded model (docs/log.md)."""
 _OWN_MAPPING_BYTES = 32 * 2**20
 """The C library gives blocks of this size back to the system at once, and keeps smaller ones (mallopt(3))."""
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -42,7 +42,7 @@ _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
 @dataclass(frozen=True)
-class MicroBatch:
+class MicroBatchSize:
     """The size of what is computed at once."""
 
     rows: int
@@ -64,7 +64,7 @@ class MemoryPlan:
     program: int
     """Python and its libraries; on a GPU nothing, as these are in main memory there."""
     caches: int
-    """What the processor's library of matrix products keeps for shapes that it has seen."""
+    """What the CPU's matmul library caches for shapes that it has seen."""
     weights: int
     adapter: int
     gradients: int
@@ -72,7 +72,7 @@ class MemoryPlan:
     activations: int
     """Of the largest micro-batch, at the highest point of its forward and backward pass."""
     gathered: int
-    """Whole weights and gradients that stand in each process for a while, where ``weights`` are parts."""
+    """Whole weights and gradients that each process holds for a while, where ``weights`` are shards."""
     loss: int
     """The tile of logits and what else the loss holds, of the largest micro-batch."""
     slack: int
@@ -84,20 +84,25 @@ class MemoryPlan:
         return sum(vars(self).values())
 
 
-def empty_model(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Module:
-    """The model that ``config`` trains, adapter and all, on device "meta": shapes and types, no values."""
-    dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
+def empty_model(model_config: PreTrainedConfig, config: TrainingConfig, device: torch.device) -> nn.Module:
+    """The model that ``config`` trains on ``device``, adapter included, but on "meta": shapes and types, no values."""
+    fused = fuses_layers(config.memory.fused_layers, device)
+    dtype = torch.float32 if config.adapter.tuning == "full" else getattr(torch, config.memory.dtype)
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(model_config, dtype=dtype, trust_remote_code=False)
         model.requires_grad_(False)
-        model = train_all_weights(model) if config.tuning == "full" else add_adapter(model, config)
-    if config.gradient_checkpointing:
+        model = (
+            train_all_weights(model)
+            if config.adapter.tuning == "full"
+            else add_adapter(model, config.adapter, fused=fused)
+        )
+    if config.memory.gradient_checkpointing:
         recompute_activations(model)
     return model.train()
 
 
 def plan_memory(
-    model: nn.Module, config: TrainingConfig, largest: MicroBatch, *, shapes: int, program: int, on_cpu: bool
+    model: nn.Module, config: TrainingConfig, largest: MicroBatchSize, *, shapes: int, program: int, on_cpu: bool
 ) -> MemoryPlan:
     """Memory by part, of a model from ``empty_model``, which is left with fake weights.
 
@@ -107,33 +112,31 @@ def plan_memory(
         largest: The largest micro-batch, and the most supervised tokens of any.
         shapes: How many micro-batches differ in rows or length.
         program: Bytes that the program holds before it loads anything.
-        on_cpu: Whether the processor trains; otherwise the GPU.
+        on_cpu: Whether the CPU trains; otherwise the GPU.
     """
     parameters = list(unique_parameters(model))
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    weight_parts, gradient_parts, moment_parts = _parts(config)
-    full = config.tuning == "full"
+    processes = _processes(config)
+    full = config.adapter.tuning == "full"
     whole_gradients = sum(parameter.numel() * 4 for parameter in trained)
-    gradients = whole_gradients // gradient_parts
-    # DeepSpeed keeps a copy of the weights that a process changes beside its moments.
-    copies = 3 if config.deepspeed_stage and moment_parts > 1 else 2
-    optimizer = 0 if config.offload != "none" and not on_cpu else copies * (whole_gradients // moment_parts)
+    gradients = whole_gradients // processes
+    offloaded = config.parallel.offload == "cpu" and not on_cpu
+    adapter = 0 if full else sum(parameter.numel() * parameter.element_size() for parameter in trained)
     head = decoder_and_head(model)[1].weight
-    weights = 0 if config.offload == "weights" and not on_cpu else _weight_bytes(model, config) // weight_parts
-    gathered = _gathered_bytes(model, config) if weight_parts > 1 else 0
+    gathered = _gathered_bytes(model, config) if processes > 1 else 0
     loss = _loss_bytes(head, largest, config, on_cpu=on_cpu)
-    # Norms and moments of a step are made when the activations are gone: one parameter at a time on the processor.
-    workspace = 2 * (max(parameter.numel() * 4 for parameter in trained) // moment_parts if on_cpu else gradients)
+    # The workspace of a step is needed when the activations are freed: one parameter at a time on the CPU.
+    workspace = 2 * (max(parameter.numel() * 4 for parameter in trained) // processes if on_cpu else gradients)
     activations = max(_activation_bytes(model, config, largest, on_cpu=on_cpu), workspace - loss)
     return MemoryPlan(
         program=program + _LIBRARIES_BYTES if on_cpu else 0,
-        caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES) if on_cpu and config.dtype == "bfloat16" else 0,
-        weights=weights,
-        adapter=0
-        if full
-        else sum(parameter.numel() * parameter.element_size() for parameter in trained) // weight_parts,
-        gradients=gradients,
-        optimizer=optimizer,
+        caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES)
+        if on_cpu and config.memory.dtype == "bfloat16"
+        else 0,
+        weights=0 if offloaded else _weight_bytes(model, config) // processes,
+        adapter=0 if offloaded else adapter // processes,
+        gradients=0 if offloaded else gradients,
+        optimizer=0 if offloaded else 2 * gradients,
         activations=activations,
         gathered=gathered,
         loss=loss,
@@ -152,32 +155,29 @@ def _weight_bytes(model: nn.Module, config: TrainingConfig) -> int:
     whole = sum(
         tensor.numel() * tensor.element_size()
         for tensor in tensors
-        if config.tuning == "full" or not tensor.requires_grad
+        if config.adapter.tuning == "full" or not tensor.requires_grad
     )
-    if config.tuning != "qlora":
+    if config.adapter.tuning != "qlora":
         return whole
     return whole - int(sum(weight.numel() * (weight.element_size() - _NF4_BYTES) for weight in _quantised(model)))
 
 
-def _parts(config: TrainingConfig) -> tuple[int, int, int]:
-    """Over how many processes weights, gradients and moments are spread."""
-    if config.sharding == "none":
-        return 1, 1, 1
-    processes = max(config.gpus, config.processes) * config.nodes
-    return processes if config.spreads_weights else 1, 1 if config.deepspeed_stage == 1 else processes, processes
+def _processes(config: TrainingConfig) -> int:
+    """Over how many processes weights, gradients and optimizer state are sharded."""
+    return 1 if config.parallel.sharding == "none" else config.parallel.per_node * config.parallel.nodes
 
 
 def _gathered_bytes(model: nn.Module, config: TrainingConfig) -> int:
-    """What stands outside the layers, all of them (zero2) or the one at work and the next (stage 3), and the gradients
-    that are not added up and handed out yet: of one layer, or of what stands outside."""
+    """The weights outside the layers, those of all layers (zero2) or of the current and the next one (zero3), and the
+    gradients that are not reduced yet: of one layer, or of the weights outside."""
     layers = [list(dict.fromkeys(layer.parameters())) for layer in decoder_layers(model)]
     within = {parameter for layer in layers for parameter in layer}
     outside = [parameter for parameter in unique_parameters(model) if parameter not in within]
-    narrow = config.tuning == "full" and config.dtype == "bfloat16" and not config.deepspeed_stage
+    narrow = config.adapter.tuning == "full" and config.memory.dtype == "bfloat16"
     sizes = sorted(
         sum(weight.numel() * (2 if narrow else weight.element_size()) for weight in layer) for layer in layers
     )
-    at_once = sum(sizes if config.sharding == "zero2" else sizes[-2:])
+    at_once = sum(sizes if config.parallel.sharding == "zero2" else sizes[-2:])
     gradients = (sum(weight.numel() * 4 for weight in group if weight.requires_grad) for group in [outside, *layers])
     return sum(weight.numel() * weight.element_size() for weight in outside) + at_once + max(gradients)
 
@@ -190,23 +190,23 @@ def _quantised(model: nn.Module) -> Iterator[Tensor]:
             yield module.weight
 
 
-def _loss_bytes(head: Tensor, largest: MicroBatch, config: TrainingConfig, *, on_cpu: bool) -> int:
+def _loss_bytes(head: Tensor, largest: MicroBatchSize, config: TrainingConfig, *, on_cpu: bool) -> int:
     """What the cross-entropy holds at once: tiles of logits, and rows of hidden states."""
     tokens, (vocabulary, width) = largest.supervised, head.shape
     tile = min(vocabulary, default_tile_rows(on_cpu=on_cpu))
-    product_bytes = 2 if config.dtype == "bfloat16" else 4
+    product_bytes = 2 if config.memory.dtype == "bfloat16" else 4
     held = tokens * tile * (4 + product_bytes) + 5 * tokens * width * 4
-    if config.tuning == "full":
-        # The head's own gradient stands beside the sum of gradients, and each tile is converted.
+    if config.adapter.tuning == "full":
+        # The head's own gradient is held beside the sum of gradients, and each tile is converted.
         held += vocabulary * width * 4 + 2 * tile * width * product_bytes
     return held
 
 
-def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBatch, *, on_cpu: bool) -> int:
+def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBatchSize, *, on_cpu: bool) -> int:
     """The highest point of a forward and backward pass of the decoder, beyond weights and gradients."""
     device = "cpu" if on_cpu else "cuda"
     decoder, _ = decoder_and_head(model)
-    quantised = [weight.numel() * 2 for weight in _quantised(model)] if config.tuning == "qlora" else []
+    quantised = [weight.numel() * 2 for weight in _quantised(model)] if config.adapter.tuning == "qlora" else []
     with FakeTensorMode():
         _give_fake_weights(model, device)
         alive = _Alive(keeps_small=on_cpu)
@@ -214,7 +214,7 @@ def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBa
         with (
             _fp32_inputs_kept(model),
             alive,
-            torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16"),
+            torch.autocast(device, torch.bfloat16, enabled=config.memory.dtype == "bfloat16"),
         ):
             hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
             hidden.backward(torch.zeros_like(hidden))
@@ -253,7 +253,7 @@ def _fake_parameter(parameter: nn.Parameter, device: str) -> nn.Parameter:
 class _Alive(TorchDispatchMode):
     """Adds up the storages that operations within the block make, until they are freed.
 
-    With ``keeps_small``, as on the processor, blocks that the C library does not map on their own stay with the
+    With ``keeps_small``, as on the CPU, blocks that the C library does not map on their own stay with the
     process at their highest sum: the heap hardly shrinks.
     """
 

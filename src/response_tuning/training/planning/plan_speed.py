@@ -2,8 +2,8 @@
 
 One real layer of the model's shape, with random weights, goes through real micro-batches of the data: forward and
 backward, adapter and all. So does the loss, over a part of the vocabulary; and the optimizer takes its step. Each
-micro-batch runs twice, as a training computes a shape that is new to the libraries once per micro-batch in the first
-layer and finds it prepared in the others.
+micro-batch runs twice, since in a training the first layer computes a shape that is new to the libraries, which have it
+prepared for the others.
 """
 
 import copy
@@ -25,18 +25,17 @@ from response_tuning.kernels.linear_cross_entropy import (
 from response_tuning.kernels.packed_attention import attend_within_examples
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.training.batches.packing import restarting_positions
-from response_tuning.training.optimizer import make_optimizer
-from response_tuning.training.planning.plan_memory import MicroBatch
-from response_tuning.training.planning.timing import matrix_product_rates, seconds_of
-from response_tuning.training.stepper import PlainStepper
+from response_tuning.training.optimizer import clip_and_step, gradient_norm, make_optimizer
+from response_tuning.training.planning.plan_memory import MicroBatchSize
+from response_tuning.training.planning.timing import matmul_rates, seconds_of
 from response_tuning.training.training_config import TrainingConfig
-from response_tuning.training.tuning import add_adapter, recompute_activations, train_all_weights
+from response_tuning.training.tuning import add_adapter, fuses_layers, recompute_activations, train_all_weights
 
 __all__ = ["Speed", "measure_speed"]
 
 _SMALL_VOCABULARY = 256
 _HEAD_TILES = 4
-_PEAK_SHARE, _OPTIMIZER_SHARE = 0.15, 0.1
+_PEAK_FRACTION, _OPTIMIZER_FRACTION = 0.15, 0.1
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Speed:
     step: float
     """Clipping and the optimizer, by optimizer step."""
     peak_flops: float
-    """The best rate of matrix products here in the products' type, in operations per second."""
+    """The best rate of matmuls here in their dtype, in operations per second."""
     micro_batches: int
     """How many were timed."""
 
@@ -58,7 +57,7 @@ class Speed:
 def measure_speed(
     model_config: PreTrainedConfig,
     config: TrainingConfig,
-    micro_batches: Sequence[MicroBatch],
+    micro_batches: Sequence[MicroBatchSize],
     *,
     trained_parameters: int,
     device: torch.device,
@@ -75,20 +74,20 @@ def measure_speed(
         seconds: About how long to measure. One micro-batch is timed in any case.
     """
     started = time.perf_counter()
-    peak = max(matrix_product_rates(device, getattr(torch, config.dtype), seconds=_PEAK_SHARE * seconds))
-    layer = _one_layer(model_config, config).to(device)
+    peak = max(matmul_rates(device, getattr(torch, config.memory.dtype), seconds=_PEAK_FRACTION * seconds))
+    layer = _one_layer(model_config, config, device).to(device)
     if any(size.examples for size in micro_batches):
         attend_within_examples(layer, device)
     head = _head_rows(model_config, config, device)
     timer = _Timer(layer, head, _layer_count(model_config), model_config.get_text_config().vocab_size, config, device)
-    spread = _spread(micro_batches)
-    timer.time(spread[-1])  # loads what every later one finds loaded
+    ordered = _representative(micro_batches)
+    timer.time(ordered[-1])  # warms up
     sampled: list[_Timed] = []
-    for size in spread:
+    for size in ordered:
         sampled.append(timer.time(size))
-        if time.perf_counter() - started > (1 - _OPTIMIZER_SHARE) * seconds:
+        if time.perf_counter() - started > (1 - _OPTIMIZER_FRACTION) * seconds:
             break
-    step = _step_seconds(layer, config, device, seconds=_OPTIMIZER_SHARE * seconds)
+    step = _step_seconds(layer, config, device, seconds=_OPTIMIZER_FRACTION * seconds)
     layer_trained = sum(parameter.numel() for parameter in layer.parameters() if parameter.requires_grad)
     return Speed(
         layer_per_token=sum(each.layers for each in sampled) / sum(each.size.padded for each in sampled),
@@ -103,7 +102,7 @@ def measure_speed(
 class _Timed:
     """The seconds of one micro-batch."""
 
-    size: MicroBatch
+    size: MicroBatchSize
     layers: float
     loss: float
 
@@ -117,13 +116,13 @@ class _Timer:
     config: TrainingConfig
     device: torch.device
 
-    def time(self, size: MicroBatch) -> _Timed:
+    def time(self, size: MicroBatchSize) -> _Timed:
         """Time one micro-batch in all layers, and its loss over the whole vocabulary."""
         first, again = (seconds_of(lambda: self._run_layer(size), self.device) for _ in range(2))
         loss = seconds_of(lambda: self._run_loss(size), self.device)
         return _Timed(size, first + (self.layer_count - 1) * again, loss * self.vocabulary / len(self.head))
 
-    def _run_layer(self, size: MicroBatch) -> None:
+    def _run_layer(self, size: MicroBatchSize) -> None:
         decoder, _ = decoder_and_head(self.layer)
         input_ids = torch.randint(_SMALL_VOCABULARY, (size.rows, size.length), device=self.device)
         packed = {"position_ids": restarting_positions(size.examples).to(self.device)} if size.examples else {}
@@ -131,8 +130,8 @@ class _Timer:
             hidden = decoder(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
             hidden.backward(torch.ones_like(hidden))
 
-    def _run_loss(self, size: MicroBatch) -> None:
-        """Random states find all tokens about equally likely, and no tile skips any: real ones take a quarter less."""
+    def _run_loss(self, size: MicroBatchSize) -> None:
+        """Random states make all tokens about equally likely, so no tile is skipped: real ones are a quarter faster."""
         hidden = torch.randn(
             (size.supervised, self.head.shape[1]), dtype=self.head.dtype, device=self.device, requires_grad=True
         )
@@ -148,11 +147,11 @@ class _Timer:
 
 
 def _mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.memory.dtype == "bfloat16")
 
 
-def _spread(micro_batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-    """All of them, so that the first few are already spread over the lengths: the middle, the quarters, and so on."""
+def _representative(micro_batches: Sequence[MicroBatchSize]) -> list[MicroBatchSize]:
+    """All of them, in an order in which the first few represent all lengths: the middle, the quarters, and so on."""
     by_length = sorted(micro_batches, key=lambda size: (size.length, size.rows))
     order: list[int] = []
     parts = 2
@@ -167,7 +166,7 @@ def _layer_count(model_config: PreTrainedConfig) -> int:
     return int(model_config.get_text_config().num_hidden_layers)
 
 
-def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Module:
+def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig, device: torch.device) -> nn.Module:
     """The model with one layer, of the kind that it has most of, and a small vocabulary; weights are random."""
     small = copy.deepcopy(model_config)
     text = small.get_text_config()
@@ -177,11 +176,14 @@ def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig) -> nn.Mod
     text.num_hidden_layers = 1
     text.vocab_size = _SMALL_VOCABULARY
     text.pad_token_id = text.bos_token_id = text.eos_token_id = None
-    dtype = torch.float32 if config.tuning == "full" else getattr(torch, config.dtype)
+    dtype = torch.float32 if config.adapter.tuning == "full" else getattr(torch, config.memory.dtype)
     model: nn.Module = AutoModelForCausalLM.from_config(small, dtype=dtype, trust_remote_code=False)
     model.requires_grad_(False)
-    model = train_all_weights(model) if config.tuning == "full" else add_adapter(model, config)
-    if config.gradient_checkpointing:
+    fused = fuses_layers(config.memory.fused_layers, device)
+    model = (
+        train_all_weights(model) if config.adapter.tuning == "full" else add_adapter(model, config.adapter, fused=fused)
+    )
+    if config.memory.gradient_checkpointing:
         recompute_activations(model)
     return model.train()
 
@@ -190,21 +192,21 @@ def _head_rows(model_config: PreTrainedConfig, config: TrainingConfig, device: t
     """A few tiles of an output head."""
     text = model_config.get_text_config()
     rows = min(text.vocab_size, _HEAD_TILES * default_tile_rows(on_cpu=device.type == "cpu"))
-    full = config.tuning == "full"
-    dtype = torch.float32 if full else getattr(torch, config.dtype)
+    full = config.adapter.tuning == "full"
+    dtype = torch.float32 if full else getattr(torch, config.memory.dtype)
     return torch.randn((rows, text.hidden_size), dtype=dtype, device=device).mul_(0.02).requires_grad_(full)
 
 
 def _step_seconds(layer: nn.Module, config: TrainingConfig, device: torch.device, *, seconds: float) -> float:
     """The median time of clipping and the optimizer's step over the layer's trained parameters."""
     trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-    plain = config.model_copy(update={"optimizer": "adamw"})
-    stepper = PlainStepper(make_optimizer(trained, plain, device), trained, max_gradient_norm=config.max_gradient_norm)
+    optimizer = make_optimizer(trained, config.optimization.model_copy(update={"optimizer": "adamw"}), device)
+    max_norm = config.optimization.max_gradient_norm
 
     def step() -> None:
         for parameter in trained:
             parameter.grad = torch.ones_like(parameter)
-        stepper.step()
+        clip_and_step(optimizer, trained, gradient_norm(trained), max_norm=max_norm)
 
     step()
     return _median_seconds(step, device, seconds=seconds)

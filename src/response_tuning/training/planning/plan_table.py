@@ -10,7 +10,7 @@ __all__ = ["plan_table"]
 
 _MEMORY_NOTES = {
     "program": "Python and its libraries",
-    "caches": "of matrix products, by shape of micro-batch",
+    "caches": "of matmuls, by shape of micro-batch",
     "weights": "the base model",
     "adapter": "",
     "gradients": "fp32",
@@ -30,12 +30,14 @@ def plan_table(plan: Plan) -> RenderableType:
 def _data_table(plan: Plan) -> Table:
     table = _table("parameters and data")
     parameters, tokens = plan.parameters, plan.tokens
-    share = parameters.trained / (
-        parameters.base if plan.config.tuning == "full" else parameters.base + parameters.trained
+    fraction = parameters.trained / (
+        parameters.base if plan.config.adapter.tuning == "full" else parameters.base + parameters.trained
     )
     padded = tokens.prompt + tokens.supervised + tokens.padding
     table.add_row("parameters of the base model", f"{parameters.base:,}", f"head {parameters.head:,}")
-    table.add_row("parameters trained", f"{parameters.trained:,}", f"{share:.2%} of all, --tuning {plan.config.tuning}")
+    table.add_row(
+        "parameters trained", f"{parameters.trained:,}", f"{fraction:.2%} of all, --tuning {plan.config.adapter.tuning}"
+    )
     table.add_row("examples", f"{tokens.examples:,}", f"{tokens.truncated:,} truncated, the longest {tokens.longest:,}")
     table.add_row("prompt tokens an epoch", f"{tokens.prompt:,}", "")
     table.add_row("supervised tokens an epoch", f"{tokens.supervised:,}", "")
@@ -44,7 +46,7 @@ def _data_table(plan: Plan) -> Table:
     )
     micro_batches = f"in {tokens.micro_batches:,} micro-batches"
     table.add_row("steps an epoch", f"{tokens.steps:,}", f"{micro_batches}, the largest {_size(plan)}")
-    table.add_row("steps in all", f"{tokens.all_steps:,}", f"{plan.config.epochs} epochs")
+    table.add_row("steps in all", f"{tokens.all_steps:,}", f"{plan.config.batches.epochs} epochs")
     return table
 
 
@@ -55,8 +57,12 @@ def _size(plan: Plan) -> str:
 
 
 def _memory_table(plan: Plan) -> Table:
-    spread = "" if plan.config.sharding == "none" else f", of each process, --sharding {plan.config.sharding}"
-    table = _table(f"memory, {plan.device}{spread}")
+    per_process = (
+        ""
+        if plan.config.parallel.sharding == "none"
+        else f", of each process, --sharding {plan.config.parallel.sharding}"
+    )
+    table = _table(f"memory, {plan.device}{per_process}")
     for part, size in vars(plan.memory).items():
         if size:
             table.add_row(part, _gigabytes(size), _MEMORY_NOTES[part])
@@ -86,7 +92,7 @@ def _time(plan: Plan) -> list[RenderableType]:
     table.add_row("optimizer", _duration(time.optimizer), f"{time.speed.step:.3f} s a step")
     if time.held_out:
         table.add_row("held-out loss", _duration(time.held_out), "")
-    supervised = plan.config.epochs * plan.tokens.supervised / time.total
+    supervised = plan.config.batches.epochs * plan.tokens.supervised / time.total
     table.add_row("in all", _duration(time.total), f"{supervised:,.0f} supervised tokens/s")
     return [table, _source(plan, time)]
 
@@ -94,13 +100,13 @@ def _time(plan: Plan) -> list[RenderableType]:
 def _source(plan: Plan, time: TimePlan) -> str:
     return (
         f"Measured just now on this {plan.device} with random weights: one layer and a part of the loss, "
-        f"{time.speed.micro_batches} micro-batches of these data. Matrix products reach "
-        f"{time.speed.peak_flops / 1e9:,.0f} GFLOP/s in {plan.config.dtype} here; the plan counts on "
-        f"{time.peak_share:.0%} of that. Other work on this machine at the same time makes it slower."
-    ) + _shared(devices_at_work(plan.config), plan.device)
+        f"{time.speed.micro_batches} micro-batches of these data. Matmuls reach "
+        f"{time.speed.peak_flops / 1e9:,.0f} GFLOP/s in {plan.config.memory.dtype} here; the plan counts on "
+        f"{time.peak_fraction:.0%} of that. Other work on this machine at the same time makes it slower."
+    ) + _in_parallel(devices_at_work(plan.config), plan.device)
 
 
-def _shared(devices: int, device: str) -> str:
+def _in_parallel(devices: int, device: str) -> str:
     if devices == 1:
         return ""
     each = "GPU" if device == "cuda" else "machine"

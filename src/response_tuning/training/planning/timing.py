@@ -1,4 +1,4 @@
-"""How long work takes on a device, and the rate of matrix products there to compare it with."""
+"""How long work takes on a device, and the rate of matmuls there to compare it with."""
 
 import time
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from functools import partial
 
 import torch
 
-__all__ = ["matrix_product_rates", "seconds_of"]
+__all__ = ["matmul_rates", "seconds_of"]
 
 _CPU_SHAPES = ((2048, 2048, 2048), (1024, 640, 2048), (1024, 640, 4096))
 _GPU_SHAPES = ((8192, 8192, 8192), (8192, 4096, 16384))
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """The seconds that ``work`` takes, until ``device`` has done all that it was given."""
+    """The seconds that ``work`` takes, until ``device`` has finished it."""
     _wait(device)
     started = time.perf_counter()
     work()
@@ -21,29 +21,29 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def matrix_product_rates(device: torch.device, dtype: torch.dtype, *, seconds: float) -> list[float]:
-    """The rate of matrix products of several shapes, in operations per second, each over its part of ``seconds``.
+def matmul_rates(device: torch.device, dtype: torch.dtype, *, seconds: float) -> list[float]:
+    """The rate of matmuls of several shapes, in operations per second, each measured for its part of ``seconds``.
 
-    A multiplication and its addition are two operations. It is the mean rate and not that of the fastest product: what
-    disturbs a machine disturbs a training and its products alike.
+    A multiplication and its addition are two operations. It is the mean rate and not that of the fastest matmul:
+    whatever else slows the machine down slows a training and its matmuls down alike.
     """
     shapes = _CPU_SHAPES if device.type == "cpu" else _GPU_SHAPES
     rates = []
     for rows, inner, columns in shapes:
         left = torch.randn((rows, inner), device=device).to(dtype)
         right = torch.randn((inner, columns), device=device).to(dtype)
-        product = partial(torch.matmul, left, right)
-        seconds_of(product, device)  # makes ready what every later one finds ready
+        matmul = partial(torch.matmul, left, right)
+        seconds_of(matmul, device)  # warms up
         taken, count = 0.0, 0
         while taken < seconds / len(shapes):
-            taken += seconds_of(product, device)
+            taken += seconds_of(matmul, device)
             count += 1
         rates.append(2 * rows * inner * columns * count / taken)
     return rates
 
 
 def _wait(device: torch.device) -> None:
-    """Kernels of a GPU run on after the call that starts them."""
+    """Kernels of a GPU run asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from tests.training.conftest import interrupt_after
 
 from response_tuning.conversation import EncodedExample
-from response_tuning.evaluation.shared.scoring import mean_log_likelihoods
 from response_tuning.example import Example, write_examples
+from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
+from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.training import trainer
 from response_tuning.training.objectives.sftmix.confidence import halves
@@ -47,12 +49,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, exam
 def config(reference: TrainingConfig, tmp_path: Path) -> TrainingConfig:
     """A training that mixes by what the reference run was sure of."""
     changes = {"output": tmp_path / "mixed", "sftmix_from": str(reference.output), "keep_adapter_every": 0}
-    return reference.model_copy(update=changes)
+    return changed(reference, **changes)
 
 
 def trained(config: TrainingConfig, **changes: Any) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     """The weights and the log of a training with some options changed."""
-    run = train(config.model_copy(update=changes))
+    run = train(changed(config, **changes))
     rows = [json.loads(line) for line in run.training_log.read_text().splitlines()]
     log = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
     return load_file(next(run.path.glob("*/*model.safetensors"))), log
@@ -68,7 +70,7 @@ def test_confidences_are_the_negated_mean_perplexities_over_the_reference_run(
     config: TrainingConfig, reference: TrainingConfig, examples: list[Example]
 ) -> None:
     _, log = trained(config)
-    rows = [json.loads(line) for line in RunDirectory(config.output).confidence.read_text().splitlines()]
+    rows = [json.loads(line) for line in (config.output / "confidence.jsonl").read_text().splitlines()]
     run = RunDirectory(reference.output)
     assert list(run.kept_checkpoints) == [2, 4]
     expected = []
@@ -101,7 +103,7 @@ def test_the_options_of_mixing_do_nothing_without_a_reference_run(config: Traini
     assert_same(plain, other)
     assert log == other_log
     assert "mixture_loss" not in log[0]
-    assert not RunDirectory(tmp_path / "plain").confidence.exists()
+    assert not (tmp_path / "plain" / "confidence.jsonl").exists()
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
@@ -120,15 +122,15 @@ def test_an_interrupted_training_ends_with_the_same_bits_without_its_reference(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, log = trained(config, output=tmp_path / "whole")
-    config = config.model_copy(update={"checkpoint_every_seconds": 0})
+    config = changed(config, checkpoint_every_seconds=0)
     with monkeypatch.context() as patched:
         interrupt_after(3, patched)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     monkeypatch.setattr("response_tuning.training.objectives.sftmix.confidence.load_with_conversation", None)
-    shutil.move(config.sftmix_from, tmp_path / "elsewhere")
+    shutil.move(config.sftmix.sftmix_from, tmp_path / "elsewhere")
     resumed, resumed_log = trained(config)
-    shutil.move(tmp_path / "elsewhere", config.sftmix_from)
+    shutil.move(tmp_path / "elsewhere", config.sftmix.sftmix_from)
     assert_same(whole, resumed)
     assert log == resumed_log
 
@@ -139,7 +141,7 @@ def test_confidences_of_other_data_are_not_taken_up(
     """As many rows, and no checkpoint that would tell."""
     data = tmp_path / "data.jsonl"
     write_examples(data, examples[:13])
-    config = config.model_copy(update={"data": str(data)})
+    config = changed(config, data=str(data))
 
     def stop(*_arguments: Any) -> None:
         raise KeyboardInterrupt
@@ -148,7 +150,7 @@ def test_confidences_of_other_data_are_not_taken_up(
         patched.setattr(trainer, "run_steps", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config)
-    assert RunDirectory(config.output).confidence.exists()
+    assert (config.output / "confidence.jsonl").exists()
     write_examples(data, examples[1:14])
     with pytest.raises(UserError, match="was trained on other data"):
         train(config)
@@ -165,7 +167,7 @@ def test_two_processes_that_share_the_weights_mix_what_one_does(config: Training
     for row, other in zip(log, other_log, strict=True):
         assert row == pytest.approx(other, rel=1e-4)
     written, others = (
-        [json.loads(line) for line in RunDirectory(path).confidence.read_text().splitlines()]
+        [json.loads(line) for line in (path / "confidence.jsonl").read_text().splitlines()]
         for path in (config.output, tmp_path / "together")
     )
     for row, other in zip(written, others, strict=True):
@@ -183,7 +185,7 @@ def test_examples_that_are_dropped_belong_to_neither_half(config: TrainingConfig
 def report_lengths(config: TrainingConfig) -> list[int]:
     from response_tuning.data.sources.load_examples import load_examples
 
-    _, conversation = load_with_conversation(config.sftmix_from, "auto", dtype="float32", device="cpu")
+    _, conversation = load_with_conversation(config.sftmix.sftmix_from, "auto", dtype="float32", device="cpu")
     return [len(conversation.encode(example, "rt").input_ids) for example in load_examples(config.data)]
 
 
@@ -197,15 +199,19 @@ def test_halves_keep_the_order_and_the_odd_one_is_unconfident() -> None:
 def test_what_cannot_be_a_reference_is_refused_before_anything_is_written(
     config: TrainingConfig, reference: TrainingConfig, tmp_path: Path, examples: list[Example]
 ) -> None:
-    bare = train(reference.model_copy(update={"output": tmp_path / "bare", "keep_adapter_every": 0, "epochs": 1}))
+    bare = train(changed(reference, output=tmp_path / "bare", keep_adapter_every=0, epochs=1))
     write_examples(tmp_path / "other.jsonl", examples[1:14])
     for changes, message in (
         ({"sftmix_from": str(tmp_path / "nowhere")}, "nowhere, which is no finished run"),
         ({"method": "it"}, "was trained with --method rt, and --sftmix-from needs it"),
         ({"data": str(tmp_path / "other.jsonl")}, "was trained on other data"),
         ({"sftmix_from": str(bare.path)}, "kept no adapters.*--keep-adapter-every"),
-        ({"batch_size": 5}, "trains on pairs, and --batch-size 5 is odd"),
     ):
         with pytest.raises(UserError, match=message):
-            train(config.model_copy(update=changes))
+            train(changed(config, **changes))
         assert not config.output.exists()
+
+
+def test_an_odd_batch_size_is_refused(config: TrainingConfig) -> None:
+    with pytest.raises(ValidationError, match="trains on pairs, and --batch-size 5 is odd"):
+        changed(config, batch_size=5)

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.example import Example
-from response_tuning.inference.example_losses import example_losses
+from response_tuning.inference.score import example_losses
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.configuration import read_values
@@ -26,19 +26,22 @@ from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["confidences", "halves", "perplexities", "require_reference", "write_confidences"]
 
+_FILE = "confidence.jsonl"
 _LARGEST_EXPONENT = 700.0
 """A double holds e to the power of this."""
 
 
 def require_reference(config: TrainingConfig, data_fingerprint: str) -> None:
-    """See that ``config.sftmix_from`` is a run that can tell how sure it was of these examples, unless it has told.
+    """Validate that ``--sftmix-from`` names a run that confidences of these examples can be computed from.
+
+    Nothing is needed where they are in the run's own folder already.
 
     Raises:
         UserError: it is no finished run, was trained by another method or on other data, or kept no adapters.
     """
     if _written(RunDirectory(config.output), data_fingerprint) is not None:
         return
-    run = RunDirectory(Path(config.sftmix_from))
+    run = RunDirectory(Path(config.sftmix.sftmix_from))
     if not run.config.exists() or not run.is_trained:
         raise UserError(f"--sftmix-from names {run.path}, which is no finished run.")
     method = read_values(run.config, TrainingConfig).get("method", "rt")
@@ -58,13 +61,13 @@ def perplexities(
 ) -> list[list[float]]:
     """The perplexity of each example, of ``examples`` as they were read, at each point of the reference run.
 
-    Once written to the run's folder they are read from there, so that a training goes on with the same halves. Each
+    Once written to the run's folder they are read from there, so that a resumed training has the same halves. Each
     process measures a part, with the reference's own model, tokenizer and chat format.
     """
     written = decided_by_first(accelerator, lambda: _written(RunDirectory(config.output), data_fingerprint))
     if written is not None:
         return written
-    reference = RunDirectory(Path(config.sftmix_from))
+    reference = RunDirectory(Path(config.sftmix.sftmix_from))
     points = [*reference.kept_checkpoints.values(), reference.path]
     process, processes = accelerator.process_index, accelerator.num_processes
     own = examples[process::processes]
@@ -74,15 +77,16 @@ def perplexities(
             columns.append(_perplexities_at(point, own, config))
             bar.advance(len(own))
     rows = [list(row) for row in zip(*columns, strict=True)]
-    shares: list[list[list[float]]] = gather_object([rows])
-    return [shares[index % processes][index // processes] for index in range(len(examples))]
+    parts: list[list[list[float]]] = gather_object([rows])
+    return [parts[index % processes][index // processes] for index in range(len(examples))]
 
 
 def _written(run: RunDirectory, data_fingerprint: str) -> list[list[float]] | None:
-    """What ``write_confidences`` wrote to ``run``, if that was of these data."""
-    if not run.confidence.exists() or _data_fingerprint(run) != data_fingerprint:
+    """The perplexities that ``write_confidences`` wrote to ``run``, if they are of these data."""
+    path = run.path / _FILE
+    if not path.exists() or _data_fingerprint(run) != data_fingerprint:
         return None
-    return [row["perplexities"] for row in read_json_lines(run.confidence)]
+    return [row["perplexities"] for row in read_json_lines(path)]
 
 
 def _data_fingerprint(run: RunDirectory) -> str | None:
@@ -96,9 +100,11 @@ def _perplexities_at(point: Path, examples: Sequence[Example], config: TrainingC
     if not examples:
         return []
     with named_part("the reference run's model", config):
-        loaded, conversation = load_with_conversation(str(point), "auto", dtype=config.dtype, device=config.device)
-    encoded = [_cut(conversation.encode(example, config.method), config.max_length) for example in examples]
-    losses = example_losses(loaded.model, encoded, batch_tokens=config.micro_batch_tokens)
+        loaded, conversation = load_with_conversation(
+            str(point), "auto", dtype=config.memory.dtype, device=config.memory.device
+        )
+    encoded = [_cut(conversation.encode(example, config.method), config.encoding.max_length) for example in examples]
+    losses = example_losses(loaded.model, encoded, batch_tokens=config.batches.micro_batch_tokens)
     return [
         math.exp(min(loss / example.supervised_count, _LARGEST_EXPONENT))
         for loss, example in zip(losses, encoded, strict=True)
@@ -128,11 +134,11 @@ def halves(examples: Sequence[EncodedExample], certainty: Sequence[float]) -> li
     ]
 
 
-def write_confidences(path: Path, of_examples: Sequence[Sequence[float]]) -> None:
-    """Write one row for each example, in the order of the data, with its number there from 1."""
+def write_confidences(run: Path, of_examples: Sequence[Sequence[float]]) -> None:
+    """Write one row for each example into a run's folder, in the order of the data, with its number there from 1."""
     values = zip(confidences(of_examples), of_examples, strict=True)
     write_json_lines(
-        path,
+        run / _FILE,
         (
             {"row": row, "confidence": confidence, "perplexities": list(at_points)}
             for row, (confidence, at_points) in enumerate(values, start=1)

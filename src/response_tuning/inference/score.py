@@ -1,4 +1,4 @@
-"""The loss of each example by itself, under a model as it is: nothing trains here."""
+"""How likely a model finds given responses. Nothing trains here."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from response_tuning.conversation import EncodedExample
+from response_tuning.inference.batch import collate, length_sorted_groups
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.models.load import LoadedModel
 from response_tuning.support.progress import Bar
-from response_tuning.training.batches.batching import collate, length_sorted_groups
 
-__all__ = ["example_losses"]
+__all__ = ["example_losses", "log_likelihoods", "mean_log_likelihoods"]
 
 
 @torch.inference_mode()
@@ -32,3 +33,18 @@ def example_losses(
         if bar is not None:
             bar.advance(len(group))
     return losses
+
+
+def log_likelihoods(
+    loaded: LoadedModel, encoded: Sequence[EncodedExample], *, batch_tokens: int = 2048, bar: Bar | None = None
+) -> list[float]:
+    """The log-likelihood of all supervised tokens together (stop token counted), in nats, of each example."""
+    return [-loss for loss in example_losses(loaded.model, encoded, batch_tokens=batch_tokens, bar=bar)]
+
+
+def mean_log_likelihoods(
+    loaded: LoadedModel, encoded: Sequence[EncodedExample], *, batch_tokens: int = 2048, bar: Bar | None = None
+) -> list[float]:
+    """The same as ``log_likelihoods``, per supervised token."""
+    totals = log_likelihoods(loaded, encoded, batch_tokens=batch_tokens, bar=bar)
+    return [total / example.supervised_count for total, example in zip(totals, encoded, strict=True)]

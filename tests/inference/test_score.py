@@ -5,8 +5,8 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation
-from response_tuning.evaluation.shared.scoring import mean_log_likelihoods
 from response_tuning.example import Example
+from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.models.load import LoadedModel
 
 

@@ -1,0 +1,92 @@
+"""What an objective is: the batches of a step, and their losses."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from response_tuning.conversation import EncodedExample
+from response_tuning.example import Example
+from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.training.batches.batching import MicroBatch, Unit
+
+__all__ = ["Objective", "Prepared"]
+
+
+class Objective(Protocol):
+    """What a step trains on, and its losses.
+
+    A step's value of each loss is its sum over the step divided by its count over the step, whatever micro-batches and
+    processes the step is split into. The smallest example, a focal loss (Lin et al. 2017, arXiv 1708.02002)::
+
+        class Focal:
+            weights = {"loss": 1.0}
+
+            def batches(self, examples, *, batch_size, seed):
+                return [units(batch) for batch in epoch_batches(examples, batch_size=batch_size, seed=seed)]
+
+            def count(self, unit):
+                return {"loss": unit.supervised_count}
+
+            def losses(self, loss_of, micro_batch):
+                losses = loss_of(micro_batch.batch)
+                return {"loss": losses * (1 - torch.exp(-losses.detach()))}
+
+        register("focal", lambda config: Focal())
+    """
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """What each loss contributes to the gradient, by its name in the training log; 0: it is only logged.
+
+        The first is called "loss". The order is that of the log.
+        """
+
+    def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> Sequence[Sequence[Unit]]:
+        """The optimizer steps of one epoch. They follow from the arguments alone, so that a training can be resumed.
+
+        Args:
+            examples: All examples to train on.
+            batch_size: Examples per step.
+            seed: A different one for each epoch.
+        """
+
+    def count(self, unit: Unit) -> Mapping[str, int]:
+        """How many items of each loss a unit has, such as its supervised tokens."""
+
+    def losses(self, loss_of: ResponseLoss, micro_batch: MicroBatch) -> Mapping[str, Tensor]:
+        """Each loss [items] of each of its items, in nats where it is a likelihood."""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """An objective that needs more than examples: it is asked at the following points of a training, in this order."""
+
+    def require(self, data_fingerprint: str) -> None:
+        """Validate what it needs, before processes are started or models loaded.
+
+        Args:
+            data_fingerprint: Of the examples, as they were read.
+
+        Raises:
+            UserError: something is missing; the message names what to do.
+        """
+
+    def prepare(self, examples: Sequence[Example], data_fingerprint: str, accelerator: Accelerator) -> None:
+        """Compute what it needs, before the model is loaded; every process calls it."""
+
+    def write(self, run: Path) -> None:
+        """Write what it computed into the run's folder, so that a resumed training need not compute it again."""
+
+    def arrange(self, encoded: Sequence[EncodedExample], dropped: Sequence[int]) -> list[EncodedExample]:
+        """All encoded examples, in the order that ``batches`` expects.
+
+        Args:
+            encoded: The examples that are left, in the order of the data.
+            dropped: Row numbers, from 1, of those that are not.
+        """
+
+    def most_positions(self, supervised: int) -> int:
+        """The most hidden states that the losses of that many supervised tokens are computed from, for a plan."""

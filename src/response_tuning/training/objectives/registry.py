@@ -1,0 +1,70 @@
+"""The objectives by name, as ``--objective`` takes them.
+
+Another package adds its own by a call of ``register``, or by an entry point of the group
+``response_tuning.objectives``, whose name is the objective's and whose value makes one from a configuration. Processes
+that ``--gpus`` or ``--processes`` starts find only entry points.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from response_tuning.support.errors import UserError
+
+if TYPE_CHECKING:  # the command line asks for names without loading torch
+    from response_tuning.training.objectives.contract import Objective
+
+__all__ = ["make_objective", "objective_names", "register", "unknown_objective"]
+
+GROUP = "response_tuning.objectives"
+
+Maker = Callable[[Any], "Objective"]
+"""Makes an objective from a ``TrainingConfig``."""
+
+
+def _supervised(_config: Any) -> "Objective":
+    from response_tuning.training.objectives.supervised import Supervised
+
+    return Supervised()
+
+
+def _sftmix(config: Any) -> "Objective":
+    from response_tuning.training.objectives.sftmix.objective import Sftmix
+
+    return Sftmix(config)
+
+
+_MAKERS: dict[str, Maker] = {"supervised": _supervised, "sftmix": _sftmix}
+
+
+def register(name: str, make: Maker) -> None:
+    """Add an objective, in this process, under a name that ``--objective`` then takes."""
+    _MAKERS[name] = make
+
+
+def objective_names() -> list[str]:
+    """The names of all objectives."""
+    return [*_MAKERS, *(point.name for point in entry_points(group=GROUP) if point.name not in _MAKERS)]
+
+
+def make_objective(config: Any) -> "Objective":
+    """The objective of a ``TrainingConfig``. "auto" is SFTMix where it is asked for, and otherwise supervised tokens.
+
+    Raises:
+        UserError: there is no such objective.
+    """
+    name = config.objective
+    if name == "auto":
+        name = "sftmix" if config.sftmix.sftmix_from else "supervised"
+    if name in _MAKERS:
+        return _MAKERS[name](config)
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            made: Objective = point.load()(config)
+            return made
+    raise UserError(unknown_objective(name))
+
+
+def unknown_objective(name: str) -> str:
+    """That there is no such objective, and which ones there are."""
+    return f"There is no objective {name!r}. There are {', '.join(objective_names())}."

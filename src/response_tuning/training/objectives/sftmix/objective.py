@@ -1,0 +1,94 @@
+"""SFTMix as an objective: supervised tokens, and mixtures of easily and hardly learned examples beside them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from response_tuning.conversation import EncodedExample
+from response_tuning.example import Example
+from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.support.progress import say
+from response_tuning.training.batches.batching import MicroBatch, Unit
+from response_tuning.training.objectives.sftmix.confidence import (
+    confidences,
+    halves,
+    perplexities,
+    require_reference,
+    write_confidences,
+)
+from response_tuning.training.objectives.sftmix.mixtures import mix, mixed_count, mixtures_of, paired_batches
+from response_tuning.training.training_config import TrainingConfig
+
+__all__ = ["Sftmix"]
+
+
+class Sftmix:
+    """The cross-entropy of supervised tokens, and that of mixtures as a regulariser (``mixtures``).
+
+    Its confident examples are those that a reference run was sure of (``confidence``).
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self._config = config
+        self._perplexities: list[list[float]] = []
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """See ``Objective``."""
+        return {"loss": 1.0, "mixture_loss": self._config.sftmix.sftmix_weight}
+
+    def require(self, data_fingerprint: str) -> None:
+        """See ``Prepared``."""
+        require_reference(self._config, data_fingerprint)
+
+    def prepare(self, examples: Sequence[Example], data_fingerprint: str, accelerator: Accelerator) -> None:
+        """See ``Prepared``."""
+        self._perplexities = perplexities(self._config, data_fingerprint, examples, accelerator)
+
+    def write(self, run: Path) -> None:
+        """See ``Prepared``."""
+        write_confidences(run, self._perplexities)
+
+    def arrange(self, encoded: Sequence[EncodedExample], dropped: Sequence[int]) -> list[EncodedExample]:
+        """The confident half, then the unconfident one."""
+        rows_dropped = set(dropped)
+        certainty = enumerate(confidences(self._perplexities), start=1)
+        kept = [value for row, value in certainty if row not in rows_dropped]
+        confident, unconfident = halves(encoded, kept)
+        say(f"mixtures of {len(confident)} confident and {len(unconfident)} unconfident examples")
+        return [*confident, *unconfident]
+
+    def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[Unit]]:
+        """See ``Objective``."""
+        half = len(examples) // 2
+        alpha = self._config.sftmix.sftmix_alpha
+        return paired_batches(examples[:half], examples[half:], batch_size=batch_size, alpha=alpha, seed=seed)
+
+    def count(self, unit: Unit) -> dict[str, int]:
+        """See ``Objective``."""
+        return {"loss": unit.supervised_count, "mixture_loss": mixed_count(unit)}
+
+    def losses(self, loss_of: ResponseLoss, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        """The loss of each supervised token and of each mixture, in one pass over the head.
+
+        With coefficients ``a`` and ``1 - a`` of two targets, and logits ``z``, a mixture's loss is ``logsumexp(z) -
+        a z[first] - (1 - a) z[second]``: that of the first target alone, and ``(1 - a) (z[first] - z[second])``.
+        """
+        batch, mixtures = micro_batch.batch, mixtures_of(micro_batch.units)
+        device = batch.input_ids.device
+        if mixtures is None:
+            return {"loss": loss_of(batch), "mixture_loss": torch.zeros(0, device=device)}
+        mixtures, hidden = mixtures.to(device), loss_of.hidden_states(batch)
+        mixed, first, second = mix(hidden, mixtures), batch.targets[mixtures.first], batch.targets[mixtures.second]
+        losses = loss_of.cross_entropy(torch.cat((hidden, mixed)), torch.cat((batch.targets, first)))
+        own, of_first = losses.split([len(hidden), len(mixed)])
+        logits = loss_of.logits_at(mixed, torch.stack((first, second)))
+        aimed = (1 - loss_of.label_smoothing) * (1 - mixtures.coefficient)
+        return {"loss": own, "mixture_loss": of_first + aimed * (logits[0] - logits[1])}
+
+    def most_positions(self, supervised: int) -> int:
+        """Beside the supervised tokens at most half as many mixtures."""
+        return supervised + supervised // 2

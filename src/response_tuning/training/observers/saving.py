@@ -1,0 +1,63 @@
+"""What is saved on the way: adapters that are kept, and checkpoints, one of them when training is interrupted."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from response_tuning.training.checkpoint import save_checkpoint
+from response_tuning.training.observers.contract import Step
+from response_tuning.training.parallel.processes import any_process
+from response_tuning.training.step import Training
+
+__all__ = ["Checkpoints", "KeptAdapters"]
+
+
+class KeptAdapters:
+    """Keeps a copy of the adapter every N steps, but not after the last one, when it is saved anyway."""
+
+    def __init__(self, keep: Callable[[int], None], *, every: int) -> None:
+        self._keep = keep
+        self._every = every
+
+    def after_step(self, step: Step) -> None:
+        """See ``Observer``."""
+        if step.progress.steps % self._every == 0 and not step.is_last:
+            self._keep(step.progress.steps)
+
+
+class Checkpoints:
+    """Saves a checkpoint every N seconds, and when training is interrupted.
+
+    Args:
+        training: The training.
+        path: The last checkpoint's file.
+        fingerprint: Of the data.
+        interrupted: Whether this process was asked to stop.
+    """
+
+    def __init__(self, training: Training, path: Path, *, fingerprint: str, interrupted: Callable[[], bool]) -> None:
+        self._training = training
+        self._path = path
+        self._fingerprint = fingerprint
+        self._interrupted = interrupted
+        self._last_saved = time.perf_counter()
+
+    def after_step(self, step: Step) -> None:
+        """See ``Observer``. All processes save together, since each may have a shard to give."""
+        accelerator, options = self._training.strategy.accelerator, self._training.config.checkpoints
+        stop = any_process(accelerator, self._interrupted())
+        is_time = time.perf_counter() - self._last_saved >= options.checkpoint_every_seconds
+        if any_process(accelerator, stop or is_time):
+            save_checkpoint(
+                self._path,
+                self._training.trained,
+                self._training.optimizer,
+                step.progress,
+                strategy=self._training.strategy,
+                fingerprint=self._fingerprint,
+                keep=options.keep_checkpoints,
+            )
+            self._last_saved = time.perf_counter()
+        if stop:
+            accelerator.wait_for_everyone()  # until the first has saved
+            raise KeyboardInterrupt
