@@ -34,7 +34,7 @@ from response_tuning.support.files import write_json
 from response_tuning.support.options import STARTER, Method
 from response_tuning.training.planning.plan import count_parameters
 from response_tuning.training.trainer import train
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import AdapterOptions, MemoryOptions, TrainingConfig
 
 _WARM_UP_STEPS = 2
 _PRODUCTS_EVERY_SECONDS = 10.0
@@ -256,8 +256,8 @@ def _result(config: BenchmarkConfig, watch: Watch, supervised: int) -> dict[str,
     tokens_for_each_supervised = sum(len(example.input_ids) for example in encoded) / sum(
         example.supervised_count for example in encoded
     )
-    adapted = TrainingConfig(output=Path(), model=config.model, lora_rank=config.lora_rank)
-    parameters = count_parameters(load_model_config(config.model), adapted)
+    adapter = AdapterOptions(lora_rank=config.lora_rank)
+    parameters = count_parameters(load_model_config(config.model), adapter, MemoryOptions())
     layers = parameters.layers + parameters.trained
     seconds = sum(watch.step_seconds)
     return {

@@ -21,7 +21,7 @@ from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines
-from response_tuning.training import loop, trainer
+from response_tuning.training import loop, trainer, tuning
 from response_tuning.training.optimizer import learning_rate_factor
 from response_tuning.training.step import Training, take_step
 from response_tuning.training.trainer import train
@@ -274,7 +274,7 @@ def test_it_without_prompts_is_refused_before_anything_is_written(config: Traini
 def test_a_loss_that_is_not_a_number_stops_with_advice_and_saves_no_adapter(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "add_adapter", _poisoned(add_adapter))
+    monkeypatch.setattr(tuning, "add_adapter", _poisoned(add_adapter))
     with pytest.raises(UserError, match=r"The loss became nan.*--learning-rate"):
         train(config)
     assert not RunDirectory(config.output).is_trained

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from response_tuning.example import Example, write_examples
 from response_tuning.models.load import load_model, load_tokenizer
@@ -21,8 +21,8 @@ from response_tuning.training import trainer
 from response_tuning.training.loop import run_steps
 from response_tuning.training.step import Training
 from response_tuning.training.trainer import train
-from response_tuning.training.training_config import TrainingConfig
-from response_tuning.training.tuning import load_base, recompute_activations
+from response_tuning.training.training_config import AdapterOptions, MemoryOptions, Switch, TrainingConfig
+from response_tuning.training.tuning import load_base, make_trainable, recompute_activations
 
 
 @pytest.fixture
@@ -249,3 +249,21 @@ def test_qlora_over_a_runs_adapter_is_refused(config: TrainingConfig) -> None:
     first = train(config)
     with pytest.raises(UserError, match="holds an adapter"):
         train(changed(config, tuning="qlora", model=str(first.path), output=config.output / "second"))
+
+
+@pytest.mark.parametrize(
+    ("switch", "device", "fused"),
+    [("auto", "cpu", True), ("auto", "cuda", False), ("on", "cuda", True), ("off", "cpu", False)],
+)
+def test_layers_are_fused_on_the_cpu_or_as_asked_for(
+    model: LlamaForCausalLM, switch: Switch, device: str, fused: bool
+) -> None:
+    adapted = make_trainable(model, AdapterOptions(), MemoryOptions(fused_layers=switch), torch.device(device))
+    assert any("forward" in vars(module) for module in adapted.modules()) == fused
+
+
+def test_layers_that_are_not_fused_train_the_same_up_to_rounding(config: TrainingConfig, tmp_path: Path) -> None:
+    fused = train(config)
+    plain = train(changed(config, fused_layers="off", output=tmp_path / "plain"))
+    assert losses(fused.path) == pytest.approx(losses(plain.path), rel=1e-4)
+    assert losses(fused.path) != losses(plain.path)

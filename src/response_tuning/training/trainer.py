@@ -49,13 +49,7 @@ from response_tuning.training.parallel.registry import make_strategy
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.step import Training
 from response_tuning.training.training_config import CHANGES_NO_RUN, EncodingOptions, TrainingConfig
-from response_tuning.training.tuning import (
-    add_adapter,
-    fuses_layers,
-    recompute_activations,
-    require_known_tokens,
-    train_all_weights,
-)
+from response_tuning.training.tuning import make_trainable, require_known_tokens
 
 __all__ = ["resolve", "train"]
 
@@ -92,7 +86,7 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
     examples = _load_all(config)
     if isinstance(objective, Prepared) and not run.is_trained:
         objective.require(examples.fingerprints["data_fingerprint"])
-    processes = processes_wanted(config)
+    processes = processes_wanted(config.parallel, config.memory.device)
     if processes > 1:
         if not _is_finished(run, config, examples):
             launch(config, processes)
@@ -183,13 +177,7 @@ def _prepare(
     """Add to ``base`` what is trained, distribute it over the processes, and make its optimizer."""
     device = strategy.accelerator.device
     with named_part("the adapter", config):
-        model = (
-            train_all_weights(base)
-            if config.adapter.tuning == "full"
-            else add_adapter(base, config.adapter, fused=fuses_layers(config.memory.fused_layers, device))
-        )
-    if config.memory.gradient_checkpointing:
-        recompute_activations(model)
+        model = make_trainable(base, config.adapter, config.memory, device)
     strategy.wrap(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(trained, config.optimization, device)

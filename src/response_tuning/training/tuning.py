@@ -11,12 +11,13 @@ from response_tuning.kernels.fused_layers import fuse_layers
 from response_tuning.models.load import LoadedModel, load_model, load_without_weights
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype, Tuning
-from response_tuning.training.training_config import AdapterOptions, Switch
+from response_tuning.training.training_config import AdapterOptions, MemoryOptions, Switch
 
 __all__ = [
     "add_adapter",
     "fuses_layers",
     "load_base",
+    "make_trainable",
     "recompute_activations",
     "require_known_tokens",
     "train_all_weights",
@@ -61,6 +62,27 @@ def require_known_tokens(loaded: LoadedModel, encoded: Iterable[EncodedExample])
             f"id {highest}, outside the model's vocabulary of {known}. Use the tokenizer that belongs to the model, or "
             "a --format without that token."
         )
+
+
+def make_trainable(model: nn.Module, adapter: AdapterOptions, memory: MemoryOptions, device: torch.device) -> nn.Module:
+    """Add an adapter to a frozen model, or let every weight train, with the memory options that it trains with.
+
+    Args:
+        model: The base model, frozen.
+        adapter: What is trained.
+        memory: Gradient checkpointing and fused layers.
+        device: Where it will train.
+
+    Raises:
+        UserError: the model cannot recompute its layers.
+    """
+    if adapter.tuning == "full":
+        model = train_all_weights(model)
+    else:
+        model = add_adapter(model, adapter, fused=fuses_layers(memory.fused_layers, device))
+    if memory.gradient_checkpointing:
+        recompute_activations(model)
+    return model
 
 
 def recompute_activations(model: nn.Module) -> None:

@@ -46,6 +46,10 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
     )
 
 
+def wanted(config: TrainingConfig) -> int:
+    return processes_wanted(config.parallel, config.memory.device)
+
+
 def start(config: TrainingConfig, folder: Path) -> "subprocess.Popen[str]":
     write_config(folder / "config.yaml", config)
     command = [sys.executable, "-m", "response_tuning", "train", "--config", str(folder / "config.yaml")]
@@ -91,7 +95,7 @@ def test_what_a_machine_of_two_gpus_cannot_do_is_refused(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError, match=message):
-        processes_wanted(TrainingConfig.model_validate({"output": tmp_path, **changes}))
+        wanted(TrainingConfig.model_validate({"output": tmp_path, **changes}))
 
 
 def test_gpus_and_processes_together_are_refused(tmp_path: Path) -> None:
@@ -108,12 +112,12 @@ def test_gpus_on_a_machine_without_any_are_refused_before_anything_is_written(co
 
 
 def test_a_process_that_a_launcher_started_starts_none(config: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert processes_wanted(config) == 2
+    assert wanted(config) == 2
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert processes_wanted(config) == 1
+    assert wanted(config) == 1
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     with pytest.raises(UserError, match="A launcher started 8 processes on this machine, and 2 are asked for"):
-        processes_wanted(config)
+        wanted(config)
 
 
 def test_training_refuses_to_start_other_machines(config: TrainingConfig) -> None:

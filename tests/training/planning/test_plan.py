@@ -62,7 +62,12 @@ def gemma() -> PreTrainedConfig:
 def memory(model_config: PreTrainedConfig, config: TrainingConfig, *, rows: int = 2, length: int = 100) -> MemoryPlan:
     largest = MicroBatchSize(rows, length, supervised=rows * length)
     return plan_memory.plan_memory(
-        empty_model(model_config, config, torch.device("cpu")), config, largest, shapes=1, program=0, on_cpu=True
+        empty_model(model_config, config.adapter, config.memory, torch.device("cpu")),
+        config,
+        largest,
+        shapes=1,
+        program=0,
+        on_cpu=True,
     )
 
 
@@ -173,7 +178,7 @@ def test_offloaded_shards_take_no_memory_of_a_gpu(config: TrainingConfig, monkey
     largest = MicroBatchSize(2, 100, supervised=200)
     kept, offloaded = (
         plan_memory.plan_memory(
-            empty_model(gemma(), config, torch.device("cpu")),
+            empty_model(gemma(), config.adapter, config.memory, torch.device("cpu")),
             changed(config, offload=offload),
             largest,
             shapes=1,

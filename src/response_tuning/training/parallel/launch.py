@@ -20,8 +20,9 @@ from types import FrameType
 
 from response_tuning.support.configuration import flatten, options_of, write_config
 from response_tuning.support.errors import UserError
+from response_tuning.support.options import Device
 from response_tuning.training.presets import preset_values
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import ParallelOptions, TrainingConfig
 
 __all__ = ["launch", "node_commands", "processes_wanted"]
 
@@ -35,28 +36,27 @@ _REFUSED = 2
 """A worker's exit code for an error caused by user input."""
 
 
-def processes_wanted(config: TrainingConfig) -> int:
-    """How many processes ``config`` asks to be started on this machine; 1 where a launcher started this one.
+def processes_wanted(parallel: ParallelOptions, device: Device) -> int:
+    """How many processes to start on this machine; 1 in a process that a launcher started.
 
     Raises:
-        UserError: there are fewer GPUs than asked for, or the options contradict the launcher.
+        UserError: there are fewer GPUs than asked for, or the options contradict the launcher or the device.
     """
     if "WORLD_SIZE" in os.environ:
-        _require_same_number(config)
+        _require_same_number(parallel.per_node)
         return 1
-    if config.parallel.nodes > 1:
+    if parallel.nodes > 1:
         raise UserError("--nodes starts nothing: run the commands that rt train prints, one on each machine.")
-    if config.parallel.gpus:
-        _require_gpus(config)
-        return config.parallel.gpus
-    if config.parallel.processes > 1:
-        _require_cpu(config)
-    return config.parallel.processes
+    if parallel.gpus:
+        _require_gpus(parallel.gpus, device)
+        return parallel.gpus
+    if parallel.processes > 1:
+        _require_cpu(device)
+    return parallel.processes
 
 
-def _require_same_number(config: TrainingConfig) -> None:
+def _require_same_number(wanted: int) -> None:
     started = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-    wanted = config.parallel.per_node
     if wanted > 1 and wanted != started:
         raise UserError(
             f"A launcher started {started} processes on this machine, and {wanted} are asked for. "
@@ -64,21 +64,21 @@ def _require_same_number(config: TrainingConfig) -> None:
         )
 
 
-def _require_gpus(config: TrainingConfig) -> None:
+def _require_gpus(gpus: int, device: Device) -> None:
     import torch
 
     found = torch.cuda.device_count()
-    if config.memory.device not in ("auto", "cuda"):
-        raise UserError(f"--gpus {config.parallel.gpus} and --device {config.memory.device} contradict each other.")
-    if config.parallel.gpus > found:
+    if device not in ("auto", "cuda"):
+        raise UserError(f"--gpus {gpus} and --device {device} contradict each other.")
+    if gpus > found:
         instead = "Choose fewer" if found else "On the CPU choose --processes"
-        raise UserError(f"--gpus {config.parallel.gpus}: this machine, or this build of torch, has {found}. {instead}.")
+        raise UserError(f"--gpus {gpus}: this machine, or this build of torch, has {found}. {instead}.")
 
 
-def _require_cpu(config: TrainingConfig) -> None:
+def _require_cpu(device: Device) -> None:
     from response_tuning.models.device import pick_device
 
-    if pick_device(config.memory.device).type != "cpu":
+    if pick_device(device).type != "cpu":
         raise UserError("--processes is for the CPU: add --device cpu, or choose --gpus instead.")
 
 

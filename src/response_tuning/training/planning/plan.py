@@ -17,6 +17,7 @@ from response_tuning.models.device import pick_device
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import load_model_config, load_tokenizer
 from response_tuning.support.configuration import changed
+from response_tuning.support.options import Tuning
 from response_tuning.training.batches.batching import Unit, epoch_batches, micro_batches, units
 from response_tuning.training.batches.packing import pack, padded_lengths
 from response_tuning.training.objectives.contract import Prepared
@@ -31,7 +32,13 @@ from response_tuning.training.planning.plan_memory import (
 )
 from response_tuning.training.planning.plan_speed import Speed, measure_speed
 from response_tuning.training.trainer import resolve
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import (
+    AdapterOptions,
+    MemoryOptions,
+    ParallelOptions,
+    Switch,
+    TrainingConfig,
+)
 
 __all__ = [
     "Parameters",
@@ -137,15 +144,15 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
     available = available_memory(device)
     encoded, held_out = _encode(config)
     model_config = load_model_config(config.model)
-    packed = _packs(config, device)
+    packed = _packs(config.batches.packing, device)
     batches = [
-        _sizes(batch, config, packed=packed)
+        _sizes(batch, config.batches.micro_batch_tokens, packed=packed)
         for batch in epoch_batches(encoded, batch_size=config.batches.batch_size, seed=config.seed)
     ]
     sizes = [size for batch in batches for size in batch]
-    parameters = count_parameters(model_config, config)
+    parameters = count_parameters(model_config, config.adapter, config.memory)
     memory = _memory(model_config, config, sizes, program=program, device=device)
-    tokens = _tokens(encoded, sizes, config, steps=len(batches))
+    tokens = _tokens(encoded, sizes, steps=len(batches), epochs=config.batches.epochs)
     fits = memory.total <= available
     return Plan(
         config=config,
@@ -183,18 +190,18 @@ def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedE
     return both[0], both[1]
 
 
-def _packs(config: TrainingConfig, device: torch.device) -> bool:
+def _packs(packing: Switch, device: torch.device) -> bool:
     """Whether training will pack, as far as that is known without the model.
 
     On the CPU attention is computed within examples, and packing is hardly ever more work. Elsewhere ``auto`` decides
     once the model is loaded, and padded batches are the more careful guess.
     """
-    return config.batches.packing == "on" or (config.batches.packing == "auto" and device.type == "cpu")
+    return packing == "on" or (packing == "auto" and device.type == "cpu")
 
 
-def _sizes(batch: Sequence[EncodedExample], config: TrainingConfig, *, packed: bool) -> list[MicroBatchSize]:
+def _sizes(batch: Sequence[EncodedExample], tokens: int, *, packed: bool) -> list[MicroBatchSize]:
     """The micro-batches of an optimizer step, as training splits it."""
-    parts = (pack if packed else micro_batches)(units(batch), tokens=config.batches.micro_batch_tokens)
+    parts = (pack if packed else micro_batches)(units(batch), tokens=tokens)
     return [_size(part, packed=packed) for part in parts]
 
 
@@ -219,13 +226,11 @@ def _largest(sizes: Sequence[MicroBatchSize]) -> MicroBatchSize:
     return replace(most, supervised=max(size.supervised for size in sizes))
 
 
-def count_parameters(model_config: PreTrainedConfig, config: TrainingConfig) -> Parameters:
-    """The parameters of the model that ``config`` trains; nothing of its weights is read."""
-    model = empty_model(model_config, config, torch.device("cpu"))
+def count_parameters(model_config: PreTrainedConfig, adapter: AdapterOptions, memory: MemoryOptions) -> Parameters:
+    """The parameters of the model that is trained; none of its weights are read."""
+    model = empty_model(model_config, adapter, memory, torch.device("cpu"))
     base = [
-        parameter
-        for parameter in unique_parameters(model)
-        if config.adapter.tuning == "full" or not parameter.requires_grad
+        parameter for parameter in unique_parameters(model) if adapter.tuning == "full" or not parameter.requires_grad
     ]
     _, head = decoder_and_head(model)
     embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
@@ -249,7 +254,7 @@ def _memory(
 ) -> MemoryPlan:
     largest = _largest(sizes)
     return plan_memory(
-        empty_model(model_config, config, device),
+        empty_model(model_config, config.adapter, config.memory, device),
         config,
         replace(largest, supervised=_loss_tokens(largest.supervised, config)),
         shapes=len({(size.rows, size.length) for size in sizes}),
@@ -259,7 +264,7 @@ def _memory(
 
 
 def _tokens(
-    encoded: Sequence[EncodedExample], sizes: Sequence[MicroBatchSize], config: TrainingConfig, *, steps: int
+    encoded: Sequence[EncodedExample], sizes: Sequence[MicroBatchSize], *, steps: int, epochs: int
 ) -> TokenPlan:
     prompt = sum(example.prompt_length for example in encoded)
     supervised = sum(example.supervised_count for example in encoded)
@@ -272,7 +277,7 @@ def _tokens(
         longest=max(len(example.input_ids) for example in encoded),
         micro_batches=len(sizes),
         steps=steps,
-        all_steps=config.batches.epochs * steps,
+        all_steps=epochs * steps,
     )
 
 
@@ -296,13 +301,19 @@ def _time(
             seconds=seconds,
         )
     layers = (
-        config.batches.epochs * speed.layer_per_token * sum(size.padded for size in sizes) / devices_at_work(config)
+        config.batches.epochs
+        * speed.layer_per_token
+        * sum(size.padded for size in sizes)
+        / devices_at_work(config.parallel)
     )
     loss = (
-        config.batches.epochs * speed.loss_per_token * _loss_tokens(tokens.supervised, config) / devices_at_work(config)
+        config.batches.epochs
+        * speed.loss_per_token
+        * _loss_tokens(tokens.supervised, config)
+        / devices_at_work(config.parallel)
     )
     operations = (
-        _passes(config)
+        _passes(config.adapter.tuning)
         * 2
         * (
             parameters.layers * (tokens.prompt + tokens.supervised)
@@ -314,19 +325,23 @@ def _time(
         loss=loss,
         optimizer=speed.step * tokens.all_steps,
         held_out=_held_out_seconds(config, held_out, speed, tokens),
-        peak_fraction=config.batches.epochs * operations / devices_at_work(config) / (layers + loss) / speed.peak_flops,
+        peak_fraction=config.batches.epochs
+        * operations
+        / devices_at_work(config.parallel)
+        / (layers + loss)
+        / speed.peak_flops,
         speed=speed,
     )
 
 
-def devices_at_work(config: TrainingConfig) -> int:
+def devices_at_work(parallel: ParallelOptions) -> int:
     """How many work in parallel. Processes on one machine's CPU do not make it faster: each has fewer cores."""
-    return max(config.parallel.gpus, 1) * config.parallel.nodes
+    return max(parallel.gpus, 1) * parallel.nodes
 
 
-def _passes(config: TrainingConfig) -> int:
+def _passes(tuning: Tuning) -> int:
     """How often each parameter is multiplied with each token: forward, for the inputs' gradient, and for its own."""
-    return 3 if config.adapter.tuning == "full" else 2
+    return 3 if tuning == "full" else 2
 
 
 def _held_out_seconds(
@@ -337,14 +352,14 @@ def _held_out_seconds(
         return 0.0
     every = config.validation.held_out_every or tokens.steps
     measurements = -(-tokens.all_steps // every)
-    sizes = _sizes(held_out, config, packed=False)
+    sizes = _sizes(held_out, config.batches.micro_batch_tokens, packed=False)
     layers = speed.layer_per_token * sum(size.padded for size in sizes)
     loss = speed.loss_per_token * sum(size.supervised for size in sizes)
     return (
         measurements
         * (layers + loss)
-        / (_passes(config) + config.memory.gradient_checkpointing)
-        / devices_at_work(config)
+        / (_passes(config.adapter.tuning) + config.memory.gradient_checkpointing)
+        / devices_at_work(config.parallel)
     )
 
 
@@ -368,7 +383,8 @@ def _suggest(
         if not cut:
             continue
         batches = epoch_batches(cut, batch_size=smaller.batches.batch_size, seed=smaller.seed)
-        sizes = [size for batch in batches for size in _sizes(batch, smaller, packed=_packs(smaller, device))]
+        tokens, packed = smaller.batches.micro_batch_tokens, _packs(smaller.batches.packing, device)
+        sizes = [size for batch in batches for size in _sizes(batch, tokens, packed=packed)]
         total = _memory(model_config, smaller, sizes, program=program, device=device).total
         tried.append(Suggestion(options, total, total <= available))
         if tried[-1].fits:

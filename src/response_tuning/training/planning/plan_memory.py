@@ -20,9 +20,10 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from response_tuning.kernels.linear_cross_entropy import default_tile_rows
 from response_tuning.models.heads import decoder_and_head
+from response_tuning.support.options import Dtype, Tuning
 from response_tuning.training.parallel.fsdp import decoder_layers
-from response_tuning.training.training_config import TrainingConfig
-from response_tuning.training.tuning import add_adapter, fuses_layers, recompute_activations, train_all_weights
+from response_tuning.training.training_config import AdapterOptions, MemoryOptions, ParallelOptions, TrainingConfig
+from response_tuning.training.tuning import make_trainable
 
 __all__ = ["MemoryPlan", "MicroBatchSize", "empty_model", "plan_memory", "unique_parameters"]
 
@@ -84,20 +85,14 @@ class MemoryPlan:
         return sum(vars(self).values())
 
 
-def empty_model(model_config: PreTrainedConfig, config: TrainingConfig, device: torch.device) -> nn.Module:
-    """The model that ``config`` trains on ``device``, adapter included, but on "meta": shapes and types, no values."""
-    fused = fuses_layers(config.memory.fused_layers, device)
-    dtype = torch.float32 if config.adapter.tuning == "full" else getattr(torch, config.memory.dtype)
+def empty_model(
+    model_config: PreTrainedConfig, adapter: AdapterOptions, memory: MemoryOptions, device: torch.device
+) -> nn.Module:
+    """The model that is trained on ``device``, adapter included, but on "meta": shapes and types, no values."""
+    dtype = torch.float32 if adapter.tuning == "full" else getattr(torch, memory.dtype)
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(model_config, dtype=dtype, trust_remote_code=False)
-        model.requires_grad_(False)
-        model = (
-            train_all_weights(model)
-            if config.adapter.tuning == "full"
-            else add_adapter(model, config.adapter, fused=fused)
-        )
-    if config.memory.gradient_checkpointing:
-        recompute_activations(model)
+        model = make_trainable(model.requires_grad_(False), adapter, memory, device)
     return model.train()
 
 
@@ -116,24 +111,22 @@ def plan_memory(
     """
     parameters = list(unique_parameters(model))
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    processes = _processes(config)
-    full = config.adapter.tuning == "full"
+    processes = _processes(config.parallel)
+    tuning, dtype = config.adapter.tuning, config.memory.dtype
     whole_gradients = sum(parameter.numel() * 4 for parameter in trained)
     gradients = whole_gradients // processes
     offloaded = config.parallel.offload == "cpu" and not on_cpu
-    adapter = 0 if full else sum(parameter.numel() * parameter.element_size() for parameter in trained)
+    adapter = 0 if tuning == "full" else sum(parameter.numel() * parameter.element_size() for parameter in trained)
     head = decoder_and_head(model)[1].weight
     gathered = _gathered_bytes(model, config) if processes > 1 else 0
-    loss = _loss_bytes(head, largest, config, on_cpu=on_cpu)
+    loss = _loss_bytes(head, largest, tuning, dtype, on_cpu=on_cpu)
     # The workspace of a step is needed when the activations are freed: one parameter at a time on the CPU.
     workspace = 2 * (max(parameter.numel() * 4 for parameter in trained) // processes if on_cpu else gradients)
-    activations = max(_activation_bytes(model, config, largest, on_cpu=on_cpu), workspace - loss)
+    activations = max(_activation_bytes(model, largest, tuning, dtype, on_cpu=on_cpu), workspace - loss)
     return MemoryPlan(
         program=program + _LIBRARIES_BYTES if on_cpu else 0,
-        caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES)
-        if on_cpu and config.memory.dtype == "bfloat16"
-        else 0,
-        weights=0 if offloaded else _weight_bytes(model, config) // processes,
+        caches=_CACHE_BYTES_PER_SHAPE * min(shapes, _CACHED_SHAPES) if on_cpu and dtype == "bfloat16" else 0,
+        weights=0 if offloaded else _weight_bytes(model, tuning) // processes,
         adapter=0 if offloaded else adapter // processes,
         gradients=0 if offloaded else gradients,
         optimizer=0 if offloaded else 2 * gradients,
@@ -149,22 +142,20 @@ def unique_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     yield from dict.fromkeys(model.parameters())
 
 
-def _weight_bytes(model: nn.Module, config: TrainingConfig) -> int:
+def _weight_bytes(model: nn.Module, tuning: Tuning) -> int:
     """The base model's weights and buffers, without an adapter."""
     tensors: Iterable[Tensor] = dict.fromkeys([*model.parameters(), *model.buffers()])
     whole = sum(
-        tensor.numel() * tensor.element_size()
-        for tensor in tensors
-        if config.adapter.tuning == "full" or not tensor.requires_grad
+        tensor.numel() * tensor.element_size() for tensor in tensors if tuning == "full" or not tensor.requires_grad
     )
-    if config.adapter.tuning != "qlora":
+    if tuning != "qlora":
         return whole
     return whole - int(sum(weight.numel() * (weight.element_size() - _NF4_BYTES) for weight in _quantised(model)))
 
 
-def _processes(config: TrainingConfig) -> int:
+def _processes(parallel: ParallelOptions) -> int:
     """Over how many processes weights, gradients and optimizer state are sharded."""
-    return 1 if config.parallel.sharding == "none" else config.parallel.per_node * config.parallel.nodes
+    return 1 if parallel.sharding == "none" else parallel.per_node * parallel.nodes
 
 
 def _gathered_bytes(model: nn.Module, config: TrainingConfig) -> int:
@@ -190,23 +181,23 @@ def _quantised(model: nn.Module) -> Iterator[Tensor]:
             yield module.weight
 
 
-def _loss_bytes(head: Tensor, largest: MicroBatchSize, config: TrainingConfig, *, on_cpu: bool) -> int:
+def _loss_bytes(head: Tensor, largest: MicroBatchSize, tuning: Tuning, dtype: Dtype, *, on_cpu: bool) -> int:
     """What the cross-entropy holds at once: tiles of logits, and rows of hidden states."""
     tokens, (vocabulary, width) = largest.supervised, head.shape
     tile = min(vocabulary, default_tile_rows(on_cpu=on_cpu))
-    product_bytes = 2 if config.memory.dtype == "bfloat16" else 4
-    held = tokens * tile * (4 + product_bytes) + 5 * tokens * width * 4
-    if config.adapter.tuning == "full":
+    value_bytes = 2 if dtype == "bfloat16" else 4
+    held = tokens * tile * (4 + value_bytes) + 5 * tokens * width * 4
+    if tuning == "full":
         # The head's own gradient is held beside the sum of gradients, and each tile is converted.
-        held += vocabulary * width * 4 + 2 * tile * width * product_bytes
+        held += vocabulary * width * 4 + 2 * tile * width * value_bytes
     return held
 
 
-def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBatchSize, *, on_cpu: bool) -> int:
+def _activation_bytes(model: nn.Module, largest: MicroBatchSize, tuning: Tuning, dtype: Dtype, *, on_cpu: bool) -> int:
     """The highest point of a forward and backward pass of the decoder, beyond weights and gradients."""
     device = "cpu" if on_cpu else "cuda"
     decoder, _ = decoder_and_head(model)
-    quantised = [weight.numel() * 2 for weight in _quantised(model)] if config.adapter.tuning == "qlora" else []
+    quantised = [weight.numel() * 2 for weight in _quantised(model)] if tuning == "qlora" else []
     with FakeTensorMode():
         _give_fake_weights(model, device)
         alive = _Alive(keeps_small=on_cpu)
@@ -214,7 +205,7 @@ def _activation_bytes(model: nn.Module, config: TrainingConfig, largest: MicroBa
         with (
             _fp32_inputs_kept(model),
             alive,
-            torch.autocast(device, torch.bfloat16, enabled=config.memory.dtype == "bfloat16"),
+            torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"),
         ):
             hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
             hidden.backward(torch.zeros_like(hidden))

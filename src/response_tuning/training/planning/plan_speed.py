@@ -24,12 +24,18 @@ from response_tuning.kernels.linear_cross_entropy import (
 )
 from response_tuning.kernels.packed_attention import attend_within_examples
 from response_tuning.models.heads import decoder_and_head
+from response_tuning.support.options import Dtype, Tuning
 from response_tuning.training.batches.packing import restarting_positions
 from response_tuning.training.optimizer import clip_and_step, gradient_norm, make_optimizer
 from response_tuning.training.planning.plan_memory import MicroBatchSize
 from response_tuning.training.planning.timing import matmul_rates, seconds_of
-from response_tuning.training.training_config import TrainingConfig
-from response_tuning.training.tuning import add_adapter, fuses_layers, recompute_activations, train_all_weights
+from response_tuning.training.training_config import (
+    AdapterOptions,
+    MemoryOptions,
+    OptimizationOptions,
+    TrainingConfig,
+)
+from response_tuning.training.tuning import make_trainable
 
 __all__ = ["Speed", "measure_speed"]
 
@@ -75,11 +81,13 @@ def measure_speed(
     """
     started = time.perf_counter()
     peak = max(matmul_rates(device, getattr(torch, config.memory.dtype), seconds=_PEAK_FRACTION * seconds))
-    layer = _one_layer(model_config, config, device).to(device)
+    layer = _one_layer(model_config, config.adapter, config.memory, device).to(device)
     if any(size.examples for size in micro_batches):
         attend_within_examples(layer, device)
-    head = _head_rows(model_config, config, device)
-    timer = _Timer(layer, head, _layer_count(model_config), model_config.get_text_config().vocab_size, config, device)
+    head = _head_rows(model_config, config.adapter.tuning, config.memory.dtype, device)
+    timer = _Timer(
+        layer, head, _layer_count(model_config), model_config.get_text_config().vocab_size, config.memory.dtype, device
+    )
     ordered = _representative(micro_batches)
     timer.time(ordered[-1])  # warms up
     sampled: list[_Timed] = []
@@ -87,7 +95,7 @@ def measure_speed(
         sampled.append(timer.time(size))
         if time.perf_counter() - started > (1 - _OPTIMIZER_FRACTION) * seconds:
             break
-    step = _step_seconds(layer, config, device, seconds=_OPTIMIZER_FRACTION * seconds)
+    step = _step_seconds(layer, config.optimization, device, seconds=_OPTIMIZER_FRACTION * seconds)
     layer_trained = sum(parameter.numel() for parameter in layer.parameters() if parameter.requires_grad)
     return Speed(
         layer_per_token=sum(each.layers for each in sampled) / sum(each.size.padded for each in sampled),
@@ -113,7 +121,7 @@ class _Timer:
     head: Tensor
     layer_count: int
     vocabulary: int
-    config: TrainingConfig
+    dtype: Dtype
     device: torch.device
 
     def time(self, size: MicroBatchSize) -> _Timed:
@@ -126,17 +134,17 @@ class _Timer:
         decoder, _ = decoder_and_head(self.layer)
         input_ids = torch.randint(_SMALL_VOCABULARY, (size.rows, size.length), device=self.device)
         packed = {"position_ids": restarting_positions(size.examples).to(self.device)} if size.examples else {}
-        with disable_input_dtype_casting(self.layer), _mixed(self.config, self.device):
+        with disable_input_dtype_casting(self.layer), _autocast(self.dtype, self.device):
             hidden = decoder(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
             hidden.backward(torch.ones_like(hidden))
 
     def _run_loss(self, size: MicroBatchSize) -> None:
-        """Random states make all tokens about equally likely, so no tile is skipped: real ones are a quarter faster."""
+        """Random states make all tokens about equally likely and no tile is skipped; real ones take a quarter less."""
         hidden = torch.randn(
             (size.supervised, self.head.shape[1]), dtype=self.head.dtype, device=self.device, requires_grad=True
         )
         targets = torch.randint(len(self.head), (size.supervised,), device=self.device)
-        with _mixed(self.config, self.device):
+        with _autocast(self.dtype, self.device):
             if not self.head.requires_grad:
                 linear_cross_entropy(hidden, self.head, targets).sum().backward()
                 return
@@ -146,8 +154,8 @@ class _Timer:
             (losses.sum() + embedded.sum()).backward()
 
 
-def _mixed(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.memory.dtype == "bfloat16")
+def _autocast(dtype: Dtype, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 def _representative(micro_batches: Sequence[MicroBatchSize]) -> list[MicroBatchSize]:
@@ -166,7 +174,9 @@ def _layer_count(model_config: PreTrainedConfig) -> int:
     return int(model_config.get_text_config().num_hidden_layers)
 
 
-def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig, device: torch.device) -> nn.Module:
+def _one_layer(
+    model_config: PreTrainedConfig, adapter: AdapterOptions, memory: MemoryOptions, device: torch.device
+) -> nn.Module:
     """The model with one layer, of the kind that it has most of, and a small vocabulary; weights are random."""
     small = copy.deepcopy(model_config)
     text = small.get_text_config()
@@ -176,32 +186,25 @@ def _one_layer(model_config: PreTrainedConfig, config: TrainingConfig, device: t
     text.num_hidden_layers = 1
     text.vocab_size = _SMALL_VOCABULARY
     text.pad_token_id = text.bos_token_id = text.eos_token_id = None
-    dtype = torch.float32 if config.adapter.tuning == "full" else getattr(torch, config.memory.dtype)
+    dtype = torch.float32 if adapter.tuning == "full" else getattr(torch, memory.dtype)
     model: nn.Module = AutoModelForCausalLM.from_config(small, dtype=dtype, trust_remote_code=False)
-    model.requires_grad_(False)
-    fused = fuses_layers(config.memory.fused_layers, device)
-    model = (
-        train_all_weights(model) if config.adapter.tuning == "full" else add_adapter(model, config.adapter, fused=fused)
-    )
-    if config.memory.gradient_checkpointing:
-        recompute_activations(model)
-    return model.train()
+    return make_trainable(model.requires_grad_(False), adapter, memory, device).train()
 
 
-def _head_rows(model_config: PreTrainedConfig, config: TrainingConfig, device: torch.device) -> Tensor:
+def _head_rows(model_config: PreTrainedConfig, tuning: Tuning, dtype: Dtype, device: torch.device) -> Tensor:
     """A few tiles of an output head."""
     text = model_config.get_text_config()
     rows = min(text.vocab_size, _HEAD_TILES * default_tile_rows(on_cpu=device.type == "cpu"))
-    full = config.adapter.tuning == "full"
-    dtype = torch.float32 if full else getattr(torch, config.memory.dtype)
-    return torch.randn((rows, text.hidden_size), dtype=dtype, device=device).mul_(0.02).requires_grad_(full)
+    full = tuning == "full"
+    kept = torch.float32 if full else getattr(torch, dtype)
+    return torch.randn((rows, text.hidden_size), dtype=kept, device=device).mul_(0.02).requires_grad_(full)
 
 
-def _step_seconds(layer: nn.Module, config: TrainingConfig, device: torch.device, *, seconds: float) -> float:
+def _step_seconds(layer: nn.Module, options: OptimizationOptions, device: torch.device, *, seconds: float) -> float:
     """The median time of clipping and the optimizer's step over the layer's trained parameters."""
     trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-    optimizer = make_optimizer(trained, config.optimization.model_copy(update={"optimizer": "adamw"}), device)
-    max_norm = config.optimization.max_gradient_norm
+    optimizer = make_optimizer(trained, options.model_copy(update={"optimizer": "adamw"}), device)
+    max_norm = options.max_gradient_norm
 
     def step() -> None:
         for parameter in trained:

@@ -103,7 +103,7 @@ def _source(plan: Plan, time: TimePlan) -> str:
         f"{time.speed.micro_batches} micro-batches of these data. Matmuls reach "
         f"{time.speed.peak_flops / 1e9:,.0f} GFLOP/s in {plan.config.memory.dtype} here; the plan counts on "
         f"{time.peak_fraction:.0%} of that. Other work on this machine at the same time makes it slower."
-    ) + _in_parallel(devices_at_work(plan.config), plan.device)
+    ) + _in_parallel(devices_at_work(plan.config.parallel), plan.device)
 
 
 def _in_parallel(devices: int, device: str) -> str:
