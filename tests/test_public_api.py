@@ -50,6 +50,19 @@ def test_a_library_prints_nothing_until_the_program_asks_for_it(tmp_path: Path) 
     assert printed[1].stderr == "INFO:response_tuning:loading\nWARNING:response_tuning:careful\n"
 
 
+def test_loading_models_mutes_nobody() -> None:
+    code = (
+        "import logging, warnings; filters = list(warnings.filters)\n"
+        "from transformers.utils import logging as theirs\n"
+        "before = theirs.get_verbosity(), theirs.is_progress_bar_enabled()\n"
+        "import response_tuning.models.load, response_tuning.runs.load\n"
+        "assert before == (theirs.get_verbosity(), theirs.is_progress_bar_enabled())\n"
+        "assert logging.getLogger('bitsandbytes').level == logging.NOTSET\n"
+        "assert not [filter for filter in warnings.filters if 'transformers' in str(filter[3])]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_the_package_is_marked_as_typed() -> None:
     assert rt.__file__ is not None
     assert (Path(rt.__file__).parent / "py.typed").is_file()

@@ -84,7 +84,7 @@ def test_the_card_tells_data_settings_results_and_licence_but_no_folders(run: Pa
     assert "| rows kept | 16 |" in card
     assert "learning_rate: 0.01" in card
     assert "| stops | 0.250 | 0.125 to 0.375 | 80 |" in card
-    assert "licence of the base model is not known" in card
+    assert "licence of the base model is unknown" in card
     assert "answers.jsonl" in card
     for path in folder.iterdir():
         if path.suffix in {".json", ".md", ".jinja"}:

@@ -38,7 +38,7 @@ def test_without_weights_a_model_is_the_same_but_for_what_they_hold(
 
 
 def test_the_head_is_given_its_input_without_gaps(model_folder: Path) -> None:
-    """A view with gaps would make PyTorch copy the head's weights once per row (models.py says more)."""
+    """A strided view would make PyTorch copy the head's weights once per row (models/heads.py)."""
     loaded = load_model(str(model_folder), dtype="float32", device="cpu")
     _, head = decoder_and_head(loaded.model)
     seen: list[bool] = []

@@ -55,7 +55,9 @@ def test_a_base_model_is_a_run_and_answers_as_plain_generation_does(model_folder
     assert run.spec == str(model_folder)
     loaded, conversation = load_with_conversation(str(model_folder), "auto", dtype="float32", device="cpu")
     (batch,) = generate_responses(loaded, conversation, PROMPTS, max_new_tokens=6, batch_size=3)
-    assert run.generate(PROMPTS, max_new_tokens=6, batch_size=2) == [batch[index] for index in range(3)]
+    responses = run.generate(PROMPTS, max_new_tokens=6, batch_size=2)
+    assert responses == [batch[index] for index in range(3)]
+    assert str(responses[0]) == responses[0].text
 
 
 def test_scores_are_log_likelihoods_of_the_completions_with_and_without_a_prompt(model_folder: Path) -> None:

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
-    set_up_terminal()
+    set_up_terminal("normal")  # for an error before the options are known
     try:
         line = _command_line(typed)
         set_up_terminal(line.verbosity)

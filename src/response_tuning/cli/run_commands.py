@@ -20,7 +20,7 @@ def _quickstart(config: "QuickstartConfig") -> None:
 
     results = quickstart(config)
     print_result(metrics_table({name: result.metrics for name, result in results.items()}))
-    say(f"The report: {config.output / 'report.html'}\nTalk with it: rt chat {config.output / 'rt'}")
+    say(f"The report: {config.output / 'report.html'}\nChat with the tuned model: rt chat {config.output / 'rt'}")
 
 
 def _train(config: "TrainingConfig") -> None:
@@ -35,12 +35,12 @@ def _train(config: "TrainingConfig") -> None:
 
         for command in node_commands(config):
             print(command)
-        say("One command for each machine; this one is the first. All need the same data and a run folder they share.")
+        say("One command per machine; this machine's is the first. All need the same data and a shared run folder.")
         return
     from response_tuning.training.trainer import train
 
     run = train(config)
-    say(f"Trained: {run.path}\nMeasure it: rt probe {run.path}\nTalk with it: rt chat {run.path}")
+    say(f"Trained: {run.path}\nProbe it: rt probe {run.path}\nChat with it: rt chat {run.path}")
 
 
 def _chat(config: "ChatConfig") -> None:
@@ -55,8 +55,8 @@ def _export(config: "ExportConfig") -> None:
     exported = export(config)
     for proof in exported.proofs:
         print_result(
-            f"{proof.file} ({proof.engine}): {proof.same_prompt_ids} of {proof.prompts} prompts have the run's ids, "
-            f"{proof.same_tokens} of {proof.tokens} greedy tokens are the run's own and {proof.near_ties} near-ties"
+            f"{proof.file} ({proof.engine}): {proof.same_prompt_ids} of {proof.prompts} prompts have the run's ids; "
+            f"{proof.same_tokens} of {proof.tokens} greedy tokens equal the run's, {proof.near_ties} are near-ties"
         )
     say(f"Exported: {exported.path}" + (f"\nPushed: {exported.address}" if exported.address else ""))
 

@@ -126,7 +126,7 @@ def test_more_tokens_than_rows_are_refused(tokenizer: PreTrainedTokenizerBase) -
 
 
 def test_a_rule_that_llama_cpp_does_not_know_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
-    with pytest.raises(UserError, match="cuts text into words"):
+    with pytest.raises(UserError, match="rule for splitting text into words"):
         read_vocabulary(byte_level_tokenizer(tokenizer, split_by(r"\w+")), rows=1000)
 
 

@@ -64,5 +64,5 @@ def test_a_template_whose_later_turns_differ_is_refused(tokenizer: PreTrainedTok
         "{% else %}>{{ message['content'] }}</s>{% endif %}"
         "{% endfor %}{% if add_generation_prompt %}>{% endif %}"
     )
-    with pytest.raises(UserError, match="later turns otherwise"):
+    with pytest.raises(UserError, match="later turns differently"):
         go_template(Conversation(irregular, "own"), adds_bos=False)
