@@ -4,10 +4,10 @@ from pydantic import BaseModel
 
 from response_tuning.cli.command import Command
 from response_tuning.cli.data_commands import DATA_COMMANDS
-from response_tuning.cli.eval_commands import COMPARE_COMMAND, EVAL_COMMANDS, PROBE_COMMAND
+from response_tuning.cli.eval_commands import COMPARE_COMMAND, PROBE_COMMAND, eval_commands
 from response_tuning.cli.run_commands import CHAT_COMMAND, EXPORT_COMMAND, QUICKSTART_COMMAND, TRAIN_COMMAND
 
-__all__ = ["COMMANDS", "GROUPS"]
+__all__ = ["COMMANDS", "GROUPS", "commands_of"]
 
 
 class _DataGroup(BaseModel):
@@ -28,7 +28,12 @@ COMMANDS: tuple[Command, ...] = (
     CHAT_COMMAND,
     COMPARE_COMMAND,
     EXPORT_COMMAND,
-    *DATA_COMMANDS,
-    *EVAL_COMMANDS,
 )
-"""Every command, in the order of the help."""
+"""Every command of one word, in the order of the help."""
+
+
+def commands_of(group: str) -> tuple[Command, ...]:
+    """The commands of a group; for "", those of one word. Only those of "eval" read the registry of evaluations."""
+    if group == "eval":
+        return eval_commands()
+    return DATA_COMMANDS if group == "data" else COMMANDS

@@ -16,7 +16,7 @@ from typing import Annotated, Any, cast
 import tyro
 from pydantic import BaseModel, ValidationError
 
-from response_tuning.cli.commands import COMMANDS, GROUPS
+from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.support.configuration import explain, read_values
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
@@ -65,7 +65,8 @@ _TYRO = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 def _run(arguments: list[str]) -> None:
     config = _parse(arguments)
-    next(command.run for command in COMMANDS if command.config is type(config))(config)
+    every = (command for group in ("", *GROUPS) for command in commands_of(group))
+    next(command.run for command in every if command.config is type(config))(config)
 
 
 def _parse(arguments: list[str]) -> BaseModel:
@@ -112,13 +113,8 @@ def _parse_options(
 
 def _choices(group: str) -> dict[str, type[BaseModel]]:
     """The commands of a group by their last word; of no group, the commands of one word and the groups."""
-    if not group:
-        return {command.name: command.config for command in COMMANDS if " " not in command.name} | GROUPS
-    return {
-        command.name.removeprefix(f"{group} "): command.config
-        for command in COMMANDS
-        if command.name.startswith(f"{group} ")
-    }
+    configs = {command.name.removeprefix(f"{group} "): command.config for command in commands_of(group)}
+    return configs if group else configs | GROUPS
 
 
 def _take_config_option(arguments: list[str]) -> tuple[list[str], Path | None]:

@@ -12,7 +12,7 @@ from response_tuning.evaluation.agreement.agreement import (
     read_labelled,
     verdict_agreement,
 )
-from response_tuning.evaluation.evaluation_config import AgreementConfig
+from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
 

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from response_tuning.cli.main import main
 from response_tuning.evaluation.compare.compare import compare
+from response_tuning.evaluation.compare.compare_config import CompareConfig
 from response_tuning.evaluation.compare.compare_table import comparison_table
-from response_tuning.evaluation.evaluation_config import CompareConfig, ProbeConfig
 from response_tuning.evaluation.probe.probe import METRICS, probe
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.shared.statistics import estimate_mean, estimate_ratio
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json, write_json_lines

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from response_tuning.data.sources.readers import read_file
 from response_tuning.data.sources.records import BadRow, preview
-from response_tuning.evaluation.evaluation_config import AgreementConfig
+from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.evaluation.refusals.refusal_judge import judge_refusals
 from response_tuning.evaluation.refusals.refusal_keywords import METHOD, keyword_verdict
 from response_tuning.evaluation.refusals.verdicts import DECIDED, Verdict

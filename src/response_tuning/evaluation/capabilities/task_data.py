@@ -15,7 +15,7 @@ import yaml
 
 from response_tuning.data.sources.readers import read_file
 from response_tuning.data.sources.records import BadRow, preview
-from response_tuning.evaluation.evaluation_config import CoreTask
+from response_tuning.evaluation.capabilities.capabilities_config import CoreTask
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json_lines, write_text
 

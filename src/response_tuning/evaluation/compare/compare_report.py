@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from response_tuning.evaluation.compare.compare import Comparison, MetricComparison
+from response_tuning.evaluation.compare.comparison import Comparison, MetricComparison
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.support.page import write_page
 

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from response_tuning.evaluation.compare.compare import Comparison, TaskComparison
+from response_tuning.evaluation.compare.comparison import Comparison, TaskComparison
 from response_tuning.evaluation.shared.statistics import Estimate
 
 __all__ = ["comparison_table"]

@@ -1,4 +1,4 @@
-"""The probe's shares over training steps, as a chart."""
+"""A chart of the probe's rates over training steps."""
 
 import io
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ __all__ = ["draw_checkpoints"]
 
 
 def draw_checkpoints(points: Mapping[int, Mapping[str, Estimate]], path: Path, *, title: str) -> None:
-    """Draw each metric over the steps, in per cent with its 95% interval: what the model says beside what it ranks.
+    """Draw each metric over the steps, in percent with its 95% interval: responses on the left, rankings on the right.
 
     Args:
         points: estimates by step.
-        path: where the chart is written; its suffix says the kind of picture.
-        title: what stands above.
+        path: where the chart is written; its suffix is the image format.
+        title: the title.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="constrained")
-    said, ranked = figure.subplots(1, 2, sharey=True)
+    responses, rankings = figure.subplots(1, 2, sharey=True)
     metrics = next(iter(points.values()))
     for axes, names in (
-        (said, [name for name in metrics if name not in RANKINGS]),
-        (ranked, [name for name in metrics if name in RANKINGS]),
+        (responses, [name for name in metrics if name not in RANKINGS]),
+        (rankings, [name for name in metrics if name in RANKINGS]),
     ):
         for name in names:
             _draw_metric(axes, {step: estimates[name] for step, estimates in points.items()}, name)
@@ -40,9 +40,9 @@ def draw_checkpoints(points: Mapping[int, Mapping[str, Estimate]], path: Path, *
         axes.set_ylim(-2, 102)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    said.set_ylabel("per cent")
-    said.set_title("of responses", fontsize=10)
-    ranked.set_title("of comparisons, won by the paired response", fontsize=10)
+    responses.set_ylabel("percent")
+    responses.set_title("of responses", fontsize=10)
+    rankings.set_title("of comparisons, won by the paired response", fontsize=10)
     figure.suptitle(title, fontsize=11)
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:], dpi=150)

@@ -1,0 +1,48 @@
+"""AlpacaEval: its options, and its entry in the registry."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from response_tuning.evaluation.contract import Evaluation
+from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
+
+__all__ = ["ALPACA", "AlpacaConfig"]
+
+
+class AlpacaConfig(JudgedOptions):
+    """AlpacaEval: 805 instructions; a judge compares each response with a reference's, in both orders.
+
+    Reports the win rate and the length-controlled win rate. Without --judge the responses are made and saved, in
+    alpaca_eval's own format, and nothing is compared.
+
+    For example:
+        rt eval alpaca runs/mine --judge openai/gpt-5-mini --dry-run
+        rt eval alpaca runs/rt --reference runs/it --judge openai/gpt-5-mini
+    """
+
+    max_new_tokens: int = Field(default=2048, ge=1)
+    """The longest response, in tokens."""
+    reference: str = "gpt4_1106_preview"
+    """Whom to compare with: gpt4_1106_preview or text_davinci_003, a run that answered before, or a file of
+    model outputs in AlpacaEval's order."""
+    allow_unparsed: int = Field(default=0, ge=0)
+    """How many instructions may end without a verdict. With more, there is no win rate: it could not be compared."""
+    difficulty: Path | None = None
+    """A table with index and instruction_difficulty, for the length-controlled rate. Default: the published one."""
+
+
+def _run(config: AlpacaConfig) -> Any:
+    from response_tuning.evaluation.alpaca.alpaca_eval import evaluate_alpaca
+
+    return evaluate_alpaca(config)
+
+
+def _table(config: AlpacaConfig, result: Any) -> Any:
+    from response_tuning.evaluation.alpaca.alpaca_table import alpaca_table
+
+    return alpaca_table(config.model, config.reference, result)
+
+
+ALPACA = Evaluation(name="alpaca", config=AlpacaConfig, run=_run, table=_table, judge="required")

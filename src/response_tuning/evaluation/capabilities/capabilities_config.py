@@ -1,0 +1,67 @@
+"""Core capabilities: the options, and the entry in the registry."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tyro
+from pydantic import BaseModel, ConfigDict, Field
+
+from response_tuning.evaluation.contract import Evaluation
+from response_tuning.support.options import Device, Dtype, FormatName
+
+__all__ = ["CAPABILITIES", "CORE_TASKS", "CoreConfig", "CoreTask"]
+
+CoreTask = Literal["mmlu", "openbookqa", "hellaswag", "arc_easy", "arc_challenge", "piqa", "gsm8k"]
+"""A core capability, by the evaluation harness's name."""
+CORE_TASKS: tuple[CoreTask, ...] = get_args(CoreTask)
+
+
+class CoreConfig(BaseModel):
+    """Measure core capabilities with the lm-evaluation-harness: its tasks and metrics, in the model's chat format.
+
+    MMLU, OpenBookQA, HellaSwag, ARC and PIQA are zero-shot, GSM8K has eight examples as earlier turns.
+
+    For example:
+        rt eval core runs/mine
+        rt eval core runs/mine --tasks piqa gsm8k --max-examples 100 --data-dir data
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
+    tasks: tuple[CoreTask, ...] = CORE_TASKS
+    """Which tasks."""
+    data_dir: Path | None = None
+    """A folder with the published files, so that nothing is fetched: arc/ARC-Easy-Test*.jsonl, gsm8k/train*.jsonl and
+    test*.jsonl, hellaswag/hellaswag_val*.jsonl, mmlu/mmlu_test*.jsonl, openbookqa/test*.jsonl, piqa/valid*.jsonl.
+    Default: the Hugging Face hub."""
+    output: Path | None = None
+    """Where to save. Default: evaluations/core in the run, or in runs/base-NAME for a model that is no run."""
+
+    max_examples: int | None = Field(default=None, ge=1)
+    """Use only the first so many examples of each task; of MMLU's subjects equally many, and of each at least one."""
+    format: FormatName | Literal["auto"] = "auto"
+    """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""
+    batch_size: int = Field(default=4, ge=1)
+    """Prompts computed at once. Memory grows with it and with the vocabulary."""
+
+    dtype: Dtype = "bfloat16"
+    """The weights' type."""
+    device: Device = "auto"
+    """Where to compute."""
+
+
+def _run(config: CoreConfig) -> Any:
+    from response_tuning.evaluation.capabilities.capabilities import evaluate_core
+
+    return evaluate_core(config)
+
+
+def _table(config: CoreConfig, result: Any) -> Any:
+    from response_tuning.evaluation.shared.table import metrics_columns
+
+    return metrics_columns({config.model: result.summary(config.tasks)})
+
+
+CAPABILITIES = Evaluation(name="core", config=CoreConfig, run=_run, table=_table)
