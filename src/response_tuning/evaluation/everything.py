@@ -27,9 +27,9 @@ class EverythingConfig(JudgeOptions):
     max_examples: int | None = Field(default=None, ge=1)
     """Use at most this many prompts of each set."""
     data_dir: Path | None = None
-    """A folder with the published files of the core capabilities, so that nothing is fetched."""
+    """A folder with the published files of the core capabilities, so that nothing is downloaded."""
     offline: bool = False
-    """Fetch nothing; for a missing file, print which one it is and where to put it."""
+    """Download nothing; for a missing file, print which one it is and where to put it."""
 
 
 def evaluations_in_all(everything: EverythingConfig) -> list[tuple[Evaluation[Any, Any], BaseModel]]:

@@ -63,7 +63,7 @@ def test_disagreements_are_named_by_line(tmp_path: Path) -> None:
 
 def test_the_table_shows_the_counts_n_and_kappa_with_its_interval(tmp_path: Path) -> None:
     text = shown(agreement_table(verdict_agreement(AgreementConfig(data=save(tmp_path, TABLE)))[0]))
-    assert "keyword says" in text
+    assert "verdict of keyword" in text
     assert "n 4 (and 1 empty, not counted), accuracy 0.75 (" in text
     assert "Cohen's kappa 0.50 (" in text
 

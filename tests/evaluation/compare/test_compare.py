@@ -210,7 +210,7 @@ def test_the_page_is_well_formed_escaped_and_says_what_is_apart_and_left_out(tmp
     assert HOSTILE not in page
     text = " ".join("".join(checker.text).split())
     assert HOSTILE in text
-    assert "1 of 2 differences have an interval that leaves out zero" in text
+    assert "1 of 2 differences have an interval that excludes zero" in text
     assert "alpaca: one has no such evaluation." in text
     assert 'class="begins"' in page
     assert page.count(" apart") >= 1

@@ -11,7 +11,7 @@ __all__ = ["AgreementConfig"]
 
 
 class AgreementConfig(JudgeOptions):
-    """Measure how far the keyword tier for refusals, and a judge, agree with people's labels.
+    """Measure how well the keyword tier for refusals, and a judge, agree with people's labels.
 
     For example:
         rt eval agreement labelled.csv
@@ -28,4 +28,4 @@ class AgreementConfig(JudgeOptions):
     label_field: str = "label"
     """The column with the label."""
     output: Path | None = None
-    """Also write the result as JSON, with the lines of the rows that disagree."""
+    """Also write the result as JSON, with the line numbers of the disagreements."""

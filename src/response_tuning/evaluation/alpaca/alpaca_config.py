@@ -14,8 +14,8 @@ __all__ = ["ALPACA", "AlpacaConfig"]
 class AlpacaConfig(JudgedOptions):
     """AlpacaEval: 805 instructions; a judge compares each response with a reference's, in both orders.
 
-    Reports the win rate and the length-controlled win rate. Without --judge the responses are made and saved, in
-    alpaca_eval's own format, and nothing is compared.
+    Reports the win rate and the length-controlled win rate. Without --judge the responses are generated and saved, in
+    alpaca_eval's own format, and not compared.
 
     For example:
         rt eval alpaca runs/mine --judge openai/gpt-5-mini --dry-run
@@ -23,14 +23,14 @@ class AlpacaConfig(JudgedOptions):
     """
 
     max_new_tokens: int = Field(default=2048, ge=1)
-    """The longest response, in tokens."""
+    """The maximum length of a response, in tokens."""
     reference: str = "gpt4_1106_preview"
-    """Whom to compare with: gpt4_1106_preview or text_davinci_003, a run that answered before, or a file of
-    model outputs in AlpacaEval's order."""
+    """The baseline: gpt4_1106_preview or text_davinci_003, a run with saved responses, or a file of model outputs in
+    AlpacaEval's order."""
     allow_unparsed: int = Field(default=0, ge=0)
-    """How many instructions may end without a verdict. With more, there is no win rate: it could not be compared."""
+    """How many instructions may have no verdict. With more, the win rate is an error: it would not be comparable."""
     difficulty: Path | None = None
-    """A table with index and instruction_difficulty, for the length-controlled rate. Default: the published one."""
+    """A table with index and instruction_difficulty, for the length-controlled rate. Defaults to the published one."""
 
 
 def _run(config: AlpacaConfig) -> Any:

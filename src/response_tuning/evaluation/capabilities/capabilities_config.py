@@ -19,7 +19,7 @@ CORE_TASKS: tuple[CoreTask, ...] = get_args(CoreTask)
 class CoreConfig(BaseModel):
     """Measure core capabilities with the lm-evaluation-harness: its tasks and metrics, in the model's chat format.
 
-    MMLU, OpenBookQA, HellaSwag, ARC and PIQA are zero-shot, GSM8K has eight examples as earlier turns.
+    MMLU, OpenBookQA, HellaSwag, ARC and PIQA are zero-shot; GSM8K has eight examples as earlier turns.
 
     For example:
         rt eval core runs/mine
@@ -31,25 +31,25 @@ class CoreConfig(BaseModel):
     model: Annotated[str, tyro.conf.Positional]
     """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
     tasks: tuple[CoreTask, ...] = CORE_TASKS
-    """Which tasks."""
+    """The tasks to run."""
     data_dir: Path | None = None
-    """A folder with the published files, so that nothing is fetched: arc/ARC-Easy-Test*.jsonl, gsm8k/train*.jsonl and
+    """A folder with the published files, to download nothing: arc/ARC-Easy-Test*.jsonl, gsm8k/train*.jsonl and
     test*.jsonl, hellaswag/hellaswag_val*.jsonl, mmlu/mmlu_test*.jsonl, openbookqa/test*.jsonl, piqa/valid*.jsonl.
-    Default: the Hugging Face hub."""
+    Defaults to the Hugging Face hub."""
     output: Path | None = None
-    """Where to save. Default: evaluations/core in the run, or in runs/base-NAME for a model that is no run."""
+    """The results folder. Defaults to evaluations/core in the run; for other models, in runs/base-NAME."""
 
     max_examples: int | None = Field(default=None, ge=1)
-    """Use only the first so many examples of each task; of MMLU's subjects equally many, and of each at least one."""
+    """Use only this many examples of each task, the first ones; of MMLU's subjects the same number, at least one."""
     format: FormatName | Literal["auto"] = "auto"
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""
     batch_size: int = Field(default=4, ge=1)
-    """Prompts computed at once. Memory grows with it and with the vocabulary."""
+    """Prompts per batch. Memory grows with it and with the vocabulary."""
 
     dtype: Dtype = "bfloat16"
-    """The weights' type."""
+    """The dtype of the weights."""
     device: Device = "auto"
-    """Where to compute."""
+    """The device to compute on."""
 
 
 def _run(config: CoreConfig) -> Any:

@@ -10,7 +10,7 @@ __all__ = ["CompareConfig"]
 
 
 class CompareConfig(BaseModel):
-    """Compare what was measured on several runs, prompt by prompt: values, and paired differences to the first run.
+    """Compare the evaluations of several runs, prompt by prompt: values, and paired differences to the first run.
 
     For example:
         rt compare runs/it runs/rt
@@ -24,9 +24,9 @@ class CompareConfig(BaseModel):
         tyro.conf.Positional,
         tyro.conf.arg(metavar="RUN RUN [RUN ...]", help_behavior_hint="(two or more)"),
     ] = ()
-    """Two or more runs or other models that were evaluated; the first is what the others are compared with."""
+    """Two or more runs or other models with evaluations; the first is the baseline."""
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="")] = ()
-    """Compare only these evaluations, such as probe or ifeval. By default all that every run has."""
+    """Compare only these evaluations, such as probe or ifeval. Defaults to all that every run has."""
     output: Path | None = None
     """Also write the result as JSON."""
     report: Path | None = None

@@ -13,9 +13,9 @@ __all__ = ["IFEVAL", "IfevalConfig"]
 
 
 class IfevalConfig(BaseModel):
-    """Measure, without a judge, how well a model keeps to instructions that a program can check (IFEval).
+    """Measure, without a judge, how well a model follows instructions that a program can check (IFEval).
 
-    There are 541 prompts; verdicts are strict and loose, by prompt and by instruction.
+    There are 541 prompts; accuracies are strict and loose, per prompt and per instruction.
 
     For example:
         rt eval ifeval runs/mine
@@ -27,23 +27,23 @@ class IfevalConfig(BaseModel):
     model: Annotated[str, tyro.conf.Positional]
     """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
     output: Path | None = None
-    """Where to save. Default: evaluations/ifeval in the run, or in runs/base-NAME for a model that is no run."""
+    """The results folder. Defaults to evaluations/ifeval in the run; for other models, in runs/base-NAME."""
 
     max_examples: int | None = Field(default=None, ge=1)
-    """Use only the first so many of the 541 prompts."""
+    """Use only this many of the 541 prompts, the first ones."""
     max_new_tokens: int = Field(default=1280, ge=1)
-    """The longest response, in tokens; the harness's limit is 1280."""
+    """The maximum length of a response, in tokens; 1280 is the harness's limit."""
     format: FormatName | Literal["auto"] = "auto"
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""
     batch_size: int = Field(default=40, ge=1)
-    """Prompts answered at once."""
+    """Prompts per batch."""
     offline: bool = False
-    """Fetch nothing: take the prompts from the cache or from the folder that RESPONSE_TUNING_ASSETS names."""
+    """Download nothing: read the prompts from the cache or from the folder in RESPONSE_TUNING_ASSETS."""
 
     dtype: Dtype = "bfloat16"
-    """The weights' type."""
+    """The dtype of the weights."""
     device: Device = "auto"
-    """Where to compute."""
+    """The device to compute on."""
 
 
 def _run(config: IfevalConfig) -> Any:

@@ -14,16 +14,16 @@ __all__ = ["JUST", "JustConfig"]
 class JustConfig(JudgedOptions):
     """JustEval: 800 regular and 200 unsafe prompts, rated by a judge from 1 to 5 on six aspects.
 
-    Without --judge the responses are made and saved, and nothing is rated.
+    Without --judge the responses are generated and saved, and not rated.
 
     For example:
         rt eval just runs/mine --judge openai/gpt-5-mini --dry-run
     """
 
     max_new_tokens: int = Field(default=2048, ge=1)
-    """The longest response, in tokens."""
+    """The maximum length of a response, in tokens."""
     prompts: Path | None = None
-    """A file of prompts with the fields instruction and category (regular or safety). Default: the published one."""
+    """A file of prompts with the fields instruction and category (regular or safety). Defaults to the published one."""
 
 
 def _run(config: JustConfig) -> Any:

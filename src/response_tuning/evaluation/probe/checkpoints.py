@@ -1,18 +1,24 @@
 """The probe over a training run: a point for each kept checkpoint, and one for the end."""
 
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from response_tuning.evaluation.probe.checkpoint_plot import draw_checkpoints
 from response_tuning.evaluation.probe.probe import probe
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
+from response_tuning.evaluation.probe.ranking import RANKINGS
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.errors import UserError
-from response_tuning.support.files import read_json_lines, write_json
+from response_tuning.support.files import read_json_lines, staged_file, write_json
 from response_tuning.support.progress import say
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["CheckpointProbe", "probe_checkpoints"]
 
@@ -53,7 +59,7 @@ def probe_checkpoints(config: ProbeConfig) -> list[CheckpointProbe]:
         say("No chart is drawn; it needs one more package: pip install 'response-tuning[plot]'.")
     else:
         path = folder / "checkpoints.png"
-        draw_checkpoints({point.step: point.metrics for point in points}, path, title=str(run.path))
+        _draw(points, path, title=str(run.path))
         say(f"The chart: {path}")
     return points
 
@@ -75,3 +81,41 @@ def _specs(run: RunDirectory) -> dict[int, Path]:
 
 def _last_step(run: RunDirectory) -> int:
     return int(read_json_lines(run.training_log)[-1]["step"])
+
+
+def _draw(points: Sequence[CheckpointProbe], path: Path, *, title: str) -> None:
+    """Draw each metric over the steps, in percent with its 95% interval: responses left, rankings right."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    responses, rankings = figure.subplots(1, 2, sharey=True)
+    metrics = points[0].metrics
+    for axes, names in (
+        (responses, [name for name in metrics if name not in RANKINGS]),
+        (rankings, [name for name in metrics if name in RANKINGS]),
+    ):
+        for name in names:
+            _draw_metric(axes, {point.step: point.metrics[name] for point in points}, name)
+        axes.set_xlabel("optimizer steps")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(-2, 102)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    responses.set_ylabel("percent")
+    responses.set_title("of responses", fontsize=10)
+    rankings.set_title("of comparisons, won by the paired response", fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=150)
+    with staged_file(path) as file:
+        file.write(drawn.getvalue())
+
+
+def _draw_metric(axes: "Axes", estimates: Mapping[int, Estimate], name: str) -> None:
+    steps = list(estimates)
+    values, low, high = (
+        [100 * getattr(estimate, bound) for estimate in estimates.values()] for bound in ("value", "low", "high")
+    )
+    (line,) = axes.plot(steps, values, marker="o", markersize=3, label=name)
+    axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.12, linewidth=0)

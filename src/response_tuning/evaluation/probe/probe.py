@@ -25,7 +25,6 @@ from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.shared.answering import answer_all, backend_of
 from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
-from response_tuning.evaluation.shared.relevance import instruction_ranks
 from response_tuning.evaluation.shared.response_verdicts import response_verdicts
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
@@ -153,13 +152,12 @@ def _measure(
     responses: Sequence[Response],
     config: ProbeConfig,
 ) -> ProbeResult:
-    nearness = instruction_ranks(_instructions(examples), [response.text for response in responses])
+    judged = response_verdicts(_instructions(examples), responses)
     rankings = rank_responses(
         loaded, conversation, examples, others=config.others, hard_others=config.hard_others, seed=config.seed
     )
     rows: list[dict[str, Any]] = []
-    for example, response, rank, ranking in zip(examples, responses, nearness, rankings, strict=True):
-        verdicts = response_verdicts(example.prompt or "", response, rank)
+    for example, response, (rank, verdicts), ranking in zip(examples, responses, judged, rankings, strict=True):
         rows.append(
             {
                 "prompt": example.prompt,

@@ -29,32 +29,32 @@ class ProbeConfig(BaseModel):
     data: str = STARTER_HELD_OUT
     """A JSONL file with 'prompt' and 'completion' in every row; or 'starter-held-out'."""
     output: Path | None = None
-    """Where to save. Default: evaluations/probe in the run, or in runs/base-NAME for a model that is no run."""
+    """The results folder. Defaults to evaluations/probe in the run; for other models, in runs/base-NAME."""
     formats: bool = False
-    """Compare the chat formats on one base model, and name the one that it answers best under."""
+    """Compare the chat formats on one base model, and report the one that it answers best under."""
     checkpoints: bool = False
-    """Measure a run's checkpoints (checkpoints/step-N) and its end: a curve over training, as JSON and as a chart."""
+    """Measure the checkpoints of a run (checkpoints/step-N) and its end: a curve over training, as JSON and a chart."""
 
     format: FormatName | Literal["auto"] = "auto"
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""
     max_examples: int | None = Field(default=None, ge=2)
-    """Use only the first so many examples."""
+    """Use only this many examples, the first ones."""
     max_new_tokens: int = Field(default=128, ge=1)
-    """The longest response, in tokens; one that goes on has not stopped."""
+    """The maximum length of a response, in tokens; a longer one counts as not stopped."""
     batch_size: int = Field(default=40, ge=1)
-    """Instructions answered at once."""
+    """Instructions per batch."""
     others: int = Field(default=5, ge=1)
-    """Other instructions' responses, drawn at random, that each paired response is ranked against."""
-    # Each one more makes a probe of the embedded model about six seconds longer on two cores.
+    """Random responses to other instructions that each paired response is ranked against."""
+    # Each additional one lengthens a probe of the embedded model by about six seconds on two cores.
     hard_others: int = Field(default=1, ge=1)
-    """The responses most alike to the paired one, by sentence embedding, that it is ranked against as well."""
+    """The responses most similar to the paired one, by sentence embedding, that it is also ranked against."""
 
     dtype: Dtype = "bfloat16"
-    """The weights' type."""
+    """The dtype of the weights."""
     device: Device = "auto"
-    """Where to compute."""
+    """The device to compute on."""
     seed: int = 0
-    """Decides which other responses are drawn."""
+    """The seed of the random other responses."""
 
 
 def _run(config: ProbeConfig) -> Any:

@@ -22,7 +22,7 @@ class RefusalsConfig(JudgedOptions):
     """
 
     sets: tuple[UnsafePromptSet, ...] = get_args(UnsafePromptSet)
-    """Which benchmarks."""
+    """The benchmarks to run."""
 
 
 def _run(config: RefusalsConfig) -> Any:

@@ -29,7 +29,6 @@ from response_tuning.evaluation.selective.self_rating import rate_responses
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluate_judged import Cases, Judged, Role, evaluate_judged
 from response_tuning.evaluation.shared.judge import Case, Judgement
-from response_tuning.evaluation.shared.relevance import instruction_ranks
 from response_tuning.evaluation.shared.response_verdicts import response_verdicts
 from response_tuning.evaluation.shared.scoring import mean_log_likelihoods
 from response_tuning.evaluation.shared.statistics import estimate_mean
@@ -194,12 +193,12 @@ def _rows(
     judged: Judged,
     own: Mapping[str, Sequence[float]],
 ) -> list[dict[str, Any]]:
-    ranks = instruction_ranks([example.prompt or "" for example in examples], answered.texts)
+    verdicts = response_verdicts([example.prompt or "" for example in examples], answered.responses)
     return [
         _row(
             example,
             response,
-            ranks[position],
+            verdicts[position].by_name,
             {role: judgements.get(position) for role, judgements in judged.items()},
             {name: values[position] for name, values in own.items()},
         )
@@ -210,14 +209,13 @@ def _rows(
 def _row(
     example: Example,
     response: Response | Failure,
-    instruction_rank: int,
+    verdicts: Mapping[str, bool],
     judgements: Mapping[str, Judgement | None],
     own: Mapping[str, float],
 ) -> dict[str, Any]:
     row = {"prompt": example.prompt, "completion": example.completion}
     if isinstance(response, Failure):
         return {**row, "response": "", "state": "no response", "detail": response.reason, "values": {}}
-    verdicts = response_verdicts(example.prompt or "", response, instruction_rank)
     ratings = {role: _rating(judgement) for role, judgement in judgements.items()}
     values = dict(own)
     if "quality" not in judgements:
@@ -249,7 +247,7 @@ def _rating(judgement: Judgement | None) -> int | None:
 def _result(config: SelectiveConfig, rows: list[dict[str, Any]]) -> SelectiveResult:
     values = [row["values"] for row in rows]
     qualities = [each["quality"] for each in values if "quality" in each]
-    shares = [each["digit_share"] for each in values if "digit_share" in each]
+    digit_shares = [each["digit_share"] for each in values if "digit_share" in each]
     selections: dict[str, Selection] = {}
     for name in config.confidence:
         pairs = [(each[name], each["quality"]) for each in values if name in each and "quality" in each]
@@ -261,7 +259,7 @@ def _result(config: SelectiveConfig, rows: list[dict[str, Any]]) -> SelectiveRes
         quality=estimate_mean(qualities) if qualities else None,
         decided_by=config.quality_judge or ANSWERS,
         selections=selections,
-        digit_share=estimate_mean(shares) if shares else None,
+        digit_share=estimate_mean(digit_shares) if digit_shares else None,
         states=dict(Counter(row["state"] for row in rows)),
         rows=rows,
     )

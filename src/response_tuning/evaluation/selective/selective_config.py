@@ -13,15 +13,15 @@ from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 __all__ = ["SELECTIVE", "ConfidenceName", "SelectiveConfig"]
 
 ConfidenceName = Literal["likelihood", "self", "judge"]
-"""What tells how sure to be of a response before it is shown."""
+"""What estimates the confidence in a response."""
 
 
 class SelectiveConfig(JudgedOptions):
-    """Would a model do better to keep back its doubtful responses? Quality against coverage, and a threshold.
+    """Is a model better if it withholds the responses it is unsure of? Quality against coverage, and a threshold.
 
-    Each response gets a confidence before it is shown: how likely it is to the model (likelihood), how the model rates
-    it (self), or how a judge rates it (judge). Measured is how far that confidence tells good responses from bad ones,
-    and how much can be shown at a wanted quality.
+    Each response gets a confidence: how likely it is to the model (likelihood), how the model rates it (self), or how a
+    judge rates it (judge). Reports how well that confidence separates good responses from bad ones, and what fraction
+    can be shown at a wanted quality.
 
     For example:
         rt eval selective runs/mine --wanted-quality 0.9 --plot curve.png
@@ -32,22 +32,21 @@ class SelectiveConfig(JudgedOptions):
     data: str = STARTER_HELD_OUT
     """A JSONL file with 'prompt' and 'completion' in every row; or 'starter-held-out'."""
     max_new_tokens: int = Field(default=128, ge=1)
-    """The longest response, in tokens; one that goes on has not stopped."""
+    """The maximum length of a response, in tokens; a longer one counts as not stopped."""
     confidence: tuple[ConfidenceName, ...] = ("likelihood", "self")
-    """Which confidences to measure. judge needs --judge; the others a model in this process."""
+    """The confidences to measure. judge needs --judge; the others need a model in this process."""
     wanted_quality: float = Field(default=0.9, ge=0, le=1)
-    """The share of good responses wanted among those that are shown. A threshold for it is chosen on one half of the
+    """The wanted proportion of good responses among those shown. A threshold for it is chosen on one half of the
     responses and reported on the other."""
     quality_judge: str | None = None
-    """Who decides what a good response is: one that this judge, who sees the reference as well, rates 4 or 5.
-    Default: nobody; good is a response that stops, neither echoes nor repeats, and is relevant, as 'answers' in rt
-    probe."""
+    """The judge that decides quality: it also sees the reference, and a response that it rates 4 or 5 is good.
+    Without one, a good response stops, neither echoes nor repeats, and is relevant, as 'answers' in rt probe."""
     quality_judge_base_url: str | None = None
-    """The address of that judge's server, where it has one of its own."""
+    """The URL of that judge's server, if it is not the provider's default."""
     plot: Path | None = None
     """Also draw the curves: a .png, .svg or .pdf file."""
     seed: int = 0
-    """Decides which half the threshold is chosen on."""
+    """The seed of the split into halves."""
 
 
 def _run(config: SelectiveConfig) -> Any:
@@ -63,7 +62,7 @@ def _table(config: SelectiveConfig, result: Any) -> Any:
 
 
 def _options_in_all(common: Mapping[str, Any]) -> dict[str, Any]:
-    """A judge that is there rates confidence too."""
+    """With a judge, its confidence is measured too."""
     return {"confidence": ("likelihood", "self", *(["judge"] if common["judge"] is not None else []))}
 
 

@@ -13,7 +13,7 @@ __all__ = ["GenerationOptions", "JudgeOptions", "JudgedOptions"]
 
 
 class GenerationOptions(BaseModel):
-    """Which model is measured, and how it answers: greedily, once."""
+    """Which model is measured, and how it generates: one greedy response per prompt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,58 +21,58 @@ class GenerationOptions(BaseModel):
     """A run, or any other model: 'embedded', a folder, a .gguf file; or PROVIDER/NAME as Inspect AI has it, such as
     vllm/Qwen/Qwen3-8B or openai-api/SERVICE/NAME."""
     base_url: str | None = None
-    """The address of the model's server, where it has one of its own."""
+    """The URL of the model's server, if it is not the provider's default."""
     output: Path | None = None
-    """Where to save. Default: evaluations/TASK in the run, or in runs/base-NAME for a model that is no run."""
+    """The results folder. Defaults to evaluations/TASK in the run; for other models, in runs/base-NAME."""
     max_examples: int | None = Field(default=None, ge=1)
-    """Use only so many prompts, drawn with seed 0; of several sets, so many of each."""
+    """Use only this many prompts, drawn with seed 0; this many of each set, if there are several."""
     max_new_tokens: int = Field(default=512, ge=1)
-    """The longest response, in tokens."""
+    """The maximum length of a response, in tokens."""
     batch_size: int = Field(default=40, ge=1)
-    """Prompts answered at once; for a server, requests at once."""
+    """Prompts per batch; for a server, concurrent requests."""
     format: FormatName | Literal["auto"] = "auto"
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""
     dtype: Dtype = "bfloat16"
-    """The weights' type."""
+    """The dtype of the weights."""
     device: Device = "auto"
-    """Where to compute."""
+    """The device to compute on."""
     offline: bool = False
-    """Fetch nothing; where a file is missing, say which one and where to put it."""
+    """Download nothing; for a missing file, print which one it is and where to put it."""
 
 
 class JudgeOptions(BaseModel):
-    """Who judges, and how hard to press it."""
+    """Which model judges, and how it is asked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     judge: str | None = None
-    """Who judges: any model of Inspect AI as PROVIDER/NAME, or a local one. Keys are read from the environment."""
+    """The judge: any model of Inspect AI as PROVIDER/NAME, or a local one. Keys are read from the environment."""
     judge_base_url: str | None = None
-    """The address of the judge's server, where it has one of its own."""
+    """The URL of the judge's server, if it is not the provider's default."""
     judge_max_tokens: int = Field(default=512, ge=1)
-    """The judge's longest answer, in tokens."""
+    """The maximum length of a judge's answer, in tokens."""
     concurrency: Annotated[int, tyro.conf.arg(aliases=["-j"])] = Field(default=8, ge=1)
-    """How many questions to the judge are under way at once."""
+    """Concurrent questions to the judge."""
     retries: int = Field(default=4, ge=0)
-    """How often a failed request to a server is repeated, after growing pauses."""
+    """How often a failed request to a server is retried, with exponential backoff."""
     timeout_seconds: int = Field(default=300, ge=1)
-    """A request that takes longer has failed."""
+    """A request that takes longer fails."""
     retry_errors: bool = False
-    """Ask again what ended in an error before."""
+    """Ask questions again that ended in an error before."""
     dry_run: bool = False
-    """Ask no server: say how much would be asked, and what a judge would cost. A model in this process answers the
-    prompts all the same."""
+    """Ask no server: print how much would be asked, and what a judge would cost. A model in this process still
+    answers the prompts."""
     input_usd_per_million: float | None = Field(default=None, ge=0)
-    """The judge's price of a million tokens of questions, for the estimate."""
+    """The price of a million input tokens of the judge, for the forecast."""
     output_usd_per_million: float | None = Field(default=None, ge=0)
-    """The judge's price of a million tokens of answers, for the estimate."""
+    """The price of a million output tokens of the judge, for the forecast."""
 
     def judges(self) -> list[AskOptions]:
-        """Whom to ask for verdicts, if anybody."""
+        """The judge, if there is one."""
         return [] if self.judge is None else [self.asking()]
 
     def asking(self) -> AskOptions:
-        """The same, as options for asking the judge."""
+        """The same options as those of asking a model."""
         assert self.judge is not None
         return AskOptions(
             model=self.judge,
@@ -88,4 +88,4 @@ class JudgeOptions(BaseModel):
 
 
 class JudgedOptions(GenerationOptions, JudgeOptions):
-    """Which model answers, and who judges: what all judged evaluations have."""
+    """Which model answers, and which one judges: the options of every judged evaluation."""
