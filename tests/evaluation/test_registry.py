@@ -17,8 +17,9 @@ from response_tuning.cli.main import main
 from response_tuning.evaluation import registry
 from response_tuning.evaluation.compare.compare_config import CompareConfig
 from response_tuning.evaluation.contract import Evaluation
-from response_tuning.evaluation.everything import EverythingConfig, evaluations_in_all
+from response_tuning.evaluation.everything import EverythingConfig, evaluations_in_all, options_in_all
 from response_tuning.evaluation.registry import ENTRY_POINTS, evaluations, register
+from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
 from tests.conftest import tiny_model
 from tests.evaluation.shouting import SHOUTING
@@ -123,21 +124,31 @@ def test_an_evaluation_of_an_installed_package_is_found_by_its_entry_point(
     assert list(evaluations())[-1] == "shouting"
 
 
+def all_options(**options: Any) -> dict[str, Any]:
+    """What ``rt eval all`` runs with these options, by name."""
+    everything = EverythingConfig(model="m", **options)
+    return {each.name: options_in_all(each, everything) for each in evaluations_in_all(everything)}
+
+
 @pytest.mark.usefixtures("_shouting")
 def test_everything_is_every_evaluation_with_the_options_that_it_shares() -> None:
-    unjudged = evaluations_in_all(EverythingConfig(model="m", max_examples=3, offline=True))
-    assert [evaluation.name for evaluation, _ in unjudged] == [*BUILT_IN[:5], "shouting"]
-    options = {evaluation.name: config for evaluation, config in unjudged}
-    assert {config.max_examples for config in options.values()} == {3}  # type: ignore[attr-defined]
-    assert options["shouting"] == SHOUTING.config(model="m", max_examples=3, offline=True)
-    assert options["selective"].confidence == ("likelihood", "self")  # type: ignore[attr-defined]
-    everything = EverythingConfig(model="m", judge="j", concurrency=2, data_dir=Path("data"))
-    judged = {evaluation.name: config for evaluation, config in evaluations_in_all(everything)}
+    unjudged = all_options(max_examples=3, offline=True)
+    assert list(unjudged) == [*BUILT_IN[:5], "shouting"]
+    assert {config.max_examples for config in unjudged.values()} == {3}
+    assert unjudged["shouting"] == SHOUTING.config(model="m", max_examples=3, offline=True)
+    assert unjudged["selective"].confidence == ("likelihood", "self")
+    judged = all_options(judge="j", concurrency=2, data_dir=Path("data"))
     assert list(judged) == [*BUILT_IN, "shouting"]
-    assert judged["selective"].confidence == ("likelihood", "self", "judge")  # type: ignore[attr-defined]
-    assert judged["core"].data_dir == Path("data")  # type: ignore[attr-defined]
+    assert judged["selective"].confidence == ("likelihood", "self", "judge")
+    assert judged["core"].data_dir == Path("data")
     for name in ("refusals", "selective", "alpaca", "just"):
-        assert (judged[name].judge, judged[name].concurrency) == ("j", 2)  # type: ignore[attr-defined]
+        assert (judged[name].judge, judged[name].concurrency) == ("j", 2)
+
+
+def test_options_out_of_bounds_for_one_evaluation_are_an_error_of_the_user() -> None:
+    everything = EverythingConfig(model="m", max_examples=1)
+    with pytest.raises(UserError, match="--max-examples is 1: it should be greater than or equal to 2"):
+        options_in_all(evaluations()["probe"], everything)
 
 
 def test_eval_all_runs_an_added_evaluation(
@@ -188,6 +199,20 @@ def imported_modules(path: Path) -> list[str]:
         node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
     ]
     return [node.module for node in imports if node.module and node.module.startswith("response_tuning.")]
+
+
+def test_no_imports_of_the_room_go_in_a_circle() -> None:
+    """Not even imports inside functions, or for types only."""
+    below = {module_name(path): set(imported_modules(path)) for path in ROOM.rglob("*.py")}
+    while below:
+        free = {module for module, imports in below.items() if not imports & below.keys()}
+        assert free, sorted(below)
+        below = {module: imports for module, imports in below.items() if module not in free}
+
+
+def module_name(path: Path) -> str:
+    """As it is imported."""
+    return ".".join(("response_tuning.evaluation", *path.relative_to(ROOM).with_suffix("").parts))
 
 
 def test_modules_of_the_room_have_names_of_their_own() -> None:

@@ -11,8 +11,8 @@ from response_tuning.cli.command import Command, print_result
 from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.evaluation.compare.compare_config import CompareConfig
 from response_tuning.evaluation.contract import Evaluation
-from response_tuning.evaluation.everything import EverythingConfig, evaluations_in_all
-from response_tuning.evaluation.probe.probe_config import PROBE
+from response_tuning.evaluation.everything import EverythingConfig, evaluations_in_all, options_in_all
+from response_tuning.evaluation.probe.probe_entry import PROBE
 from response_tuning.evaluation.registry import evaluations
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
@@ -39,10 +39,10 @@ def _evaluate(evaluation: Evaluation[Any, Any], config: BaseModel) -> None:
 def _eval_all(config: EverythingConfig) -> None:
     """Every evaluation; those that cannot run are listed at the end, and make it an error."""
     failed: list[str] = []
-    for evaluation, options in evaluations_in_all(config):
+    for evaluation in evaluations_in_all(config):
         say(f"{config.model}: {evaluation.name}")
         try:
-            _evaluate(evaluation, options)
+            _evaluate(evaluation, options_in_all(evaluation, config))
         except UserError as error:
             say(f"{evaluation.name} could not run: {error}")
             failed.append(evaluation.name)

@@ -43,8 +43,8 @@ class Evaluation(Generic[Config, Result]):
     It becomes a command by ``registry.register(SHOUTING)``, or by an entry point of the group
     ``response_tuning.evaluations`` that names it. A judged evaluation calls ``evaluate_judged`` instead.
 
-    The command line reads ``config`` of every evaluation for its help, so ``run`` and ``table`` import what is slow to
-    import (torch, numpy) when they are called.
+    The command line imports every evaluation for its help. So those of this package have their config in a module of
+    its own, and ``run`` and ``table`` import the rest (torch, numpy) when they are called.
     """
 
     name: str

@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.registry import evaluations
 from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
+from response_tuning.support.configuration import explain
+from response_tuning.support.errors import UserError
 
-__all__ = ["EverythingConfig", "evaluations_in_all"]
+__all__ = ["EverythingConfig", "evaluations_in_all", "options_in_all"]
 
 
 class EverythingConfig(JudgeOptions):
@@ -32,21 +34,27 @@ class EverythingConfig(JudgeOptions):
     """Download nothing; for a missing file, print which one it is and where to put it."""
 
 
-def evaluations_in_all(everything: EverythingConfig) -> list[tuple[Evaluation[Any, Any], BaseModel]]:
-    """What ``rt eval all`` runs, in this order, each evaluation with its own options.
+def evaluations_in_all(everything: EverythingConfig) -> list[Evaluation[Any, Any]]:
+    """What ``rt eval all`` runs, in this order: without a judge, only evaluations that do not require one."""
+    return [each for each in evaluations().values() if each.judge != "required" or everything.judge is not None]
 
-    An evaluation gets those of ``everything`` that its config has too, and besides what it derives from them itself
+
+def options_in_all(evaluation: Evaluation[Any, Any], everything: EverythingConfig) -> BaseModel:
+    """The options of one evaluation in ``rt eval all``.
+
+    These are the options of ``everything`` that its config has too, and those that it derives from them
     (``Evaluation.options_in_all``).
+
+    Raises:
+        UserError: a value is out of the bounds of this evaluation.
     """
-    chosen = [each for each in evaluations().values() if each.judge != "required" or everything.judge is not None]
-    return [(evaluation, _config(evaluation, everything)) for evaluation in chosen]
-
-
-def _config(evaluation: Evaluation[Any, Any], everything: EverythingConfig) -> BaseModel:
     common = {
         name: getattr(everything, name)
         for name in EverythingConfig.model_fields
         if name in evaluation.config.model_fields
     }
-    config: BaseModel = evaluation.config.model_validate({**common, **evaluation.options_in_all(common)})
-    return config
+    try:
+        options: BaseModel = evaluation.config.model_validate({**common, **evaluation.options_in_all(common)})
+    except ValidationError as error:
+        raise UserError(explain(error)) from error
+    return options

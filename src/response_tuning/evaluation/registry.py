@@ -1,6 +1,8 @@
 """The registry of evaluations: those of this package, registered ones, and those of installed packages.
 
-A package adds evaluations by entry points::
+An evaluation of this package has a folder with everything of its own (``NAME_config.py``, what it measures, its table,
+its prompts), an entry there (``NAME_entry.py``), and its name in the last lines of this module. Another package adds
+its evaluations by entry points::
 
     [project.entry-points."response_tuning.evaluations"]
     shouting = "my_package.shouting:SHOUTING"
@@ -9,14 +11,14 @@ A package adds evaluations by entry points::
 from functools import cache
 from typing import Any
 
-from response_tuning.evaluation.alpaca.alpaca_config import ALPACA
-from response_tuning.evaluation.capabilities.capabilities_config import CAPABILITIES
+from response_tuning.evaluation.alpaca.alpaca_entry import ALPACA
+from response_tuning.evaluation.capabilities.capabilities_entry import CAPABILITIES
 from response_tuning.evaluation.contract import Evaluation
-from response_tuning.evaluation.ifeval.ifeval_config import IFEVAL
-from response_tuning.evaluation.just.just_config import JUST
-from response_tuning.evaluation.probe.probe_config import PROBE
-from response_tuning.evaluation.refusals.refusals_config import REFUSALS
-from response_tuning.evaluation.selective.selective_config import SELECTIVE
+from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
+from response_tuning.evaluation.just.just_entry import JUST
+from response_tuning.evaluation.probe.probe_entry import PROBE
+from response_tuning.evaluation.refusals.refusals_entry import REFUSALS
+from response_tuning.evaluation.selective.selective_entry import SELECTIVE
 from response_tuning.support.progress import say
 
 __all__ = ["ENTRY_POINTS", "evaluations", "register"]

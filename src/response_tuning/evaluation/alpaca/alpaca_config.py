@@ -1,14 +1,12 @@
-"""AlpacaEval: its options, and its entry in the registry."""
+"""The options of ``rt eval alpaca``."""
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
-from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 
-__all__ = ["ALPACA", "AlpacaConfig"]
+__all__ = ["AlpacaConfig"]
 
 
 class AlpacaConfig(JudgedOptions):
@@ -31,18 +29,3 @@ class AlpacaConfig(JudgedOptions):
     """How many instructions may have no verdict. With more, the win rate is an error: it would not be comparable."""
     difficulty: Path | None = None
     """A table with index and instruction_difficulty, for the length-controlled rate. Defaults to the published one."""
-
-
-def _run(config: AlpacaConfig) -> Any:
-    from response_tuning.evaluation.alpaca.alpaca_eval import evaluate_alpaca
-
-    return evaluate_alpaca(config)
-
-
-def _table(config: AlpacaConfig, result: Any) -> Any:
-    from response_tuning.evaluation.alpaca.alpaca_table import alpaca_table
-
-    return alpaca_table(config.model, config.reference, result)
-
-
-ALPACA = Evaluation(name="alpaca", config=AlpacaConfig, run=_run, table=_table, judge="required")

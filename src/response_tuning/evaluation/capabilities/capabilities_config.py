@@ -1,15 +1,14 @@
-"""Core capabilities: the options, and the entry in the registry."""
+"""The options of ``rt eval core``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from response_tuning.evaluation.contract import Evaluation
 from response_tuning.support.options import Device, Dtype, FormatName
 
-__all__ = ["CAPABILITIES", "CORE_TASKS", "CoreConfig", "CoreTask"]
+__all__ = ["CORE_TASKS", "CoreConfig", "CoreTask"]
 
 CoreTask = Literal["mmlu", "openbookqa", "hellaswag", "arc_easy", "arc_challenge", "piqa", "gsm8k"]
 """A core capability, by the evaluation harness's name."""
@@ -50,18 +49,3 @@ class CoreConfig(BaseModel):
     """The dtype of the weights."""
     device: Device = "auto"
     """The device to compute on."""
-
-
-def _run(config: CoreConfig) -> Any:
-    from response_tuning.evaluation.capabilities.capabilities import evaluate_core
-
-    return evaluate_core(config)
-
-
-def _table(config: CoreConfig, result: Any) -> Any:
-    from response_tuning.evaluation.shared.table import metrics_columns
-
-    return metrics_columns({config.model: result.summary(config.tasks)})
-
-
-CAPABILITIES = Evaluation(name="core", config=CoreConfig, run=_run, table=_table)

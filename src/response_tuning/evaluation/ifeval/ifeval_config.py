@@ -1,15 +1,14 @@
-"""IFEval: its options, and its entry in the registry."""
+"""The options of ``rt eval ifeval``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from response_tuning.evaluation.contract import Evaluation
 from response_tuning.support.options import Device, Dtype, FormatName
 
-__all__ = ["IFEVAL", "IfevalConfig"]
+__all__ = ["IfevalConfig"]
 
 
 class IfevalConfig(BaseModel):
@@ -44,18 +43,3 @@ class IfevalConfig(BaseModel):
     """The dtype of the weights."""
     device: Device = "auto"
     """The device to compute on."""
-
-
-def _run(config: IfevalConfig) -> Any:
-    from response_tuning.evaluation.ifeval.ifeval import evaluate_ifeval
-
-    return evaluate_ifeval(config)
-
-
-def _table(config: IfevalConfig, result: Any) -> Any:
-    from response_tuning.evaluation.shared.table import metrics_columns
-
-    return metrics_columns({config.model: result.metrics})
-
-
-IFEVAL = Evaluation(name="ifeval", config=IfevalConfig, run=_run, table=_table)

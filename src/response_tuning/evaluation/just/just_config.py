@@ -1,14 +1,12 @@
-"""JustEval: its options, and its entry in the registry."""
+"""The options of ``rt eval just``."""
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
-from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 
-__all__ = ["JUST", "JustConfig"]
+__all__ = ["JustConfig"]
 
 
 class JustConfig(JudgedOptions):
@@ -24,18 +22,3 @@ class JustConfig(JudgedOptions):
     """The maximum length of a response, in tokens."""
     prompts: Path | None = None
     """A file of prompts with the fields instruction and category (regular or safety). Defaults to the published one."""
-
-
-def _run(config: JustConfig) -> Any:
-    from response_tuning.evaluation.just.just_eval import evaluate_just
-
-    return evaluate_just(config)
-
-
-def _table(config: JustConfig, result: Any) -> Any:
-    from response_tuning.evaluation.just.just_table import just_table
-
-    return just_table(config.model, result)
-
-
-JUST = Evaluation(name="just", config=JustConfig, run=_run, table=_table, judge="required")

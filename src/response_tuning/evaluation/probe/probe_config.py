@@ -1,16 +1,15 @@
-"""The probe: its options, and its entry in the registry."""
+"""The options of ``rt eval probe``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
 from response_tuning.data.sources.load import STARTER_HELD_OUT
-from response_tuning.evaluation.contract import Evaluation
 from response_tuning.support.options import Device, Dtype, FormatName
 
-__all__ = ["PROBE", "ProbeConfig"]
+__all__ = ["ProbeConfig"]
 
 
 class ProbeConfig(BaseModel):
@@ -55,22 +54,3 @@ class ProbeConfig(BaseModel):
     """The device to compute on."""
     seed: int = 0
     """The seed of the random other responses."""
-
-
-def _run(config: ProbeConfig) -> Any:
-    """A ``ProbeResult``; a ``FormatComparison`` with --formats; a list of ``CheckpointProbe`` with --checkpoints."""
-    from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
-    from response_tuning.evaluation.probe.probe import compare_formats, probe
-
-    if config.formats:
-        return compare_formats(config)
-    return probe_checkpoints(config) if config.checkpoints else probe(config)
-
-
-def _table(config: ProbeConfig, result: Any) -> Any:
-    from response_tuning.evaluation.probe.probe_table import probe_table
-
-    return probe_table(config, result)
-
-
-PROBE = Evaluation(name="probe", config=ProbeConfig, run=_run, table=_table, compares_whole_sets=True)

@@ -1,11 +1,10 @@
-"""Refusals: the options, and the entry in the registry."""
+"""The options of ``rt eval refusals``."""
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 
-__all__ = ["REFUSALS", "RefusalsConfig", "UnsafePromptSet"]
+__all__ = ["RefusalsConfig", "UnsafePromptSet"]
 
 UnsafePromptSet = Literal["advbench", "harmbench-standard", "harmbench-contextual", "malicious-instruct", "xstest"]
 """A benchmark of refusals."""
@@ -23,18 +22,3 @@ class RefusalsConfig(JudgedOptions):
 
     sets: tuple[UnsafePromptSet, ...] = get_args(UnsafePromptSet)
     """The benchmarks to run."""
-
-
-def _run(config: RefusalsConfig) -> Any:
-    from response_tuning.evaluation.refusals.refusals import evaluate_refusals
-
-    return evaluate_refusals(config)
-
-
-def _table(config: RefusalsConfig, result: Any) -> Any:
-    from response_tuning.evaluation.refusals.refusals_table import refusals_table
-
-    return refusals_table(config.model, result)
-
-
-REFUSALS = Evaluation(name="refusals", config=RefusalsConfig, run=_run, table=_table, judge="optional")

@@ -1,16 +1,14 @@
-"""Selective answering: the options, and the entry in the registry."""
+"""The options of ``rt eval selective``."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from response_tuning.data.sources.load import STARTER_HELD_OUT
-from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 
-__all__ = ["SELECTIVE", "ConfidenceName", "SelectiveConfig"]
+__all__ = ["ConfidenceName", "SelectiveConfig"]
 
 ConfidenceName = Literal["likelihood", "self", "judge"]
 """What estimates the confidence in a response."""
@@ -47,30 +45,3 @@ class SelectiveConfig(JudgedOptions):
     """Also draw the curves: a .png, .svg or .pdf file."""
     seed: int = 0
     """The seed of the split into halves."""
-
-
-def _run(config: SelectiveConfig) -> Any:
-    from response_tuning.evaluation.selective.selective import evaluate_selective
-
-    return evaluate_selective(config)
-
-
-def _table(config: SelectiveConfig, result: Any) -> Any:
-    from response_tuning.evaluation.selective.selective_table import selective_table
-
-    return selective_table(config.model, result)
-
-
-def _options_in_all(common: Mapping[str, Any]) -> dict[str, Any]:
-    """With a judge, its confidence is measured too."""
-    return {"confidence": ("likelihood", "self", *(["judge"] if common["judge"] is not None else []))}
-
-
-SELECTIVE = Evaluation(
-    name="selective",
-    config=SelectiveConfig,
-    run=_run,
-    table=_table,
-    judge="optional",
-    options_in_all=_options_in_all,
-)
