@@ -102,7 +102,8 @@ def test_what_was_measured_is_not_measured_again(run: RunDirectory, monkeypatch:
     assert probe_checkpoints(config_of(run)) == first
 
 
-def test_an_unfinished_run_has_no_end(run: RunDirectory) -> None:
+def test_an_unfinished_run_has_no_end(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # its results go to ./runs
     shutil.rmtree(run.adapter)
     assert [point.step for point in probe_checkpoints(config_of(run))] == [2, 10, 20]
     assert not (run.evaluation("probe") / "metrics.json").exists()
