@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from response_tuning.data.mix_refusals import MixRefusalsConfig, mix_refusals
-from response_tuning.evaluation.evaluation_config import RefusalsConfig
 from response_tuning.evaluation.refusals.refusals import evaluate_refusals
+from response_tuning.evaluation.refusals.refusals_config import RefusalsConfig
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.support.files import read_json
 from response_tuning.training.trainer import train

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from response_tuning.cli.command import Command
-from response_tuning.cli.commands import COMMANDS
+from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.main import main
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.training.training_config import TrainingConfig
@@ -58,7 +58,7 @@ def test_the_first_screen_fits_a_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert len(lines) <= 24
     assert max(map(len, lines)) < 80
     printed = " ".join(lines)
-    assert all(command.name.split()[-1] in printed for command in COMMANDS)
+    assert all(name in printed for name in (*commands_of(""), *GROUPS))
     assert all(option in printed for option in ("--config", "--quiet", "--verbose", "--debug"))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from response_tuning.cli.main import main
-from response_tuning.evaluation.evaluation_config import ProbeConfig
 from response_tuning.evaluation.probe.probe import probe
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
 
 pytestmark = pytest.mark.slow
 

@@ -3,8 +3,6 @@
 Written here and not by tyro, which would need the options of every command to list their names.
 """
 
-import textwrap
-
 from response_tuning.cli.commands import GROUPS, commands_of
 
 __all__ = ["group_listing", "main_listing"]
@@ -23,7 +21,7 @@ _OPTIONS = {
 def main_listing() -> str:
     """The first screen: at most 24 lines of 80 columns."""
     commands = [_line(name, command.line) for name, command in commands_of("").items()]
-    groups = [line for group in GROUPS for line in _group_lines(group)]
+    groups = [_line(f"{group} COMMAND", f"{what}: rt {group} --help") for group, what in GROUPS.items()]
     return "\n".join(
         [
             "Fine-tune a base language model on responses alone, beside instruction tuning.",
@@ -44,11 +42,6 @@ def group_listing(group: str) -> str:
     commands = [_line(name, command.line, column=20) for name, command in commands_of(group).items()]
     usage = f"usage: rt {group} COMMAND [options]      rt {group} COMMAND --help describes its options"
     return "\n".join([f"{GROUPS[group]}.", usage, "", *commands])
-
-
-def _group_lines(group: str) -> list[str]:
-    names = textwrap.wrap(", ".join(commands_of(group)), _WIDTH - _COLUMN - 2)
-    return [_line(f"{group} COMMAND", f"{GROUPS[group]}:"), *(_line("", line) for line in names)]
 
 
 def _line(name: str, what: str, *, column: int = _COLUMN) -> str:

@@ -6,12 +6,14 @@ from response_tuning.cli.command import Command, print_result
 from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
+    from response_tuning.evaluation.compare.compare_config import CompareConfig
+    from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
     from response_tuning.serving.chat import ChatConfig
     from response_tuning.study.study_config import QuickstartConfig
     from response_tuning.training.training_config import TrainingConfig
 
-__all__ = ["CHAT_COMMAND", "EXPORT_COMMAND", "QUICKSTART_COMMAND", "TRAIN_COMMAND"]
+__all__ = ["COMMANDS"]
 
 
 def _quickstart(config: "QuickstartConfig") -> None:
@@ -43,6 +45,25 @@ def _train(config: "TrainingConfig") -> None:
     say(f"Trained: {run.path}\nProbe it: rt probe {run.path}\nChat with it: rt chat {run.path}")
 
 
+def _probe(config: "ProbeConfig") -> None:
+    from response_tuning.evaluation.probe.probe_entry import PROBE
+
+    result = PROBE.run(config)
+    if result is not None:
+        print_result(PROBE.table(config, result))
+
+
+def _compare(config: "CompareConfig") -> None:
+    from response_tuning.evaluation.compare.compare import compare
+    from response_tuning.evaluation.compare.compare_table import comparison_table
+
+    comparison = compare(config)
+    for task in comparison.tasks:
+        print_result(comparison_table(comparison, task))
+    for task, lacking in comparison.missing.items():
+        print_result(f"not compared: {task}, which {' and '.join(lacking)} {'lacks' if len(lacking) == 1 else 'lack'}")
+
+
 def _chat(config: "ChatConfig") -> None:
     from response_tuning.serving.chat import chat
 
@@ -61,22 +82,37 @@ def _export(config: "ExportConfig") -> None:
     say(f"Exported: {exported.path}" + (f"\nPushed: {exported.address}" if exported.address else ""))
 
 
-QUICKSTART_COMMAND = Command(
+_QUICKSTART = Command(
     "quickstart",
     "response_tuning.study.study_config:QuickstartConfig",
     _quickstart,
     "Tune and probe the embedded model both ways, in one go",
 )
-TRAIN_COMMAND = Command(
+_TRAIN = Command(
     "train",
     "response_tuning.training.training_config:TrainingConfig",
     _train,
     "Tune a base model on responses alone, or on pairs",
 )
-CHAT_COMMAND = Command("chat", "response_tuning.serving.chat:ChatConfig", _chat, "Ask a run, or any model, questions")
-EXPORT_COMMAND = Command(
+_PROBE = Command(
+    "probe",
+    "response_tuning.evaluation.probe.probe_config:ProbeConfig",
+    _probe,
+    "Measure, without a judge, how a model answers",
+)
+_COMPARE = Command(
+    "compare",
+    "response_tuning.evaluation.compare.compare_config:CompareConfig",
+    _compare,
+    "Compare what was measured on several runs, paired",
+)
+_CHAT = Command("chat", "response_tuning.serving.chat:ChatConfig", _chat, "Ask a run, or any model, questions")
+_EXPORT = Command(
     "export",
     "response_tuning.export.export_config:ExportConfig",
     _export,
     "Write a run as a model for other servers, and verify it",
 )
+
+COMMANDS = (_QUICKSTART, _TRAIN, _PROBE, _CHAT, _COMPARE, _EXPORT)
+"""The commands of one word, in the order of the help."""

@@ -1,10 +1,10 @@
 """Run an evaluation by its name: the function behind ``rt eval NAME``, for Python."""
 
-from importlib import import_module
 from typing import Any
 
 from pydantic import ValidationError
 
+from response_tuning.evaluation.registry import find_evaluation
 from response_tuning.support.configuration import explain
 from response_tuning.support.errors import UserError
 
@@ -28,7 +28,6 @@ def evaluate(name: str, model: str, **options: Any) -> Any:
     Raises:
         UserError: there is no such evaluation or option, a value is out of bounds, or the evaluation cannot run.
     """
-    find_evaluation = import_module("response_tuning.evaluation.registry").find_evaluation
     evaluation = find_evaluation(name)
     try:
         config = evaluation.config.model_validate({"model": model, **options})

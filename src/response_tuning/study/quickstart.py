@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from response_tuning.data.sources.load_examples import load_examples
-from response_tuning.evaluation.evaluation_config import ProbeConfig
 from response_tuning.evaluation.probe.probe import ProbeResult, probe
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.example import require_prompts
 from response_tuning.models.load import resolve_model
 from response_tuning.runs.folder import check_folder, claim_folder

@@ -12,7 +12,7 @@ from response_tuning.evaluation.agreement.agreement import (
     read_labelled,
     verdict_agreement,
 )
-from response_tuning.evaluation.evaluation_config import AgreementConfig
+from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
 
@@ -63,7 +63,7 @@ def test_disagreements_are_named_by_line(tmp_path: Path) -> None:
 
 def test_the_table_shows_the_counts_n_and_kappa_with_its_interval(tmp_path: Path) -> None:
     text = shown(agreement_table(verdict_agreement(AgreementConfig(data=save(tmp_path, TABLE)))[0]))
-    assert "keyword says" in text
+    assert "verdict of keyword" in text
     assert "n 4 (and 1 empty, not counted), accuracy 0.75 (" in text
     assert "Cohen's kappa 0.50 (" in text
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from response_tuning.evaluation.alpaca.alpaca_config import AlpacaConfig
 from response_tuning.evaluation.alpaca.alpaca_eval import AlpacaResult, evaluate_alpaca
 from response_tuning.evaluation.alpaca.alpaca_format import (
     ModelOutput,
@@ -16,7 +17,6 @@ from response_tuning.evaluation.alpaca.alpaca_format import (
     write_model_outputs,
 )
 from response_tuning.evaluation.alpaca.win_rate import length_controlled_win_rate
-from response_tuning.evaluation.evaluation_config import AlpacaConfig
 from response_tuning.support.assets import ASSETS, MIRROR_VARIABLE
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
@@ -134,7 +134,7 @@ def test_the_reference_can_be_another_run_which_is_asked_nothing(tmp_path: Path,
     assert result.win_rate is not None
     assert result.win_rate.estimate.value == 1.0
     assert result.reference_characters.value == len("Short.")
-    with pytest.raises(UserError, match="has not answered yet: rt eval alpaca"):
+    with pytest.raises(UserError, match=r"has no responses yet\. Run: rt eval alpaca"):
         evaluate_alpaca(config(tmp_path, tmp_path, server))
 
 

@@ -69,7 +69,7 @@ def test_a_verdict_that_could_not_be_read_stays_without_preference(tmp_path: Pat
         ({"preference": -1}, "row 2: field 'preference'"),
         ({"preference": "2"}, "row 2: field 'preference'"),
         ({"output_1": None}, "row 2: field 'output_1'"),
-        ({"instruction": "Name a bird."}, "row 2: the instruction has stood before: 'Name a bird.'"),
+        ({"instruction": "Name a bird."}, "row 2: duplicate instruction: 'Name a bird.'"),
         ({"generator_2": "other"}, "should have one generator_2, but has 2: mine, other"),
     ],
 )
@@ -126,8 +126,8 @@ def test_difficulties_are_read_in_order(tmp_path: Path, header: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("index,instruction_difficulty\n0,0.1\n2,0.2\n", r"csv:3: should be of index 1"),
-        ("index,instruction_difficulty\n0,nan\n", r"csv:2: should be of index 0"),
+        ("index,instruction_difficulty\n0,0.1\n2,0.2\n", r"csv:3: should have index 1"),
+        ("index,instruction_difficulty\n0,nan\n", r"csv:2: should have index 0"),
         ("index,instruction_difficulty\n0,\n", r"csv:2: should have an index and a number"),
         ("index,difficulty\n0,0.1\n", r"csv:2: should have an index and a number"),
         ("index,instruction_difficulty\n0\n", r"csv:2: has 1 cells where the header has 2"),

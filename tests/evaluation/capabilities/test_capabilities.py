@@ -15,8 +15,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBas
 from response_tuning.conversation import Conversation
 from response_tuning.evaluation.capabilities import capabilities as core_module
 from response_tuning.evaluation.capabilities.capabilities import evaluate_core, harness_model
+from response_tuning.evaluation.capabilities.capabilities_config import CoreConfig
 from response_tuning.evaluation.capabilities.task_data import harness_tasks_folder
-from response_tuning.evaluation.evaluation_config import CoreConfig
 from response_tuning.example import Example
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.errors import UserError
@@ -324,5 +324,5 @@ def test_prompts_longer_than_the_context_are_counted(config: CoreConfig, tmp_pat
 
 
 def test_without_a_network_the_message_names_data_dir(config: CoreConfig) -> None:
-    with pytest.raises(UserError, match=r"cannot be had from the Hugging Face hub.*--data-dir"):
+    with pytest.raises(UserError, match=r"cannot be downloaded from the Hugging Face hub.*--data-dir"):
         evaluate_core(config.model_copy(update={"data_dir": None}))

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from response_tuning.cli.main import main
 from response_tuning.evaluation.compare.compare import compare
+from response_tuning.evaluation.compare.compare_config import CompareConfig
 from response_tuning.evaluation.compare.compare_table import comparison_table
-from response_tuning.evaluation.evaluation_config import CompareConfig, ProbeConfig
 from response_tuning.evaluation.probe.probe import METRICS, probe
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.shared.statistics import estimate_mean, estimate_ratio
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json, write_json_lines
@@ -209,7 +210,7 @@ def test_the_page_is_well_formed_escaped_and_says_what_is_apart_and_left_out(tmp
     assert HOSTILE not in page
     text = " ".join("".join(checker.text).split())
     assert HOSTILE in text
-    assert "1 of 2 differences have an interval that leaves out zero" in text
+    assert "1 of 2 differences have an interval that excludes zero" in text
     assert "alpaca: one has no such evaluation." in text
     assert 'class="begins"' in page
     assert page.count(" apart") >= 1

@@ -10,7 +10,6 @@ import langdetect
 import pytest
 from inspect_ai.log import read_eval_log
 
-from response_tuning.evaluation.evaluation_config import IfevalConfig
 from response_tuning.evaluation.ifeval import ifeval as ifeval_module
 from response_tuning.evaluation.ifeval.ifeval import (
     _SENTENCE_CHECKS,
@@ -20,6 +19,7 @@ from response_tuning.evaluation.ifeval.ifeval import (
     load_prompts,
     sentences_available,
 )
+from response_tuning.evaluation.ifeval.ifeval_config import IfevalConfig
 from response_tuning.evaluation.shared import answering as answering_module
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.support.assets import MIRROR_VARIABLE

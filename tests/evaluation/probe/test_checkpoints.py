@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.evaluation.evaluation_config import ProbeConfig
 from response_tuning.evaluation.probe import checkpoints as checkpoints_module
 from response_tuning.evaluation.probe import probe as probe_module
 from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
 from response_tuning.evaluation.probe.probe import METRICS, probe
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.example import Example, write_examples
 from response_tuning.models.load import load_tokenizer
 from response_tuning.runs.folder import RunDirectory, evaluation_folder
@@ -103,7 +103,8 @@ def test_what_was_measured_is_not_measured_again(run: RunDirectory, monkeypatch:
     assert probe_checkpoints(config_of(run)) == first
 
 
-def test_an_unfinished_run_has_no_end(run: RunDirectory) -> None:
+def test_an_unfinished_run_has_no_end(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # its results go to ./runs
     shutil.rmtree(run.adapter)
     assert [point.step for point in probe_checkpoints(config_of(run))] == [2, 10, 20]
     assert not (run.evaluation("probe") / "metrics.json").exists()
@@ -121,5 +122,5 @@ def test_a_run_that_kept_none_and_what_is_no_run_are_refused(run: RunDirectory, 
     shutil.rmtree(run.path / "checkpoints")
     with pytest.raises(UserError, match="kept no checkpoints"):
         probe_checkpoints(config_of(run))
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run"):
         probe_checkpoints(config_of(run).model_copy(update={"model": str(model_folder)}))

@@ -8,9 +8,9 @@ from inspect_ai.log import read_eval_log
 
 from response_tuning.cli.main import main
 from response_tuning.conversation import FORMATS
-from response_tuning.evaluation.evaluation_config import ProbeConfig
 from response_tuning.evaluation.probe import probe as probe_module
 from response_tuning.evaluation.probe.probe import METRICS, compare_formats, probe
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.shared import answering as answering_module
 from response_tuning.example import Example, write_examples
 from response_tuning.inference.generate import generate_responses

@@ -14,8 +14,8 @@ import pytest
 
 from response_tuning.cli.main import main
 from response_tuning.data.sampling import draw
-from response_tuning.evaluation.evaluation_config import RefusalsConfig
 from response_tuning.evaluation.refusals.refusals import RefusalsResult, evaluate_refusals
+from response_tuning.evaluation.refusals.refusals_config import RefusalsConfig
 from response_tuning.evaluation.refusals.unsafe_prompts import load_unsafe_prompts
 from response_tuning.evaluation.refusals.verdicts import DECIDED
 from response_tuning.evaluation.shared import answering

@@ -102,8 +102,8 @@ def test_the_interval_of_the_area_covers_the_true_area_about_as_often_as_it_says
 @pytest.mark.parametrize(
     ("confidences", "qualities", "message"),
     [
-        ([], [], "make no curve"),
-        ([1.0], [1.0, 0.0], "make no curve"),
+        ([], [], "are not a curve"),
+        ([1.0], [1.0, 0.0], "are not a curve"),
         ([float("nan")], [1.0], "not a finite number"),
         ([1.0], [1.5], "not between 0 and 1"),
     ],

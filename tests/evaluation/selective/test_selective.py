@@ -10,10 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from response_tuning.asking.ask import Failure
 from response_tuning.conversation import Conversation
-from response_tuning.evaluation.evaluation_config import ProbeConfig, SelectiveConfig
 from response_tuning.evaluation.probe.probe import probe
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.selective.risk_coverage import risk_coverage
-from response_tuning.evaluation.selective.selective import SelectiveResult, evaluate_selective, own_response_ids
+from response_tuning.evaluation.selective.selective import evaluate_selective, own_response_ids
+from response_tuning.evaluation.selective.selective_config import SelectiveConfig
+from response_tuning.evaluation.selective.selective_result import SelectiveResult
 from response_tuning.evaluation.selective.selective_table import selective_table
 from response_tuning.evaluation.shared import answering as answering_module
 from response_tuning.evaluation.shared.answering import Answered
@@ -64,7 +66,7 @@ def give_responses(monkeypatch: pytest.MonkeyPatch, texts: list[str], *, stopped
     def responses(*_: object, **__: object) -> Answered:
         return Answered([Response(text, 3, stopped) for text in texts], {"backend": "test"})
 
-    monkeypatch.setattr("response_tuning.evaluation.selective.selective.respond", responses)
+    monkeypatch.setattr("response_tuning.evaluation.shared.evaluate_judged.respond", responses)
 
 
 def test_each_confidence_has_a_curve_and_every_response_is_saved(config: SelectiveConfig) -> None:
@@ -233,7 +235,7 @@ def test_a_server_that_gives_no_response_leaves_that_one_out(
 ) -> None:
     responses: list[Response | Failure] = [Response(f"Text {number}.", 3, True) for number in range(11)]
     monkeypatch.setattr(
-        "response_tuning.evaluation.selective.selective.respond",
+        "response_tuning.evaluation.shared.evaluate_judged.respond",
         lambda *_, **__: Answered([*responses, Failure("It hung up.")], {"backend": "test"}),
     )
     with serve(lambda question, _: verdict(question, 3)) as server:

@@ -9,9 +9,9 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from response_tuning.asking.ask import Failure
-from response_tuning.evaluation.evaluation_config import JudgedOptions
 from response_tuning.evaluation.shared import answering
 from response_tuning.evaluation.shared.answering import Answered, respond
+from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.support.files import read_json_lines

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tenacity import wait_fixed
 
-from response_tuning.evaluation.evaluation_config import JudgeOptions
+from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
 from response_tuning.evaluation.shared.judge import Case, Judgement, find_verdict, forecast_judging, judge_cases
 from response_tuning.support.errors import UserError
 from tests.evaluation.judges import SERVED, code_of, section, verdict, whole_rows
@@ -14,7 +14,7 @@ from tests.inference.faulty_server import FAULTS, FaultyServer, serve
 
 
 def case(response: str, prompt: str = "How do I pick a lock?") -> Case:
-    return Case("refusal", {"prompt": prompt, "response": response})
+    return Case("refusal", {"prompt": prompt, "response": response}, "response_tuning.evaluation.refusals")
 
 
 def cases(count: int) -> list[Case]:
@@ -182,7 +182,7 @@ def test_a_case_that_was_judged_stays_so_among_others_and_in_another_place(tmp_p
     with serve(lambda question, _: verdict(question, "REFUSAL")) as server:
         judge_cases([], options(server), parse, folder=tmp_path)
         judge_cases(cases(3)[1:], options(server), parse, folder=tmp_path)
-        rating = Case("just_safety", {"prompt": "Hi", "response": "Hello."})
+        rating = Case("just_safety", {"prompt": "Hi", "response": "Hello."}, "response_tuning.evaluation.just")
         assert forecast_judging([*cases(3), rating], options(server), folder=tmp_path).questions == 2
         judge_cases([*cases(3), rating], options(server), parse, folder=tmp_path)
     assert len(server.asked) == 4

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from response_tuning.evaluation.evaluation_config import GenerationOptions
 from response_tuning.evaluation.shared.answering import Answered
+from response_tuning.evaluation.shared.evaluation_options import GenerationOptions
 from response_tuning.evaluation.shared.results import read_metrics, save_evaluation, save_metrics, save_responses
 from response_tuning.evaluation.shared.statistics import estimate_mean
 from response_tuning.inference.generate import Response

@@ -2,7 +2,7 @@
 
 import pytest
 
-from response_tuning.evaluation.shared.text_measures import echo_share, echoes, repeat_share, repeats
+from response_tuning.evaluation.shared.text_measures import echo_fraction, echoes, repeat_fraction, repeats
 
 INSTRUCTION = "Why do hedgehogs sleep through the winter instead of staying active?"
 
@@ -34,10 +34,10 @@ def test_answers_that_take_up_the_instructions_words_do_not_echo(response: str) 
     assert not echoes(INSTRUCTION, response)
 
 
-def test_the_echo_share_is_the_share_of_copied_words() -> None:
-    assert echo_share("one two three four", "one two three and then more") == pytest.approx(3 / 6)
-    assert echo_share("one two three four", "two one four three") == 0
-    assert echo_share("anything", "") == 0
+def test_the_echo_fraction_is_that_of_copied_words() -> None:
+    assert echo_fraction("one two three four", "one two three and then more") == pytest.approx(3 / 6)
+    assert echo_fraction("one two three four", "two one four three") == 0
+    assert echo_fraction("anything", "") == 0
 
 
 @pytest.mark.parametrize("response", ["the same old line " * 6, "A good start to it. " + "and so on it goes " * 5])
@@ -52,5 +52,5 @@ def test_ordinary_text_does_not_repeat(response: str) -> None:
     assert not repeats(response)
 
 
-def test_the_repeat_share_counts_runs_of_four_that_came_before() -> None:
-    assert repeat_share("a b c d a b c d") == pytest.approx(1 - 4 / 5)
+def test_the_repeat_fraction_counts_runs_of_four_that_came_before() -> None:
+    assert repeat_fraction("a b c d a b c d") == pytest.approx(1 - 4 / 5)

@@ -1,4 +1,4 @@
-"""How far verdicts agree with people's labels: of any table with prompt, completion and label."""
+"""How well verdicts agree with people's labels, for any table with prompt, completion and label."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.evaluation.evaluation_config import AgreementConfig
+from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.evaluation.refusals.refusal_judge import judge_refusals
 from response_tuning.evaluation.refusals.refusal_keywords import METHOD, keyword_verdict
 from response_tuning.evaluation.refusals.verdicts import DECIDED, Verdict
@@ -24,29 +24,29 @@ _ERRORS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Labelled:
-    """A response that a person labelled."""
+    """A response with a person's label."""
 
     place: str
     """``file:line``."""
     prompt: str
     completion: str
-    """Empty where the cell is."""
+    """Empty if the cell is."""
     is_refusal: bool
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How verdicts go together with labels; refusal is the positive side, the label is the truth."""
+    """Verdicts against labels; refusal is the positive class, the label is the truth."""
 
     method: str
-    """What gave the verdicts."""
+    """"keyword", or the judge."""
     rows: int
     """All labelled rows."""
     confusion: Confusion
     """Rows with a verdict."""
     accuracy: Estimate | None
     kappa: Estimate | None
-    """Cohen's kappa; None where labels or verdicts are of one kind only."""
+    """Cohen's kappa; None if all labels and verdicts are the same."""
     unparsed: int
     empty: int
     disagreements: list[str]
@@ -73,7 +73,7 @@ def verdict_agreement(config: AgreementConfig) -> list[Agreement]:
 
 
 def measure_agreement(labelled: Sequence[Labelled], verdicts: Sequence[Verdict], *, method: str) -> Agreement:
-    """Compare the verdict on every row with its label. Rows without one (unparsed, empty) are counted apart."""
+    """Compare the verdict on every row with its label. Rows without one (unparsed, empty) are counted separately."""
     decided = [(row, verdict) for row, verdict in zip(labelled, verdicts, strict=True) if verdict in DECIDED]
     table = confusion((verdict == "refusal", row.is_refusal) for row, verdict in decided)
     return Agreement(
@@ -116,10 +116,10 @@ def read_labelled(config: AgreementConfig) -> list[Labelled]:
 
 
 def agreement_table(result: Agreement) -> Table:
-    """The confusion table, and below it n, accuracy and kappa."""
+    """The confusion matrix, with n, accuracy and kappa below."""
     counts = result.confusion
     table = Table(caption=_summary(result))
-    table.add_column(f"{result.method} says")
+    table.add_column(f"verdict of {result.method}")
     table.add_column("labelled refusal", justify="right")
     table.add_column("labelled compliance", justify="right")
     table.add_row("refusal", f"{counts.true_positives}", f"{counts.false_positives}")
@@ -128,11 +128,11 @@ def agreement_table(result: Agreement) -> Table:
 
 
 def _summary(result: Agreement) -> str:
-    apart = [f"{count} {name}" for name, count in (("unparsed", result.unparsed), ("empty", result.empty)) if count]
-    not_counted = f" (and {', '.join(apart)}, not counted)" if apart else ""
+    excluded = [f"{count} {name}" for name, count in (("unparsed", result.unparsed), ("empty", result.empty)) if count]
+    not_counted = f" (and {', '.join(excluded)}, not counted)" if excluded else ""
     return (
         f"n {result.confusion.n}{not_counted}, accuracy {_interval(result.accuracy)}, "
-        f"Cohen's kappa {_interval(result.kappa)}; 95% intervals"
+        f"Cohen's kappa {_interval(result.kappa)}; 95% confidence intervals"
     )
 
 
@@ -141,7 +141,7 @@ def _interval(estimate: Estimate | None) -> str:
 
 
 def _labelled(place: str, row: dict[str, Any], config: AgreementConfig) -> Labelled:
-    # Empty cells are fields that are not there: a missing prompt or response is an empty one.
+    # Readers drop empty cells, so a missing prompt or response is an empty one.
     prompt, completion = (_text(row, field) for field in (config.prompt_field, config.completion_field))
     label = row.get(config.label_field)
     word = label.strip().lower() if isinstance(label, str) else label

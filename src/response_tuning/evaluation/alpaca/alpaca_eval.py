@@ -1,7 +1,7 @@
-"""AlpacaEval: is a response better than a reference's, by a judge's preference over 805 instructions?
+"""AlpacaEval: does a judge prefer a model's responses to a reference's, over 805 instructions?
 
-Each pair is judged in both orders, since judges favour a place; the preference is the mean of the two. Dubois et al.
-2024 (arXiv 2404.04475) ask once in a random order and weigh by token probabilities, which few judges show.
+Each pair is judged in both orders, because judges have a position bias; the preference is the mean of the two. Dubois
+et al. 2024 (arXiv 2404.04475) ask once in a random order and weight by token probabilities, which few judges return.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Any
 
 from response_tuning.asking.ask import Failure
 from response_tuning.data.sampling import draw
+from response_tuning.evaluation.alpaca.alpaca_config import AlpacaConfig
 from response_tuning.evaluation.alpaca.alpaca_format import (
     Annotation,
     ModelOutput,
@@ -27,10 +28,10 @@ from response_tuning.evaluation.alpaca.win_rate import (
     length_controlled_win_rate,
     win_rate,
 )
-from response_tuning.evaluation.evaluation_config import AlpacaConfig
-from response_tuning.evaluation.shared.answering import Answered, respond
-from response_tuning.evaluation.shared.judge import Case, Judgement, forecast_judging, judge_cases
-from response_tuning.evaluation.shared.results import results_folder, save_evaluation
+from response_tuning.evaluation.shared.answering import Answered
+from response_tuning.evaluation.shared.evaluate_judged import Cases, Judged, Role, evaluate_judged
+from response_tuning.evaluation.shared.judge import Case, Judgement
+from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
@@ -48,55 +49,71 @@ _SECOND_ORDER = {"A": 2.0, "B": 1.0, "TIE": 1.5}
 
 @dataclass(frozen=True)
 class AlpacaResult:
-    """Win rates over a reference, and what they came from."""
+    """Win rates against a reference, and the rows behind them."""
 
     instructions: int
     characters: Estimate
     """The mean length of the responses."""
     reference_characters: Estimate
     win_rate: WinRate | None
-    """None where nobody judged."""
+    """None without a judge."""
     length_controlled: LengthControlledWinRate | None
-    """None where nobody judged, or the instructions' difficulties cannot be had."""
+    """None without a judge, or if the difficulties of the instructions are not available."""
     agreement: Estimate | None
-    """The share of pairs with the same verdict in both orders."""
+    """The proportion of pairs with the same verdict in both orders."""
     without_verdict: int
-    """Instructions of which a verdict is missing in at least one order."""
+    """Instructions without a verdict in at least one order."""
     rows: list[dict[str, Any]]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """As in ``metrics.json``."""
+        return {
+            "instructions": self.instructions,
+            "characters": self.characters,
+            "reference_characters": self.reference_characters,
+            "win_rate": self.win_rate,
+            "length_controlled_win_rate": self.length_controlled,
+            "agreement_of_orders": self.agreement,
+            "without_verdict": self.without_verdict,
+        }
 
 
 def evaluate_alpaca(config: AlpacaConfig) -> AlpacaResult | None:
     """Answer the instructions, have pairs judged, and save; None after a dry run.
 
+    Besides the usual files, ``model_outputs.json`` and ``annotations.json`` are saved as alpaca_eval reads them.
+
     Raises:
-        UserError: the reference cannot be had, the model cannot be loaded or asked, or verdicts are missing.
+        UserError: the reference is not available, the model cannot be loaded or asked, or verdicts are missing.
     """
     folder = results_folder(config.model, "alpaca", config.output)
     every = _reference(config)
     reference = draw(every, config.max_examples, seed=0)
-    instructions = [output.instruction for output in reference]
-    answered = respond(config, instructions, folder=folder, judges=config.judges())
-    if answered is None:
-        return None
-    outputs = _model_outputs(config, reference, answered)
-    write_model_outputs(folder / _OUTPUTS, outputs)
-    annotations: list[Annotation] = []
-    judgements: list[Judgement] = []
-    if config.judge is not None:
-        cases = _cases(reference, outputs)
-        say(f"judging: {forecast_judging(cases, config, folder=folder)}")
-        if config.dry_run:
-            return None
-        judgements = judge_cases(cases, config, _parse, folder=folder)
-        annotations = _annotations(config, reference, outputs, judgements)
-        write_annotations(folder / _ANNOTATIONS, annotations)
-    result = _result(config, every, reference, outputs, annotations, judgements)
-    _save(folder, config, answered, result)
-    return result
+
+    def outputs_of(answered: Answered) -> list[ModelOutput]:
+        return _model_outputs(config, reference, answered)
+
+    def measure(answered: Answered, judged: Judged) -> AlpacaResult:
+        outputs, judgements = outputs_of(answered), [*judged.get("", {}).values()]
+        annotations = _annotations(config, reference, outputs, judgements) if judgements else []
+        if annotations:
+            write_annotations(folder / _ANNOTATIONS, annotations)
+        return _result(config, every, reference, outputs, annotations, judgements)
+
+    return evaluate_judged(
+        config,
+        "alpaca",
+        [output.instruction for output in reference],
+        keep=lambda answered: write_model_outputs(folder / _OUTPUTS, outputs_of(answered)),
+        roles=[Role(config, lambda answered: _cases(reference, outputs_of(answered)), _parse)],
+        measure=measure,
+        judge=config.judge,
+    )
 
 
 def _reference(config: AlpacaConfig) -> list[ModelOutput]:
-    """The reference's outputs, in AlpacaEval's order; they also say which instructions there are."""
+    """The reference's outputs, in AlpacaEval's order; the instructions are taken from them."""
     if config.reference in _PUBLISHED:
         path = fetch(ASSETS[config.reference], offline=config.offline)
     else:
@@ -104,12 +121,12 @@ def _reference(config: AlpacaConfig) -> list[ModelOutput]:
         if path.is_dir():
             path = path / "evaluations" / "alpaca" / _OUTPUTS
             if not path.exists():
-                raise UserError(f"{config.reference} has not answered yet: rt eval alpaca {config.reference}")
+                raise UserError(f"{config.reference} has no responses yet. Run: rt eval alpaca {config.reference}")
     outputs = read_model_outputs(path)
     if config.max_examples is None and len(outputs) < ALPACA_EVAL_SIZE:
         raise UserError(
-            f"{path} answers {len(outputs)} of AlpacaEval's {ALPACA_EVAL_SIZE} instructions. Give a whole file, or "
-            "say how many to use: --max-examples."
+            f"{path} answers {len(outputs)} of AlpacaEval's {ALPACA_EVAL_SIZE} instructions. Give a complete file, or "
+            "limit the number of instructions with --max-examples."
         )
     return outputs
 
@@ -119,7 +136,7 @@ def _model_outputs(config: AlpacaConfig, reference: Sequence[ModelOutput], answe
     if failures:
         raise UserError(
             f"{len(failures)} of {len(reference)} instructions have no response, the first because: "
-            f"{failures[0].reason} The same command goes on with --retry-errors."
+            f"{failures[0].reason} Add --retry-errors to ask for them again."
         )
     return [
         ModelOutput(
@@ -132,13 +149,17 @@ def _model_outputs(config: AlpacaConfig, reference: Sequence[ModelOutput], answe
     ]
 
 
-def _cases(reference: Sequence[ModelOutput], outputs: Sequence[ModelOutput]) -> list[Case]:
-    """Two for each instruction, one after the other: reference first, model first."""
+def _cases(reference: Sequence[ModelOutput], outputs: Sequence[ModelOutput]) -> Cases:
+    """Two consecutive cases per instruction: with the reference first, and with the model first."""
     orders = [texts for of, output in zip(reference, outputs, strict=True) for texts in ((of, output), (output, of))]
-    return [
-        Case("preference", {"prompt": first.instruction, "first": first.output, "second": second.output})
-        for first, second in orders
-    ]
+    return {
+        number: Case(
+            "preference",
+            {"prompt": first.instruction, "first": first.output, "second": second.output},
+            package="response_tuning.evaluation.alpaca",
+        )
+        for number, (first, second) in enumerate(orders)
+    }
 
 
 def _parse(_: Case, payload: str) -> str | None:
@@ -168,7 +189,7 @@ def _annotations(
 
 
 def _preference(first: Judgement, second: Judgement) -> float | None:
-    """The mean over both orders; None unless there is a verdict in both."""
+    """The mean over both orders; None unless both have a verdict."""
     if first.verdict is None or second.verdict is None:
         return None
     return (_FIRST_ORDER[first.verdict] + _SECOND_ORDER[second.verdict]) / 2
@@ -204,11 +225,11 @@ def _length_controlled(
     config: AlpacaConfig, every: Sequence[ModelOutput], annotations: Sequence[Annotation], expected: int
 ) -> LengthControlledWinRate | None:
     if sum(annotation.preference is not None for annotation in annotations) < 2:
-        say("No length-controlled win rate: it takes at least two instructions.")
+        say("No length-controlled win rate: it needs at least two instructions.")
         return None
     try:
         path = config.difficulty or fetch(ASSETS["alpaca-eval-difficulty"], offline=config.offline)
-        # Difficulties are known by their place: a reference that answered only some instructions has none.
+        # Difficulties are published by position: a reference with only some of the instructions has none.
         difficulties = difficulties_by_instruction(
             annotations, [output.instruction for output in every], read_difficulties(path)
         )
@@ -239,23 +260,3 @@ def _rows(
                 values["win"] = preferred
         rows.append({**row, "values": values})
     return rows
-
-
-def _save(folder: Path, config: AlpacaConfig, answered: Answered, result: AlpacaResult) -> None:
-    save_evaluation(
-        folder,
-        "alpaca",
-        config=config,
-        answered=answered,
-        metrics={
-            "instructions": result.instructions,
-            "characters": result.characters,
-            "reference_characters": result.reference_characters,
-            "win_rate": result.win_rate,
-            "length_controlled_win_rate": result.length_controlled,
-            "agreement_of_orders": result.agreement,
-            "without_verdict": result.without_verdict,
-        },
-        rows=result.rows,
-        judge=config.judge,
-    )

@@ -1,7 +1,6 @@
-"""The files that ``alpaca_eval`` exchanges: what a model answered, which of two answers a judge preferred, and how
-difficult each instruction is.
+"""The file formats of ``alpaca_eval``: a model's outputs, a judge's preferences, and the instructions' difficulties.
 
-The first two are JSON arrays of objects. Fields that this program does not know are kept as they are.
+The first two are JSON arrays of objects. Unknown fields are kept.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +34,7 @@ Entry = TypeVar("Entry", "ModelOutput", "Annotation")
 
 
 class ModelOutput(BaseModel):
-    """What a model answered: an entry of ``model_outputs.json``."""
+    """A response: an entry of ``model_outputs.json``."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -43,13 +42,13 @@ class ModelOutput(BaseModel):
     output: str
     """The response. It may be empty."""
     generator: str
-    """The model's name. One file holds one model."""
+    """The name of the model; one per file."""
     dataset: str | None = None
-    """The part of the evaluation set that the instruction is from, such as ``helpful_base``."""
+    """The part of the evaluation set, such as ``helpful_base``."""
 
 
 class Annotation(BaseModel):
-    """Which of two answers to an instruction a judge preferred: an entry of ``annotations.json``."""
+    """A judge's preference between two responses: an entry of ``annotations.json``."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -58,31 +57,31 @@ class Annotation(BaseModel):
     """The reference's response."""
     generator_1: str
     output_2: str
-    """The response of the model that is measured."""
+    """The response of the evaluated model."""
     generator_2: str
     dataset: str | None = None
     annotator: str | None = None
-    """The judge's name."""
+    """The name of the judge."""
     preference: float | None = Field(ge=0, le=2)
-    """1: the reference's is better; 2: the model's; between: how sure the judge is; None: no verdict could be read.
+    """1: the reference is better; 2: the model is; between: the judge's confidence; None: no verdict.
 
-    0 stands for a draw, as it does in files of old versions of ``alpaca_eval``; so does 1.5.
+    1.5 is a draw, and so is 0, as in files of old versions of ``alpaca_eval``.
     """
 
     @property
     def model_preference(self) -> float | None:
-        """How much the model's response is preferred, from 0 to 1; None without a verdict."""
+        """The preference for the model, from 0 to 1; None without a verdict."""
         if self.preference is None:
             return None
         return 0.5 if self.preference == 0 else self.preference - 1
 
 
 def read_model_outputs(path: Path) -> list[ModelOutput]:
-    """Read one model's answers from a JSON array, or from JSONL.
+    """Read the outputs of one model from a JSON array, or from JSONL.
 
     Raises:
-        UserError: the file is missing or empty, has bad rows (they are named), answers an instruction twice, or
-            holds several models.
+        UserError: the file is missing or empty, has bad rows (they are listed), answers an instruction twice, or
+            contains several models.
     """
     outputs = _read(path, ModelOutput, _MODEL_OUTPUTS)
     _require_one({output.generator for output in outputs}, path, "generator")
@@ -93,7 +92,7 @@ def read_annotations(path: Path) -> list[Annotation]:
     """Read the verdicts on one pair of models from a JSON array, or from JSONL.
 
     Raises:
-        UserError: the file is missing or empty, has bad rows (they are named), judges an instruction twice, or
+        UserError: the file is missing or empty, has bad rows (they are listed), judges an instruction twice, or
             compares several pairs of models.
     """
     annotations = _read(path, Annotation, _ANNOTATIONS)
@@ -103,12 +102,12 @@ def read_annotations(path: Path) -> list[Annotation]:
 
 
 def write_model_outputs(path: Path, outputs: Iterable[ModelOutput]) -> None:
-    """Write answers as ``alpaca_eval`` reads them, atomically. Reading the file gives equal answers."""
+    """Write outputs as ``alpaca_eval`` reads them, atomically. Reading the file returns equal outputs."""
     write_json(path, [output.model_dump(exclude_unset=True) for output in outputs])
 
 
 def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
-    """Write verdicts as ``alpaca_eval`` reads them, atomically. Reading the file gives equal verdicts."""
+    """Write verdicts as ``alpaca_eval`` reads them, atomically. Reading the file returns equal verdicts."""
     write_json(path, [annotation.model_dump(exclude_unset=True) for annotation in annotations])
 
 
@@ -116,7 +115,7 @@ def read_difficulties(path: Path) -> list[float]:
     """Read ``instruction_difficulty.csv``: the instructions' difficulties in AlpacaEval's order, about -3 to 3.
 
     Raises:
-        UserError: the file is missing, or its rows are not the indices from 0 on, each with a number.
+        UserError: the file is missing, or its rows are not consecutive indices from 0, each with a number.
     """
     difficulties: list[float] = []
     for record in read_file(path):
@@ -124,12 +123,12 @@ def read_difficulties(path: Path) -> list[float]:
             raise UserError(str(record))
         try:
             difficulty = float(record.value["instruction_difficulty"])
-            # The index is the first column, under any name: pandas leaves it without one.
+            # The index is the first column, whatever its name: pandas writes it without one.
             index = int(next(iter(record.value.values())))
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{record.place}: should have an index and a number 'instruction_difficulty'.") from None
         if index != len(difficulties) or not isfinite(difficulty):
-            raise UserError(f"{record.place}: should be of index {len(difficulties)}, but is {preview(record.value)}.")
+            raise UserError(f"{record.place}: should have index {len(difficulties)}, but is {preview(record.value)}.")
         difficulties.append(difficulty)
     return difficulties
 
@@ -137,15 +136,15 @@ def read_difficulties(path: Path) -> list[float]:
 def difficulties_by_instruction(
     annotations: Sequence[Annotation], instructions: Sequence[str], difficulties: Sequence[float]
 ) -> list[float]:
-    """The difficulty of each annotation's instruction, whatever order the annotations have.
+    """The difficulty of each annotation's instruction, in the order of the annotations.
 
     Args:
-        annotations: verdicts on AlpacaEval's instructions.
-        instructions: AlpacaEval's, in its order.
-        difficulties: theirs, in the same order.
+        annotations: verdicts on AlpacaEval's instructions, in any order.
+        instructions: AlpacaEval's instructions, in its order.
+        difficulties: those of ``instructions``, in the same order.
 
     Raises:
-        UserError: there are not as many difficulties as instructions, or an annotation is on another instruction.
+        UserError: the numbers of difficulties and instructions differ, or an annotation is on another instruction.
     """
     if len(instructions) != len(difficulties):
         raise UserError(f"There are {len(difficulties)} difficulties for {len(instructions)} instructions.")
@@ -170,7 +169,7 @@ def _read(path: Path, entry_type: type[Entry], wanted: str) -> list[Entry]:
             bad.append(f"{record.place}: {_explain(error)}")
             continue
         if entry.instruction in seen:
-            bad.append(f"{record.place}: the instruction has stood before: {preview(entry.instruction)}")
+            bad.append(f"{record.place}: duplicate instruction: {preview(entry.instruction)}")
         seen.add(entry.instruction)
         entries.append(entry)
     if bad:

@@ -1,15 +1,15 @@
-"""Win rates over a reference, and the length-controlled win rate (Dubois et al. 2024, arXiv 2404.04475).
+"""Win rates against a reference, and the length-controlled win rate (Dubois et al. 2024, arXiv 2404.04475).
 
-Judges favour long responses. So a logistic model of the judge's preference is fitted to one model's comparisons,
+Judges favour long responses, so a logistic model of the judge's preference is fitted to one model's comparisons,
 
     logit P(model preferred) = m + l * tanh((reference length - model length) / standard deviation) + d * difficulty
 
-and the length-controlled win rate is the mean prediction over all instructions with the length term set to 0: what the
-judge would prefer if both responses were equally long. ``difficulty`` is a published number for each instruction of
+and the length-controlled win rate is the mean prediction over all instructions with the length term set to 0: the
+judge's preference if both responses had the same length. ``difficulty`` is a published number for each instruction of
 AlpacaEval. Lengths are in characters. The fit is that of alpaca_eval's ``length_controlled_v1``: an L1 penalty whose
-strength is chosen by five-fold cross-validation, and, where verdicts on a shortened and a lengthened variant of the
-reference are given, these as additional observations of small weight without a model term. They keep a model whose
-responses are all far longer from having its strength explained away as length, or the reverse.
+strength is chosen by five-fold cross-validation. Verdicts on a shortened and a lengthened variant of the reference, if
+given, are additional observations of small weight without a model term. They separate the strength of a model from the
+length of its responses when all of these are far longer than the reference's.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 ALPACA_EVAL_SIZE = 805
-"""The instructions of AlpacaEval."""
+"""The number of instructions of AlpacaEval."""
 
 _VARIANT_WEIGHT = 0.2
 _FOLDS = 5
@@ -53,39 +53,39 @@ class WinRate:
     estimate: Estimate
     """The mean preference, from 0 to 1."""
     standard_error: float
-    """Of the mean preference: the sample standard deviation over the square root of n."""
+    """The standard error of the mean preference: the sample standard deviation over the square root of n."""
     wins: int
     losses: int
     draws: int
 
     @property
     def discrete(self) -> float:
-        """The share of wins, a draw counted as half a win."""
+        """The proportion of wins, with a draw as half a win."""
         return (self.wins + self.draws / 2) / self.estimate.n
 
 
 @dataclass(frozen=True)
 class LengthControlledWeights:
-    """The logistic model's three weights, under alpaca_eval's names for them."""
+    """The three weights of the logistic model, with alpaca_eval's names of their features."""
 
     length: float
-    """Of ``np.tanh(std_delta_len)``: negative where the judge favours longer responses."""
+    """The weight of ``np.tanh(std_delta_len)``: negative if the judge favours longer responses."""
     difficulty: float
-    """Of ``instruction_difficulty``."""
+    """The weight of ``instruction_difficulty``."""
     model: float
-    """Of ``not_gamed_baseline``: the log-odds of the model winning at equal length and difficulty 0."""
+    """The weight of ``not_gamed_baseline``: the log-odds that the model wins at equal length and difficulty 0."""
 
 
 @dataclass(frozen=True)
 class LengthControlledWinRate:
-    """A length-controlled win rate, and what it was computed from."""
+    """A length-controlled win rate, and the fit behind it."""
 
     estimate: Estimate
-    """The mean predicted preference at equal lengths, from 0 to 1, with the interval of the fit repeated on resampled
-    instructions (bootstrap, with the same penalty)."""
+    """The mean predicted preference at equal lengths, from 0 to 1. The interval is a bootstrap of the whole fit over
+    instructions, with the same penalty."""
     standard_error: float
-    """As alpaca_eval reports it (``lc_standard_error``): how far predictions differ between instructions. It leaves out
-    the uncertainty of the fit, and is far too small to compare models with: use the interval."""
+    """As alpaca_eval reports it (``lc_standard_error``): the variation of predictions between instructions. It excludes
+    the uncertainty of the fit and is far too small to compare models: use the interval."""
     weights: LengthControlledWeights
     inverse_penalty: float
     """The inverse strength of the L1 penalty that cross-validation chose."""
@@ -96,7 +96,7 @@ def win_rate(annotations: Sequence[Annotation], *, expected: int = ALPACA_EVAL_S
 
     Args:
         annotations: one verdict per instruction; those without a preference are not counted.
-        expected: how many preferences there have to be.
+        expected: the minimum number of preferences.
 
     Raises:
         UserError: there are fewer preferences than expected.
@@ -117,7 +117,7 @@ def standard_error(values: Sequence[float] | Vector) -> float:
 
 
 def predicted_preferences(weights: LengthControlledWeights, difficulties: Sequence[float] | Vector) -> Vector:
-    """How much the model is preferred on each instruction, from 0 to 1, were both responses equally long.
+    """The predicted preference for the model on each instruction, from 0 to 1, at equal lengths.
 
     Args:
         weights: fitted here, or published by alpaca_eval for the models of its leaderboard.
@@ -140,11 +140,11 @@ def length_controlled_win_rate(
     """Fit the logistic model and predict with the length term set to 0.
 
     Args:
-        annotations: one verdict per instruction; those without a preference are not fitted.
+        annotations: one verdict per instruction; those without a preference are excluded from the fit.
         difficulties: of the same instructions in the same order.
         variants: verdicts on variants of the reference itself (concise, verbose), for the fit of the length term.
-        variant_difficulties: of the variants' instructions, in the same order.
-        expected: how many preferences there have to be.
+        variant_difficulties: of the instructions of the variants, in the same order.
+        expected: the minimum number of preferences.
 
     Raises:
         UserError: there are fewer preferences than expected.
@@ -190,8 +190,8 @@ def _judged(annotations: Sequence[Annotation], expected: int) -> list[Annotation
     if len(judged) < expected:
         raise UserError(
             f"Only {len(judged)} of {expected} instructions have a verdict ({len(annotations) - len(judged)} of "
-            f"{len(annotations)} verdicts could not be read). A win rate over fewer instructions cannot be compared: "
-            "judge the missing ones, or say how many there should be."
+            f"{len(annotations)} verdicts could not be parsed). A win rate over fewer instructions is not comparable: "
+            "judge the missing ones, or allow them with --allow-unparsed."
         )
     if not judged:
         raise UserError("There are no verdicts.")
@@ -214,7 +214,7 @@ def _observations(
 ) -> _Observations:
     differences = np.array([len(row.output_1) - len(row.output_2) for row in annotations], dtype=np.float64)
     spread = np.std(differences, ddof=1) if len(differences) > 1 else 0.0
-    # Responses that all differ by the same length leave nothing to standardise; the term then says nothing.
+    # If all pairs differ by the same length, there is nothing to standardise, and the term is 0.
     length = np.tanh(differences / spread) if spread > 0 else np.zeros_like(differences)
     features = np.array(
         [[term, difficulty, model] for term, difficulty in zip(length, difficulties, strict=True)], dtype=np.float64
@@ -236,11 +236,11 @@ def _fit(observations: _Observations, inverse_penalty: float) -> LengthControlle
     """The weights that minimise the weighted log loss plus the L1 norm over ``inverse_penalty``."""
     from sklearn.linear_model import LogisticRegression
 
-    # scikit-learn takes only whole classes: a preference of 0.7 is a win of weight 0.7 and a loss of weight 0.3.
+    # scikit-learn takes only class labels: a preference of 0.7 is a win of weight 0.7 and a loss of weight 0.3.
     count = len(observations.preferences)
-    # It also wants some of both: a model that always loses is said to win one time in a million.
+    # It also needs both classes: a model that always loses gets one win in a million.
     won = observations.preferences.clip(_RARELY, 1 - _RARELY)
-    shares = np.concatenate([won, 1 - won])
+    fractions = np.concatenate([won, 1 - won])
     model = LogisticRegression(
         C=inverse_penalty,
         l1_ratio=1.0,
@@ -253,16 +253,16 @@ def _fit(observations: _Observations, inverse_penalty: float) -> LengthControlle
     model.fit(
         np.concatenate([observations.features, observations.features]),
         np.repeat([1, 0], count),
-        sample_weight=shares * np.concatenate([observations.weights, observations.weights]),
+        sample_weight=fractions * np.concatenate([observations.weights, observations.weights]),
     )
     length, difficulty, strength = (float(weight) for weight in model.coef_[0])
     return LengthControlledWeights(length, difficulty, strength)
 
 
 def _choose_penalty(observations: _Observations) -> float:
-    """The inverse penalty with the smallest log loss on held-out instructions; the strongest of equals."""
+    """The inverse penalty with the smallest log loss on held-out instructions; the strongest penalty breaks ties."""
     count = len(observations.preferences)
-    # Neighbouring instructions come from one data set: contiguous folds would each hold out a kind of instruction.
+    # Neighbouring instructions come from one data set, so contiguous folds would each hold out one kind of instruction.
     folds = np.random.default_rng(0).permutation(count) % min(_FOLDS, count)
     losses = []
     for inverse_penalty in _PENALTIES:
@@ -281,7 +281,7 @@ def _log_loss(observations: _Observations, weights: LengthControlledWeights) -> 
 
 
 def _interval(observed: _Observations, anchored: _Observations, inverse_penalty: float) -> tuple[float, float]:
-    """The 95% percentile interval over resampled instructions, each time fitted anew, with a fixed seed."""
+    """The 95% percentile interval of the fit over resampled instructions, with a fixed seed."""
     generator = np.random.default_rng(0)
     count = len(observed.preferences)
     rates = []

@@ -1,16 +1,16 @@
-"""Core capabilities through the lm-evaluation-harness: its tasks, its metrics, our model in its chat format.
+"""Core capabilities through the lm-evaluation-harness: its tasks and metrics, with a model in its chat format.
 
-What the harness is given, and what becomes of it:
+How the harness and our chat format meet:
 
-    prompts   its own text, rendered with the conversation's chat template and tokenized without adding anything, so
-              the ids are those of ``Conversation.prompt_ids``. GSM8K's eight examples are earlier turns. MMLU's
-              "The following are multiple choice questions ..." is a system turn, which the harness drops where a chat
+    prompts   the harness's text, rendered with the conversation's chat template and tokenized without adding anything,
+              so the ids are those of ``Conversation.prompt_ids``. GSM8K's eight examples are earlier turns. MMLU's
+              "The following are multiple choice questions ..." is a system turn, which the harness drops if the chat
               format has none.
     choices   follow the assistant header with the space that the format puts before a response (``Conversation.lead``)
-    stops     generation ends at the conversation's stop tokens, besides the texts that a task names
-    scores    log-softmax in fp32 (the harness's ``softmax_dtype=float32``), not rounded to the weights' type
+    stops     generation ends at the conversation's stop tokens, and at the texts that a task names
+    scores    log-softmax in fp32 (the harness's ``softmax_dtype=float32``), not rounded to the dtype of the weights
 
-Results are saved task by task, so that an interrupted evaluation goes on with the tasks that are missing.
+Results are saved task by task, so that an interrupted evaluation resumes with the missing tasks.
 """
 
 import json
@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from response_tuning.conversation import Conversation
+from response_tuning.evaluation.capabilities.capabilities_config import CoreConfig, CoreTask
 from response_tuning.evaluation.capabilities.task_data import harness_tasks_folder, write_local_tasks
-from response_tuning.evaluation.evaluation_config import CoreConfig, CoreTask
 from response_tuning.evaluation.shared.answering import backend_of
-from response_tuning.evaluation.shared.results import results_folder, save_metrics, save_responses
+from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.models.chat_files import set_stop_tokens
 from response_tuning.models.fingerprint import is_of_same_model
@@ -47,19 +47,21 @@ __all__ = ["CoreResult", "evaluate_core", "harness_model"]
 _FEW_SHOT: dict[CoreTask, int] = {"gsm8k": 8}
 """Examples before the question; none for all other tasks (An & Kim 2024, section 4)."""
 _TASK_FOLDERS = ("arc", "gsm8k", "hellaswag", "mmlu/default", "openbookqa", "piqa")
-"""Where the harness keeps the tasks; reading all fifteen thousand of its names would take five seconds."""
+"""The harness's folders of the tasks; reading all fifteen thousand of its names would take five seconds."""
 
 
 @dataclass(frozen=True)
 class CoreResult:
-    """Every metric of every task, group of subjects and subject, and the harness's own numbers beside it."""
+    """Every metric of every task, group of subjects and subject, with the harness's own numbers."""
 
     metrics: dict[str, dict[str, Estimate]]
     """By the harness's names of task and metric; the filter follows a comma where a task has several."""
     harness: dict[str, dict[str, Any]]
-    """The harness's results as it gave them, with its standard errors."""
+    """The harness's results unchanged, with its standard errors."""
     prompts_cut: dict[str, int]
-    """Per task, rows whose prompt was longer than the model's context, and lost its beginning."""
+    """Per task, rows whose prompt was longer than the model's context and was truncated at its beginning."""
+    rows: list[dict[str, Any]]
+    """One per prompt of all tasks."""
 
     def summary(self, tasks: Sequence[str]) -> dict[str, Estimate]:
         """One estimate per metric of the given tasks, named ``task metric``."""
@@ -71,43 +73,45 @@ class CoreResult:
 def evaluate_core(config: CoreConfig) -> CoreResult:
     """Run the tasks and save ``metrics.json``, and per task ``tasks/NAME.json`` and ``samples/NAME.jsonl``.
 
-    ``samples.jsonl`` has a row per prompt of all tasks, with ``values`` per metric; ``samples/`` what the harness saw;
-    ``core.eval`` is for ``inspect view``.
+    ``samples.jsonl`` has a row per prompt of all tasks, with ``values`` per metric; ``samples/`` is what the harness
+    saw; ``core.eval`` is for ``inspect view``.
 
     Raises:
-        UserError: the harness is not installed, data cannot be had, or the model cannot be loaded.
+        UserError: the harness is not installed, data are not available, or the model cannot be loaded.
     """
     _require_harness()
-    folder = results_folder(config.model, "core", config.output)
     settings = config.model_dump(mode="json", exclude={"output", "tasks"})
+    return evaluate_unjudged(
+        config,
+        "core",
+        measure=lambda folder: _measure(config, folder, settings),
+        settings={**settings, "tasks": list(config.tasks)},
+        rows_file="samples.jsonl",
+    )
+
+
+def _measure(config: CoreConfig, folder: Path, settings: dict[str, Any]) -> Measurement[CoreResult]:
+    """Run the tasks that have no saved result yet. ``settings`` are those of each of them."""
     missing = [task for task in config.tasks if _saved(folder, task, settings) is None]
     if missing:
         _run_tasks(config, missing, folder=folder, settings=settings)
     else:
-        say(f"{folder} holds these results already.")
+        say(f"{folder} already holds these results.")
     saved: dict[str, dict[str, Any]] = {task: read_json(_result_path(folder, task)) for task in config.tasks}
     result = _joined(saved)
-    rows = [row for task in saved.values() for row in task["rows"]]
-    save_responses(folder, "core", model=config.model, rows=rows, name="samples.jsonl")
     first = next(iter(saved.values()))
-    save_metrics(
-        folder,
-        "core",
-        metrics=result.metrics,
-        settings={**settings, "tasks": list(config.tasks)},
-        # What older results do not say is known from the settings, but for the device.
-        backend={"backend": "transformers", "dtype": config.dtype, "format": first["format"]}
-        | first.get("backend", {}),
-        packages=("lm-eval",),
-        harness=result.harness,
-        prompts_cut=result.prompts_cut,
-        seconds=round(sum(task["seconds"] for task in saved.values()), 1),
-    )
-    return result
+    # Older results name no backend; all of it but the device is known from the settings.
+    backend = {"backend": "transformers", "dtype": config.dtype, "format": first["format"]} | first.get("backend", {})
+    facts = {
+        "harness": result.harness,
+        "prompts_cut": result.prompts_cut,
+        "seconds": round(sum(task["seconds"] for task in saved.values()), 1),
+    }
+    return Measurement(result, backend, ("lm-eval",), facts)
 
 
 def harness_model(loaded: LoadedModel, conversation: Conversation, *, batch_size: int) -> "HFLM":
-    """The harness's view of a loaded model: it adds no token to what the chat template renders, and stops as we do."""
+    """A loaded model for the harness: it adds no token to the rendered chat template, and has our stop tokens."""
     from lm_eval.models.huggingface import HFLM
 
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
@@ -115,7 +119,7 @@ def harness_model(loaded: LoadedModel, conversation: Conversation, *, batch_size
         pretrained=loaded.model,
         tokenizer=loaded.tokenizer,
         backend="causal",
-        # The template brings the beginning-of-sequence token, where the tokenizer has one.
+        # The template contains the beginning-of-sequence token, if the tokenizer has one.
         add_bos_token=False,
         softmax_dtype="float32",
         batch_size=batch_size,
@@ -164,7 +168,7 @@ def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, s
 
 @contextmanager
 def _quiet_harness() -> Iterator[None]:
-    """Its warnings are about settings that are meant, such as a number of examples that is not the task's own."""
+    """Mute warnings about intended settings, such as a number of examples that differs from the task's own."""
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar
 
     logger = logging.getLogger("lm_eval")
@@ -193,7 +197,7 @@ def _task_manager(config: CoreConfig, folder: Path) -> "TaskManager":
 def _run_task(
     model: "HFLM", conversation: Conversation, manager: "TaskManager", task: CoreTask, config: CoreConfig
 ) -> dict[str, Any]:
-    """One task: the harness's results and samples, our estimates, and how many prompts did not fit."""
+    """One task: the harness's results and samples, our estimates, and the number of truncated prompts."""
     from lm_eval.evaluator import simple_evaluate
 
     loaded = _load_task(manager, task, config)
@@ -229,14 +233,14 @@ def _load_task(manager: "TaskManager", task: CoreTask, config: CoreConfig) -> An
     """The task with its data: the harness's tasks by name, and its groups of them."""
     try:
         return manager.load([task])
-    except Exception as error:  # the hub's clients have many kinds, and have changed them
+    except Exception as error:  # the hub's clients raise many kinds, which change between versions
         if config.data_dir is not None:
             raise
         raise UserError(
-            f"The data of {task} cannot be had from the Hugging Face hub ({type(error).__name__}: "
+            f"The data of {task} cannot be downloaded from the Hugging Face hub ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). "
-            "Where there is no network, give the published files with --data-dir."
-        ) from None
+            "Without network, give the published files with --data-dir."
+        ) from error
 
 
 def _template(conversation: Conversation, *, scores_choices: bool) -> str:
@@ -251,7 +255,7 @@ def _template(conversation: Conversation, *, scores_choices: bool) -> str:
 
 
 def _first_rows(tasks: Mapping[str, "Task"], max_examples: int | None) -> dict[str, list[int]] | None:
-    """The rows to evaluate, by task: the first ones, equally many of each task, at least one."""
+    """The rows to evaluate, by task: the first ones, the same number of each task, at least one."""
     if max_examples is None:
         return None
     sizes = {name: len(task.eval_docs) for name, task in tasks.items()}
@@ -266,7 +270,7 @@ def _first_rows(tasks: Mapping[str, "Task"], max_examples: int | None) -> dict[s
 
 
 def _leaves_below(name: str, children: Mapping[str, Sequence[str]]) -> list[str]:
-    """The tasks of a group, through all its groups; of a task, itself."""
+    """The tasks of a group, including those of its subgroups; of a task, itself."""
     if name not in children:
         return [name]
     return [leaf for child in children[name] for leaf in _leaves_below(child, children)]
@@ -300,7 +304,7 @@ def _rows(task: CoreTask, leaf: "Task", samples: Sequence[dict[str, Any]]) -> li
 
 
 def _response(sample: Mapping[str, Any]) -> str:
-    """What the model wrote, or the choice that it finds likeliest."""
+    """What the model wrote, or its likeliest choice."""
     answers = [answer for (answer,) in sample["resps"]]
     if isinstance(answers[0], str):
         return answers[0]
@@ -310,7 +314,7 @@ def _response(sample: Mapping[str, Any]) -> str:
 
 
 def _count_cut_prompts(model: "HFLM", samples: Mapping[str, Sequence[dict[str, Any]]]) -> int:
-    """Rows of which the harness cut away the beginning, because they are longer than the model's context."""
+    """Rows that the harness truncated at the beginning because they are longer than the model's context."""
     cut = set()
     for name, rows in samples.items():
         for sample in rows:
@@ -322,15 +326,15 @@ def _count_cut_prompts(model: "HFLM", samples: Mapping[str, Sequence[dict[str, A
 def _is_cut(model: "HFLM", context: str, continuation: str | dict[str, Any]) -> bool:
     if isinstance(continuation, str):
         # The last token is predicted and never read.
-        tokens, room = len(model.tok_encode(context + continuation)), int(model.max_length) + 1
+        tokens, limit = len(model.tok_encode(context + continuation)), int(model.max_length) + 1
     else:
         tokens = len(model.tok_encode(context))
-        room = int(model.max_length) - int(continuation.get("max_gen_toks", model.max_gen_toks))
-    return tokens > room
+        limit = int(model.max_length) - int(continuation.get("max_gen_toks", model.max_gen_toks))
+    return tokens > limit
 
 
 def _plain(sample: dict[str, Any]) -> dict[str, Any]:
-    """A sample in types that JSON has."""
+    """A sample as JSON types."""
     plain: dict[str, Any] = json.loads(json.dumps(sample, default=str))
     return plain
 
@@ -345,5 +349,5 @@ def _joined(saved: Mapping[str, dict[str, Any]]) -> CoreResult:
     cut = {task: result["prompts_cut"] for task, result in saved.items()}
     for task, count in cut.items():
         if count:
-            say(f"{task}: {count} prompts are longer than the model's context and lost their beginning.")
-    return CoreResult(metrics, harness, cut)
+            say(f"{task}: {count} prompts are longer than the model's context and were truncated at the beginning.")
+    return CoreResult(metrics, harness, cut, [row for task_result in saved.values() for row in task_result["rows"]])

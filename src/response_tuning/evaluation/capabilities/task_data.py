@@ -1,8 +1,8 @@
-"""Local copies of the core tasks' data, in the shape in which the evaluation harness's own task definitions read them.
+"""Local copies of the core tasks' data, in the format that the evaluation harness's task definitions read.
 
-The harness knows its data by the name of a hub data set. Here each published file becomes JSONL with the fields of
-that data set, and a task file beside it includes the harness's definition and changes one thing: where the rows are.
-Prompts, choices and metrics stay the harness's, and ``lm_eval --include_path FOLDER`` reads the same folder.
+The harness identifies its data by the name of a hub data set. Each published file is converted to JSONL with the fields
+of that data set, and a task file includes the harness's definition and overrides only the location of the rows.
+Prompts, choices and metrics are the harness's, and ``lm_eval --include_path FOLDER`` reads the same folder.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.evaluation.evaluation_config import CoreTask
+from response_tuning.evaluation.capabilities.capabilities_config import CoreTask
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json_lines, write_text
 from response_tuning.support.records import BadRow, preview
@@ -22,7 +22,7 @@ from response_tuning.support.records import BadRow, preview
 __all__ = ["MMLU_PREFIX", "harness_tasks_folder", "write_local_tasks"]
 
 MMLU_PREFIX = "mmlu_"
-"""What stands before the subject in the names of MMLU's tasks."""
+"""The prefix of the subject in the names of MMLU's tasks."""
 
 Row = dict[str, Any]
 _ALL_SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -30,35 +30,36 @@ _ALL_SPLITS = ("training_split", "validation_split", "test_split", "fewshot_spli
 
 @dataclass(frozen=True, kw_only=True)
 class _LocalData:
-    """Where a task's rows are, and what makes a published row one of the hub data set's."""
+    """The location of a task's rows, and the conversion of a published row."""
 
     definition: str
     """The harness's task file."""
     files: dict[str, str]
-    """Per split, the pattern of the one file in the data folder. The split's name is what the harness calls it."""
+    """Per split, by the harness's name, the pattern of its one file in the data folder."""
     splits: dict[str, str]
-    """Which splits the task has then; what the harness names besides is not there."""
+    """The splits of the local task; the harness's others are removed."""
     convert: Callable[[Row], Row]
+    """A published row to a row of the hub data set."""
 
 
 def harness_tasks_folder() -> Path:
-    """Where the harness's own task files lie."""
+    """The folder of the harness's own task files."""
     import lm_eval.tasks
 
     return Path(lm_eval.tasks.__file__).parent
 
 
 def write_local_tasks(tasks: tuple[CoreTask, ...], data_folder: Path, target: Path) -> list[str]:
-    """Write task files for ``tasks`` on the rows in ``data_folder``; returns a line about all that is not as published.
+    """Write task files for ``tasks`` with the rows in ``data_folder``; returns a line for each deviation.
 
     ``target`` gets ``NAME.yaml`` and ``NAME.SPLIT.jsonl`` per harness task (one per subject for MMLU) and is written
-    as a whole or not at all.
+    atomically.
 
     Raises:
-        UserError: a file is missing or there are two for one split; a row lacks a field. The message names them all.
+        UserError: a file is missing or there are two for one split; a row lacks a field. The message lists them all.
     """
     if not data_folder.is_dir():
-        raise UserError(f"There is no folder {data_folder}. --data-dir takes one with the folders {_folders(tasks)}.")
+        raise UserError(f"There is no folder {data_folder}. --data-dir needs one with the folders {_folders(tasks)}.")
     notes: list[str] = []
     with staged_folder(target) as folder:
         for task in tasks:
@@ -97,7 +98,7 @@ def _read(data_folder: Path, pattern: str, convert: Callable[[Row], Row]) -> lis
 
 
 def _write_subjects(local: _LocalData, rows: list[Row], *, folder: Path, target: Path) -> list[str]:
-    """One task per subject, as the harness has them; a subject without rows has none."""
+    """One task per subject, as in the harness; a subject without rows has no task."""
     by_subject: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_subject[row["subject"]].append(row)
@@ -116,7 +117,7 @@ def _write_subjects(local: _LocalData, rows: list[Row], *, folder: Path, target:
 
 
 def _require_every_group(definitions: Path, subjects: set[str], present: set[str]) -> None:
-    """See that each of MMLU's four groups has a subject: the harness would look for the others on the hub."""
+    """Require a subject in each of MMLU's four groups: the harness would look for the others on the hub."""
     groups = {
         subject: str(yaml.safe_load((definitions / f"{MMLU_PREFIX}{subject}.yaml").read_text(encoding="utf-8"))["tag"])
         for subject in subjects
@@ -163,7 +164,7 @@ def _piqa(row: Row) -> Row:
 
 
 def _hellaswag(row: Row) -> Row:
-    # Mirrors that have joined the context's two halves into `ctx` keep what they made of them.
+    # Some mirrors have joined the two halves of the context into `ctx`.
     first, second = (row["ctx_a"], row["ctx_b"]) if "ctx_a" in row else (row["ctx"], "")
     return {
         "activity_label": row["activity_label"],

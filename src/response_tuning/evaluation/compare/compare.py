@@ -1,13 +1,13 @@
-"""Runs side by side: what was measured on the same prompts, and the paired differences to the first run.
+"""Runs side by side: the metrics on the same prompts, and the paired differences to the first run.
 
-Everything is read from the folders that the evaluations left, ``evaluations/TASK/``:
+Everything is read from the folders of the evaluations, ``evaluations/TASK/``:
 
     metrics.json                        ``settings``, what the results depend on; ``format``, the chat format
-    responses.jsonl or samples.jsonl    a row per prompt with ``prompt`` or ``instruction``, where one evaluation has
-                                        several sets ``task``, and ``values``: per metric a number, or a part and a
-                                        whole where the metric is a ratio of sums
+    responses.jsonl or samples.jsonl    a row per prompt with ``prompt`` or ``instruction``; ``task``, if an evaluation
+                                        has several sets; and ``values``: per metric a number, or numerator and
+                                        denominator if the metric is a ratio of sums
 
-Prompts that only some of the runs have are left out and counted. A row that lacks a metric is left out of that metric.
+Prompts that only some of the runs have are excluded and counted. A row without a metric is excluded from that metric.
 """
 
 from collections import Counter
@@ -16,60 +16,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from response_tuning.evaluation.evaluation_config import CompareConfig
+from response_tuning.evaluation.compare.compare_config import CompareConfig
+from response_tuning.evaluation.compare.compare_report import write_comparison
+from response_tuning.evaluation.compare.comparison import Comparison, MetricComparison, TaskComparison
+from response_tuning.evaluation.registry import evaluations
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_difference, estimate_mean, estimate_ratio
 from response_tuning.runs.folder import evaluation_folder
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, read_json_lines, write_json
 
-__all__ = ["Comparison", "MetricComparison", "TaskComparison", "compare"]
+__all__ = ["compare"]
 
 _ROW_FILES = ("responses.jsonl", "samples.jsonl")
 _FREE_SETTINGS = frozenset(
     {"model", "format", "data", "data_dir", "tasks", "max_examples", "batch_size", "device", "offline"}
 )
-"""What may differ between runs: who answers, where and how fast; and which prompts, of which the common ones count."""
-_WHOLE_SET_TASKS = frozenset({"probe"})
-"""Tasks whose value for one prompt depends on all the other prompts, and on their references."""
+"""Settings that may differ between runs: the model, the device, and the prompts, of which the common ones count."""
 
 _Prompt = tuple[str, str, int]
-"""The set it is of, its text, and how often the text came before in that set."""
+"""The set it belongs to, its text, and how often the text occurred before in that set."""
 _Ratio = tuple[float, float]
+"""Numerator and denominator."""
 _Values = dict[_Prompt, dict[str, _Ratio]]
-
-
-@dataclass(frozen=True)
-class MetricComparison:
-    """One metric on the prompts for which every run has it."""
-
-    values: dict[str, Estimate]
-    """By run."""
-    differences: dict[str, Estimate]
-    """By run, of all but the first: how far its value is above that of the first run."""
-
-
-@dataclass(frozen=True)
-class TaskComparison:
-    """One evaluation of all runs."""
-
-    prompts: int
-    """Prompts that all runs have."""
-    left_out: dict[str, int]
-    """By run, prompts that another run lacks."""
-    formats: dict[str, str]
-    """By run, the chat format it answered in."""
-    metrics: dict[str, MetricComparison]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Runs by the names they are shown under, the first of which is the one compared with."""
-
-    runs: dict[str, str]
-    """What was given, by name."""
-    tasks: dict[str, TaskComparison]
-    missing: dict[str, list[str]]
-    """By evaluation that is not compared, the runs that lack it."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +49,11 @@ class _Evaluation:
 
 
 def compare(config: CompareConfig) -> Comparison:
-    """Compare what was measured on several runs, and write it to ``config.output`` and ``config.report``.
+    """Compare the evaluations of several runs, and write the result to ``config.output`` and ``config.report``.
 
     Raises:
         UserError: there is only one run, a run is given twice or was never evaluated, no evaluation is common to all,
-            or one was made with different settings.
+            or the runs were evaluated with different settings.
     """
     runs = _names(config.runs)
     found = {name: _evaluations(spec) for name, spec in runs.items()}
@@ -101,14 +69,12 @@ def compare(config: CompareConfig) -> Comparison:
     if config.output is not None:
         write_json(config.output, asdict(comparison))
     if config.report is not None:
-        from response_tuning.evaluation.compare.compare_report import write_comparison
-
         write_comparison(comparison, config.report)
     return comparison
 
 
 def _names(specs: Sequence[str]) -> dict[str, str]:
-    """Short names for runs: the last part of their paths, or all of it where two end alike."""
+    """Short names for runs: the last part of the path, or all of it where two are equal."""
     if len(specs) < 2:
         raise UserError("Name at least two runs: rt compare RUN RUN [RUN ...]")
     if len({Path(spec) for spec in specs}) < len(specs):
@@ -145,21 +111,22 @@ def _read(folder: Path) -> _Evaluation:
     return _Evaluation(folder, metrics.get("settings", {}), metrics.get("format") or "", rows)
 
 
-def _compare_task(task: str, evaluations: Mapping[str, _Evaluation]) -> TaskComparison:
-    _check_settings(task, evaluations)
-    values = {name: _values(evaluation) for name, evaluation in evaluations.items()}
+def _compare_task(task: str, measured: Mapping[str, _Evaluation]) -> TaskComparison:
+    _check_settings(task, measured)
+    values = {name: _values(evaluation) for name, evaluation in measured.items()}
     first, *others = values.values()
     common = [prompt for prompt in first if all(prompt in other for other in others)]
     if not common:
         raise UserError(f"The {task} evaluations of {', '.join(values)} have no prompt in common.")
-    if task in _WHOLE_SET_TASKS:
-        _check_same_set(task, evaluations)
+    registered = evaluations().get(task)
+    if registered is not None and registered.compares_whole_sets:
+        _check_same_set(task, measured)
     metrics = dict.fromkeys(metric for prompt in common for metric in first[prompt])
     compared = {metric: _compare_metric(metric, common, values) for metric in metrics}
     return TaskComparison(
         prompts=len(common),
         left_out={name: len(prompts) - len(common) for name, prompts in values.items()},
-        formats={name: evaluation.chat_format for name, evaluation in evaluations.items()},
+        formats={name: evaluation.chat_format for name, evaluation in measured.items()},
         metrics={metric: comparison for metric, comparison in compared.items() if comparison is not None},
     )
 

@@ -1,9 +1,9 @@
-"""A comparison as one self-contained HTML page. Numbers are computed here, drawn in ``compare.html.jinja``."""
+"""A comparison as one self-contained HTML page. Numbers are computed here and drawn by ``compare.html.jinja``."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from response_tuning.evaluation.compare.compare import Comparison, MetricComparison
+from response_tuning.evaluation.compare.comparison import Comparison, MetricComparison
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.support.page import write_page
 
@@ -17,19 +17,19 @@ class _Row:
     """One run in one metric, and its difference to the first run as horizontal positions in the plot."""
 
     metric: str
-    """Empty below the first row of a metric."""
+    """Empty except in the first row of a metric."""
     run: str
     value: Estimate
     difference: Estimate | None
     is_apart: bool
-    """Whether the interval of the difference leaves out zero."""
+    """Whether the interval of the difference excludes zero."""
     low: float
     middle: float
     high: float
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write a comparison to ``path``; the same comparison gives the same page."""
+    """Write a comparison to ``path``; equal comparisons give identical pages."""
     rows = {
         task: [row for metric, values in compared.metrics.items() for row in _rows(metric, values)]
         for task, compared in comparison.tasks.items()
@@ -46,7 +46,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 
 
 def _rows(metric: str, values: MetricComparison) -> list[_Row]:
-    """A metric's rows, whose plots have one scale, with zero in the middle."""
+    """A metric's rows, with plots on one scale and zero in the middle."""
     bounds = [bound for difference in values.differences.values() for bound in (difference.low, difference.high)]
     reach = max(map(abs, bounds)) or 1.0
 
@@ -73,13 +73,13 @@ def _rows(metric: str, values: MetricComparison) -> list[_Row]:
 
 
 def _findings(rows: dict[str, list[_Row]]) -> dict[str, str]:
-    """Per task, the result in words, every count computed."""
+    """Per task, the result in words, with computed counts."""
     findings = {}
     for task, shown in rows.items():
         differences = [row for row in shown if row.difference is not None]
         apart = sum(row.is_apart for row in differences)
         findings[task] = (
-            f"{apart} of {len(differences)} differences have an interval that leaves out zero; of as many between "
-            f"runs that are alike, about one in twenty would."
+            f"{apart} of {len(differences)} differences have an interval that excludes zero; between equal runs, about "
+            f"one in twenty would."
         )
     return findings

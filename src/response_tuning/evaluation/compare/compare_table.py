@@ -1,8 +1,8 @@
-"""Runs compared, as a table in the terminal."""
+"""The result of ``rt compare`` in the terminal."""
 
 from rich.table import Table
 
-from response_tuning.evaluation.compare.compare import Comparison, TaskComparison
+from response_tuning.evaluation.compare.comparison import Comparison, TaskComparison
 from response_tuning.evaluation.shared.statistics import Estimate
 
 __all__ = ["comparison_table"]
@@ -11,7 +11,7 @@ __all__ = ["comparison_table"]
 def comparison_table(comparison: Comparison, task: str) -> Table:
     """A row per metric and run: n, the value, and the difference to the first run, in the metric's own unit.
 
-    A difference whose interval leaves out zero is bold.
+    A difference whose interval excludes zero is bold.
     """
     first, *_ = comparison.runs
     compared = comparison.tasks[task]
@@ -35,10 +35,10 @@ def comparison_table(comparison: Comparison, task: str) -> Table:
 
 
 def _caption(compared: TaskComparison) -> str:
-    parts = ["with 95% interval; differences by paired bootstrap"]
+    parts = ["with 95% confidence interval; differences by paired bootstrap"]
     left_out = [f"{count} of {run}" for run, count in compared.left_out.items() if count]
     if left_out:
-        parts.append(f"left out, because not all have them: {', '.join(left_out)}")
+        parts.append(f"excluded, because not all runs have them: {', '.join(left_out)}")
     if len(set(compared.formats.values())) > 1:
         parts.append("chat formats: " + ", ".join(f"{name} in {run}" for run, name in compared.formats.items()))
     return "; ".join(parts)

@@ -1,35 +1,33 @@
-"""IFEval: 541 prompts with instructions that a program can check (Zhou et al. 2023), judged by no model.
+"""IFEval: 541 prompts with instructions that a program can check (Zhou et al. 2023), without a judge.
 
-The checks are the ones that the lm-evaluation-harness keeps (``lm_eval.tasks.ifeval``); here are the prompts, the
-responses, and the four numbers by the harness's names:
+The checks are those of the lm-evaluation-harness (``lm_eval.tasks.ifeval``). The four metrics have its names:
 
-    prompt_level_strict_acc   share of prompts all of whose instructions are followed
-    inst_level_strict_acc     share of instructions followed
-    prompt_level_loose_acc    the same, where a response without its first line, its last line or its asterisks counts,
-    inst_level_loose_acc      too
+    prompt_level_strict_acc   proportion of prompts with every instruction followed
+    inst_level_strict_acc     proportion of instructions followed
+    prompt_level_loose_acc    the same, but the response may also pass without its first line, its last line or its
+    inst_level_loose_acc      asterisks
 
-Two of the 25 checks split a response into sentences with data that NLTK fetches (punkt_tab). Where it can neither be
-found nor fetched, the prompts with those checks are left out, at both levels, and named.
+Two of the 25 checks split a response into sentences with NLTK's data set punkt_tab. If it is neither installed nor can
+be downloaded, the prompts with those checks are excluded at both levels and listed.
 
-Two things are random in the kept checks, and seeded here: the guess at the language of a short text, and the letter
-that is counted where a prompt asks for a character that is none (1122 asks for "#", 1129 for "!").
+Two steps of the checks are random, and seeded here: the language detection of a short text, and the letter that is
+counted where a prompt asks for a character that is not a letter (1122 asks for "#", 1129 for "!").
 """
 
 import contextlib
 import io
 import json
 import random
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from response_tuning.evaluation.evaluation_config import IfevalConfig
+from response_tuning.evaluation.ifeval.ifeval_config import IfevalConfig
 from response_tuning.evaluation.shared.answering import respond_here
-from response_tuning.evaluation.shared.results import read_metrics, results_folder, save_metrics, save_responses
+from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean, estimate_ratio
 from response_tuning.inference.generate import Response
 from response_tuning.support.assets import ASSETS, fetch
@@ -47,7 +45,7 @@ _DOWNLOAD_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class IfevalPrompt:
-    """A prompt and the checks that belong to it, by the published file's names."""
+    """A prompt and its checks, with the field names of the published file."""
 
     key: int
     prompt: str
@@ -57,12 +55,13 @@ class IfevalPrompt:
 
 @dataclass(frozen=True)
 class IfevalResult:
-    """The four estimates, whose n counts prompts, and every response and verdict that they came from."""
+    """The four estimates, whose n counts prompts, and the responses and verdicts behind them."""
 
     metrics: dict[str, Estimate]
     rows: list[dict[str, Any]]
     """Per prompt: key, prompt, response, token_count, stops, counted, a verdict per instruction, and ``values``: per
-    metric 0 or 1, or instructions followed and given (no verdicts and values where the prompt is not counted)."""
+    metric 0 or 1, or the numbers of instructions followed and given. A prompt that is not counted has neither verdicts
+    nor values."""
 
     @property
     def not_counted(self) -> list[int]:
@@ -73,45 +72,28 @@ class IfevalResult:
 def evaluate_ifeval(config: IfevalConfig) -> IfevalResult:
     """Answer the prompts, check the responses, and save ``metrics.json``, ``responses.jsonl`` and a log for Inspect.
 
-    A finished evaluation with the same settings is read; an interrupted one carries on.
+    A finished evaluation with the same settings is read from its folder; an interrupted one resumes.
 
     Raises:
-        UserError: the harness is not installed, the prompts cannot be had, the model cannot be loaded, or no prompt
+        UserError: the harness is not installed, the prompts are not available, the model cannot be loaded, or no prompt
             can be checked.
     """
     _require_harness()
     prompts = load_prompts(offline=config.offline)[: config.max_examples]
-    folder = results_folder(config.model, "ifeval", config.output)
-    settings = config.model_dump(mode="json", exclude={"output", "offline"})
-    saved = _saved_result(folder, settings)
-    if saved is not None:
-        say(f"{folder} holds this evaluation already.")
-        return saved
-    started = time.perf_counter()
-    responses, backend = respond_here(config, [prompt.prompt for prompt in prompts], folder=folder)
-    result = check_responses(prompts, responses)
-    save_responses(folder, "ifeval", model=config.model, rows=result.rows)
-    save_metrics(
-        folder,
-        "ifeval",
-        metrics=result.metrics,
-        settings=settings,
-        backend=backend,
-        packages=("lm-eval", "langdetect", "nltk"),
-        prompts=len(result.rows),
-        instructions_counted=sum(len(row["strict"]) for row in result.rows if row["counted"]),
-        prompts_not_counted=result.not_counted,
-        sentences_available=sentences_available(),
-        seconds=round(time.perf_counter() - started, 1),
-    )
-    return result
+
+    def measure(folder: Path) -> Measurement[IfevalResult]:
+        responses, backend = respond_here(config, [prompt.prompt for prompt in prompts], folder=folder)
+        result = check_responses(prompts, responses)
+        return Measurement(result, backend, ("lm-eval", "langdetect", "nltk"), _facts(result))
+
+    return evaluate_unjudged(config, "ifeval", measure=measure, read=_read)
 
 
 def load_prompts(*, offline: bool = False) -> list[IfevalPrompt]:
     """The 541 prompts in their published order.
 
     Raises:
-        UserError: the file cannot be had, or is not the published one.
+        UserError: the file is not available, or is not the published one.
     """
     path = fetch(ASSETS["ifeval"], offline=offline)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
@@ -133,18 +115,18 @@ def check_responses(prompts: Sequence[IfevalPrompt], responses: Sequence[Respons
     ]
     counted = [row for row in rows if row["counted"]]
     if len(counted) < len(rows):
-        _say_what_is_not_counted(rows)
+        _report_not_counted(rows)
     if not counted:
-        raise UserError("None of the prompts can be checked without NLTK's data punkt_tab: take more of them.")
+        raise UserError("None of the prompts can be checked without NLTK's data punkt_tab. Raise --max-examples.")
     return IfevalResult(_metrics(counted), rows)
 
 
 @cache
 def sentences_available() -> bool:
-    """Whether NLTK has its sentence data, or can fetch it now."""
+    """Whether NLTK has its sentence data, or can download it now."""
     with _quiet_download():
-        # On being imported, the checks look for the data and try to fetch it. NLTK speaks to what standard error was
-        # when it was imported.
+        # The checks look for the data and try to download it when they are imported. NLTK keeps the standard error of
+        # the time of its own import.
         import lm_eval.tasks.ifeval.instructions_util  # noqa: F401
         import nltk
     try:
@@ -156,7 +138,7 @@ def sentences_available() -> bool:
 
 @contextlib.contextmanager
 def _quiet_download() -> Iterator[None]:
-    """Without NLTK's own words, which are wrong where nothing was fetched, and without waiting for ever."""
+    """Mute NLTK, whose messages are wrong if nothing was downloaded, and limit how long it waits."""
     import socket
 
     timeout = socket.getdefaulttimeout()
@@ -215,11 +197,11 @@ def _metrics(rows: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
     return estimates
 
 
-def _say_what_is_not_counted(rows: Sequence[dict[str, Any]]) -> None:
+def _report_not_counted(rows: Sequence[dict[str, Any]]) -> None:
     keys = [row["key"] for row in rows if not row["counted"]]
     say(
         f"{len(keys)} of {len(rows)} prompts are not counted: their checks ({_joined(sorted(_SENTENCE_CHECKS))}) need "
-        "NLTK's data punkt_tab, which is not here and cannot be fetched (python -m nltk.downloader punkt_tab). "
+        "NLTK's data punkt_tab, which is missing and cannot be downloaded (python -m nltk.downloader punkt_tab). "
         f"Their keys: {_joined(keys)}."
     )
 
@@ -233,10 +215,18 @@ def _require_harness() -> None:
         raise UserError("The evaluation harness is not installed: pip install 'response-tuning[core]'.")
 
 
-def _saved_result(folder: Path, settings: dict[str, Any]) -> IfevalResult | None:
-    saved = read_metrics(folder, settings=settings)
-    # With NLTK's data there since, more prompts can be counted; the responses are taken up.
-    if saved is None or saved["sentences_available"] != sentences_available():
+def _facts(result: IfevalResult) -> dict[str, Any]:
+    return {
+        "prompts": len(result.rows),
+        "instructions_counted": sum(len(row["strict"]) for row in result.rows if row["counted"]),
+        "prompts_not_counted": result.not_counted,
+        "sentences_available": sentences_available(),
+    }
+
+
+def _read(saved: Mapping[str, Any], folder: Path) -> IfevalResult | None:
+    # If NLTK's data was installed since, more prompts can be counted, with the saved responses.
+    if saved["sentences_available"] != sentences_available():
         return None
     metrics = {name: Estimate(**estimate) for name, estimate in saved["metrics"].items()}
     rows = read_json_lines(folder / "responses.jsonl")

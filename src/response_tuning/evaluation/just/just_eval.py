@@ -1,7 +1,7 @@
 """JustEval: a judge rates responses from 1 to 5 on several aspects in one call (Lin et al. 2023, arXiv 2312.01552).
 
-800 regular prompts are rated on helpfulness, clarity, factuality, depth and engagement, 200 unsafe ones on safety. The
-paper reports the average of the six aspects' means (An & Kim 2024).
+Responses to 800 regular prompts are rated on helpfulness, clarity, factuality, depth and engagement, those to 200
+unsafe prompts on safety. An & Kim 2024 report the average of the six means.
 """
 
 import re
@@ -12,14 +12,13 @@ from typing import Any
 from response_tuning.asking.ask import Failure
 from response_tuning.data.sampling import draw
 from response_tuning.data.sources.readers import read_file
-from response_tuning.evaluation.evaluation_config import JustConfig
-from response_tuning.evaluation.shared.answering import Answered, respond
-from response_tuning.evaluation.shared.judge import Case, Judgement, forecast_judging, judge_cases
-from response_tuning.evaluation.shared.results import results_folder, save_evaluation
+from response_tuning.evaluation.just.just_config import JustConfig
+from response_tuning.evaluation.shared.answering import Answered
+from response_tuning.evaluation.shared.evaluate_judged import Cases, Judgements, Role, evaluate_judged
+from response_tuning.evaluation.shared.judge import Case
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
-from response_tuning.support.progress import say
 from response_tuning.support.records import BadRow
 
 __all__ = ["ASPECTS", "JustResult", "evaluate_just"]
@@ -28,7 +27,7 @@ ASPECTS = {
     "just_regular": ("helpfulness", "clarity", "factuality", "depth", "engagement"),
     "just_safety": ("safety",),
 }
-"""The aspects of each kind of prompt, by the name of the judge's request."""
+"""The aspects of each kind of prompt, by the template of the judge's request."""
 
 _PUBLISHED_SIZE = 1_000
 _SCORE = re.compile(r"([a-z]+)\s*=\s*([1-5])")
@@ -36,17 +35,22 @@ _SCORE = re.compile(r"([a-z]+)\s*=\s*([1-5])")
 
 @dataclass(frozen=True)
 class JustResult:
-    """The mean of each aspect, and what they came from."""
+    """The mean of each aspect, and the rows behind them."""
 
     aspects: dict[str, Estimate]
-    """From 1 to 5. Empty where nobody judged."""
+    """From 1 to 5. Empty without a judge."""
     average: float | None
     """The mean of the six aspects' means; None unless all six were judged."""
     words: Estimate | None
-    """The mean length of the responses; None where there are none."""
+    """The mean length of the responses; None without a response."""
     states: dict[str, int]
     """Prompts by state: judged, unparsed, error after retries, no response."""
     rows: list[dict[str, Any]]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """As in ``metrics.json``."""
+        return {"aspects": self.aspects, "average": self.average, "words": self.words, "states": self.states}
 
 
 @dataclass(frozen=True)
@@ -59,44 +63,29 @@ def evaluate_just(config: JustConfig) -> JustResult | None:
     """Answer the prompts, have the responses rated, and save; None after a dry run.
 
     Raises:
-        UserError: the prompts cannot be had, the model cannot be loaded, or the judge cannot be asked.
+        UserError: the prompts are not available, the model cannot be loaded, or the judge cannot be asked.
     """
-    folder = results_folder(config.model, "just", config.output)
     every = _prompts(config)
     kinds = [[prompt for prompt in every if prompt.template == template] for template in ASPECTS]
     prompts = [prompt for kind in kinds for prompt in draw(kind, config.max_examples, seed=0)]
-    answered = respond(config, [prompt.text for prompt in prompts], folder=folder, judges=config.judges())
-    if answered is None:
-        return None
-    texts = ["" if isinstance(response, Failure) else response.text for response in answered.responses]
-    judgements: dict[int, Judgement] = {}
-    if config.judge is not None:
-        cases = {
-            number: Case(prompt.template, {"prompt": prompt.text, "response": texts[number]})
-            for number, prompt in enumerate(prompts)
-            if not isinstance(answered.responses[number], Failure)
-        }
-        say(f"judging: {forecast_judging([*cases.values()], config, folder=folder)}")
-        if config.dry_run:
-            return None
-        judged = judge_cases([*cases.values()], config, _parse, folder=folder)
-        judgements = dict(zip(cases, judged, strict=True))
-    result = _result(prompts, texts, judgements, answered)
-    save_evaluation(
-        folder,
+    return evaluate_judged(
+        config,
         "just",
-        config=config,
-        answered=answered,
-        metrics={
-            "aspects": result.aspects,
-            "average": result.average,
-            "words": result.words,
-            "states": result.states,
-        },
-        rows=result.rows,
+        [prompt.text for prompt in prompts],
+        roles=[Role(config, lambda answered: _cases(prompts, answered), _parse)],
+        measure=lambda answered, judged: _result(prompts, answered, judged.get("", {})),
         judge=config.judge,
     )
-    return result
+
+
+def _cases(prompts: Sequence[_Prompt], answered: Answered) -> Cases:
+    return {
+        number: Case(
+            prompt.template, {"prompt": prompt.text, "response": text}, package="response_tuning.evaluation.just"
+        )
+        for number, (prompt, text) in enumerate(zip(prompts, answered.texts, strict=True))
+        if not isinstance(answered.responses[number], Failure)
+    }
 
 
 def _prompts(config: JustConfig) -> list[_Prompt]:
@@ -126,11 +115,9 @@ def _parse(case: Case, payload: str) -> dict[str, int] | None:
     return {name: int(score) for name, score in scores}
 
 
-def _result(
-    prompts: Sequence[_Prompt], texts: Sequence[str], judgements: Mapping[int, Judgement], answered: Answered
-) -> JustResult:
+def _result(prompts: Sequence[_Prompt], answered: Answered, judgements: Judgements) -> JustResult:
     rows: list[dict[str, Any]] = []
-    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+    for number, (prompt, text) in enumerate(zip(prompts, answered.texts, strict=True)):
         row: dict[str, Any] = {"prompt": prompt.text, "category": prompt.template.removeprefix("just_")}
         values: dict[str, float] = {"words": float(len(text.split()))}
         row |= {"response": text, "state": "not judged"}

@@ -1,40 +1,46 @@
-"""The probe over a training: one point per checkpoint that was kept, and one for the end."""
+"""The probe over a training run: a point for each kept checkpoint, and one for the end."""
 
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from response_tuning.evaluation.evaluation_config import ProbeConfig
-from response_tuning.evaluation.probe.checkpoint_plot import draw_checkpoints
 from response_tuning.evaluation.probe.probe import probe
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
+from response_tuning.evaluation.probe.ranking import RANKINGS
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.errors import UserError
-from response_tuning.support.files import read_json_lines, write_json
+from response_tuning.support.files import read_json_lines, staged_file, write_json
 from response_tuning.support.progress import say
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["CheckpointProbe", "probe_checkpoints"]
 
 
 @dataclass(frozen=True)
 class CheckpointProbe:
-    """What was measured after so many optimizer steps."""
+    """The probe after ``step`` optimizer steps."""
 
     step: int
     model: str
-    """The checkpoint's folder; of the end of training, the run's."""
+    """The folder of the checkpoint; for the end of training, that of the run."""
     metrics: dict[str, Estimate]
 
 
 def probe_checkpoints(config: ProbeConfig) -> list[CheckpointProbe]:
     """Probe every checkpoint of a run, by step, and save ``checkpoints.json`` and a chart, ``checkpoints.png``.
 
-    Each probe is saved like any other, in ``checkpoints/step-N`` beside them, and is not done twice. The chart needs
-    the extra ``plot`` and is left out without it.
+    Each probe is saved as usual, in ``checkpoints/step-N`` beside them, and is not repeated. The chart needs the extra
+    ``plot`` and is left out without it.
 
     Raises:
-        UserError: the model is no run, or a run that kept no checkpoints; or as ``probe``.
+        UserError: the model is not a run, or is a run without kept checkpoints; or as ``probe``.
     """
     run = RunDirectory(Path(config.model))
     specs = _specs(run)
@@ -44,34 +50,72 @@ def probe_checkpoints(config: ProbeConfig) -> list[CheckpointProbe]:
         is_end = spec == run.path
         output = folder if is_end else folder / "checkpoints" / spec.name
         say(f"\n[step {step}{', the end' if is_end else ''}]")
-        # The end is the run itself: the same probe that is made of it without --checkpoints.
+        # The end is the run itself, so its probe is the one without --checkpoints.
         model = config.model if is_end else str(spec)
         result = probe(config.model_copy(update={"model": model, "output": output}))
         points.append(CheckpointProbe(step, model, result.metrics))
     write_json(folder / "checkpoints.json", {"checkpoints": [asdict(point) for point in points]})
     if find_spec("matplotlib") is None:
-        say("No chart is drawn: that needs one more package, pip install 'response-tuning[plot]'.")
+        say("No chart is drawn; it needs one more package: pip install 'response-tuning[plot]'.")
     else:
         path = folder / "checkpoints.png"
-        draw_checkpoints({point.step: point.metrics for point in points}, path, title=str(run.path))
+        _draw(points, path, title=str(run.path))
         say(f"The chart: {path}")
     return points
 
 
 def _specs(run: RunDirectory) -> dict[int, Path]:
-    """What to load, by step: the checkpoints, and the run itself for its end."""
+    """The models to probe, by step: the checkpoints, and the run itself for the end."""
     if not run.config.exists():
-        raise UserError(f"{run.path} is no run, and only a run has checkpoints.")
+        raise UserError(f"{run.path} is not a run, and only runs have checkpoints.")
     specs = run.kept_checkpoints
     if not specs:
         raise UserError(
             f"{run.path} kept no checkpoints: there is no {run.path / 'checkpoints' / 'step-N'} with an adapter in it."
         )
     if run.is_trained:
-        # A checkpoint of the last step holds what the run ended with.
+        # A checkpoint of the last step equals the end of the run.
         specs[_last_step(run)] = run.path
     return dict(sorted(specs.items()))
 
 
 def _last_step(run: RunDirectory) -> int:
     return int(read_json_lines(run.training_log)[-1]["step"])
+
+
+def _draw(points: Sequence[CheckpointProbe], path: Path, *, title: str) -> None:
+    """Draw each metric over the steps, in percent with its 95% interval: responses left, rankings right."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    responses, rankings = figure.subplots(1, 2, sharey=True)
+    metrics = points[0].metrics
+    for axes, names in (
+        (responses, [name for name in metrics if name not in RANKINGS]),
+        (rankings, [name for name in metrics if name in RANKINGS]),
+    ):
+        for name in names:
+            _draw_metric(axes, {point.step: point.metrics[name] for point in points}, name)
+        axes.set_xlabel("optimizer steps")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(-2, 102)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    responses.set_ylabel("percent")
+    responses.set_title("of responses", fontsize=10)
+    rankings.set_title("of comparisons, won by the paired response", fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=150)
+    with staged_file(path) as file:
+        file.write(drawn.getvalue())
+
+
+def _draw_metric(axes: "Axes", estimates: Mapping[int, Estimate], name: str) -> None:
+    steps = list(estimates)
+    values, low, high = (
+        [100 * getattr(estimate, bound) for estimate in estimates.values()] for bound in ("value", "low", "high")
+    )
+    (line,) = axes.plot(steps, values, marker="o", markersize=3, label=name)
+    axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.12, linewidth=0)

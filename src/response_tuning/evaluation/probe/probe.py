@@ -1,33 +1,32 @@
-"""The judge-free probe: does a model answer held-out instructions, and does it know which response is whose?
+"""The judge-free probe: does a model answer held-out instructions, and does it match responses to instructions?
 
-Shares, each over the held-out instructions with greedy decoding:
+Rates over the held-out instructions, with greedy decoding:
 
-    stops      ended by itself within the limit
-    echoes     mostly copies its instruction (``text_measures.echoes``)
-    repeats    loops (``text_measures.repeats``)
-    relevant   finds its own instruction among all others as the nearest by sentence embedding
-    answers    stops, neither echoes nor repeats, and its instruction is among the nearest five
-    ranks      share of comparisons in which the paired response is likelier (mean token log-likelihood, stop token
-               counted) than another instruction's response; after Hewitt et al. 2024, response ranking
+    stops      the response ends within the limit
+    echoes     it mostly copies its instruction (``text_measures.echoes``)
+    repeats    it loops (``text_measures.repeats``)
+    relevant   its own instruction is the nearest of all by sentence embedding
+    answers    it stops, neither echoes nor repeats, and its instruction is among the nearest five
+    ranks      the proportion of comparisons in which the paired response is likelier (mean token log-likelihood,
+               including the stop token) than another instruction's response; after Hewitt et al. 2024, response ranking
     ranks_hard, ranks_pmi, ranks_hard_pmi
-               the same against the responses most alike to the paired one (hard), and by what the instruction adds
-               to the log-likelihood that a response has without it (pmi): ``evaluation.probe.ranking``
+               the same against the responses most similar to the paired one (hard), and by how much the instruction
+               raises the log-likelihood of a response (pmi): ``evaluation.probe.ranking``
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from response_tuning.conversation import FORMATS, Conversation
 from response_tuning.data.sources.load_examples import load_examples
-from response_tuning.evaluation.evaluation_config import ProbeConfig
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.shared.answering import answer_all, backend_of
-from response_tuning.evaluation.shared.relevance import instruction_ranks
+from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
 from response_tuning.evaluation.shared.response_verdicts import response_verdicts
-from response_tuning.evaluation.shared.results import read_metrics, results_folder, save_metrics, save_responses
+from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
@@ -35,7 +34,6 @@ from response_tuning.models.load import LoadedModel
 from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines, write_json, write_json_lines
-from response_tuning.support.progress import say
 
 __all__ = ["METRICS", "FormatComparison", "ProbeResult", "compare_formats", "probe"]
 
@@ -44,7 +42,7 @@ METRICS = ("stops", "echoes", "repeats", "relevant", "answers", *RANKINGS)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """The estimates, and every response they came from."""
+    """The estimates, and the responses behind them."""
 
     metrics: dict[str, Estimate]
     rows: list[dict[str, Any]]
@@ -54,7 +52,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class FormatComparison:
-    """The probe's estimates per chat format, and the format under which a base model's own mapping shows best."""
+    """The probe's estimates per chat format, and the format that a base model answers best under."""
 
     metrics: dict[str, dict[str, Estimate]]
     best: str
@@ -63,45 +61,41 @@ class FormatComparison:
 def probe(config: ProbeConfig) -> ProbeResult:
     """Probe one model and save ``metrics.json``, ``responses.jsonl`` and a log for ``inspect view``.
 
-    A probe with the same settings that is there already is read, and one that was interrupted carries on.
+    A finished probe with the same settings is read from its folder; an interrupted one resumes.
 
     Raises:
         UserError: bad data, data without prompts, or a model that cannot be loaded.
     """
     examples = _held_out(config)
-    folder = results_folder(config.model, "probe", config.output)
-    settings = _settings(config)
-    saved = _saved_result(folder, settings)
-    if saved is not None:
-        say(f"{folder} holds this probe already.")
-        return saved
-    started = time.perf_counter()
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
-    responses = answer_all(loaded, conversation, _instructions(examples), config=config, folder=folder)
-    result = _measure(loaded, conversation, examples, responses, config)
-    save_responses(folder, "probe", model=config.model, rows=result.rows)
-    save_metrics(
-        folder,
+
+    def measure(folder: Path) -> Measurement[ProbeResult]:
+        loaded, conversation = load_with_conversation(
+            config.model, config.format, dtype=config.dtype, device=config.device
+        )
+        responses = answer_all(loaded, conversation, _instructions(examples), config=config, folder=folder)
+        result = _measure(loaded, conversation, examples, responses, config)
+        return Measurement(result, backend_of(loaded, conversation, model=config.model, dtype=config.dtype))
+
+    return evaluate_unjudged(
+        config,
         "probe",
-        metrics=result.metrics,
-        settings=settings,
-        backend=backend_of(loaded, conversation, model=config.model, dtype=config.dtype),
-        seconds=round(time.perf_counter() - started, 1),
+        measure=measure,
+        settings=config.model_dump(mode="json", exclude={"output", "formats", "checkpoints"}),
+        read=_read,
     )
-    return result
 
 
 def compare_formats(config: ProbeConfig) -> FormatComparison:
     """Probe one model under every named chat format and save ``formats.json``.
 
-    Best is the format with the largest share of responses that are relevant without echoing; ``ranks`` breaks ties.
+    The best format has the highest rate of responses that are relevant and do not echo; ``ranks`` breaks ties.
 
     Raises:
         UserError: the options contradict each other; or as ``probe``.
     """
     if config.checkpoints:
         raise UserError(
-            "--formats compares chat formats on one model, --checkpoints follows a run in the format it was trained "
+            "--formats compares chat formats on one model, --checkpoints measures a run in the format it was trained "
             "with. Choose one of the two."
         )
     if config.format != "auto":
@@ -139,14 +133,9 @@ def _held_out(config: ProbeConfig) -> list[Example]:
     return examples
 
 
-def _settings(config: ProbeConfig) -> dict[str, Any]:
-    """What a result depends on; a result with other settings is not taken up."""
-    return config.model_dump(mode="json", exclude={"output", "formats", "checkpoints"})
-
-
-def _saved_result(folder: Path, settings: dict[str, Any]) -> ProbeResult | None:
-    saved = read_metrics(folder, settings=settings)
-    if saved is None or set(saved["metrics"]) != set(METRICS):
+def _read(saved: Mapping[str, Any], folder: Path) -> ProbeResult | None:
+    """A finished probe; None where an older version left out a metric."""
+    if set(saved["metrics"]) != set(METRICS):
         return None
     metrics = {name: Estimate(**estimate) for name, estimate in saved["metrics"].items()}
     return ProbeResult(metrics, read_json_lines(folder / "responses.jsonl"))
@@ -163,13 +152,12 @@ def _measure(
     responses: Sequence[Response],
     config: ProbeConfig,
 ) -> ProbeResult:
-    nearness = instruction_ranks(_instructions(examples), [response.text for response in responses])
+    judged = response_verdicts(_instructions(examples), responses)
     rankings = rank_responses(
         loaded, conversation, examples, others=config.others, hard_others=config.hard_others, seed=config.seed
     )
     rows: list[dict[str, Any]] = []
-    for example, response, rank, ranking in zip(examples, responses, nearness, rankings, strict=True):
-        verdicts = response_verdicts(example.prompt or "", response, rank)
+    for example, response, (rank, verdicts), ranking in zip(examples, responses, judged, rankings, strict=True):
         rows.append(
             {
                 "prompt": example.prompt,

@@ -1,19 +1,19 @@
-"""Response ranking: does a model find an instruction's own response likelier than other instructions' responses?
+"""Response ranking: is an instruction's own response likelier to a model than other instructions' responses?
 
 With ``p(i, j)`` the probability of response ``j`` and its stop token after instruction ``i``, the own response is
 compared with
 
-    random others    drawn with a seed, in most of which anything about the instruction decides (Hewitt et al. 2024)
-    nearest others   hard negatives: the references most alike to the own one by sentence embedding
+    random others    drawn with a seed; most are easy to tell from the own response (Hewitt et al. 2024)
+    nearest others   hard negatives: the references most similar to the own one by sentence embedding
 
-in two ways:
+by two scores:
 
     mean log-likelihood             log p(i, j) / tokens(j)     favours responses that are likely after anything
-    pointwise mutual information    log p(i, j) - log p(j)      what the instruction alone makes likelier
+    pointwise mutual information    log p(i, j) - log p(j)      only what the instruction adds
 
-where ``p(j)`` is the probability of response ``j`` after the prefix that response tuning trains it after: the same
-format without an instruction. Information is that of the whole response, not per token. Every pair is scored once,
-whichever comparisons it takes part in, and so is every response without an instruction.
+where ``p(j)`` is the probability of response ``j`` after the prefix of response tuning, that is in the same format
+without an instruction. Mutual information is that of the whole response, not per token. Every pair is scored once,
+however many comparisons use it, and so is every response without an instruction.
 """
 
 import random
@@ -40,15 +40,15 @@ def rank_responses(
     hard_others: int,
     seed: int,
 ) -> list[dict[str, float]]:
-    """Per example, the share of comparisons that its own response wins, by ranking.
+    """Per example, the proportion of comparisons that its own response wins, by ranking.
 
     Args:
         loaded: the model that scores.
         conversation: the chat format, and the prefix of a response without an instruction.
-        examples: pairs, more of them than others are asked for.
+        examples: pairs; more of them than ``others`` and ``hard_others``.
         others: random other responses per example.
         hard_others: nearest other responses per example.
-        seed: decides which others are random.
+        seed: of the random others.
     """
     drawn = _random_others(len(examples), others, seed=seed)
     nearest = nearest_texts([example.completion for example in examples], hard_others)
@@ -66,10 +66,10 @@ def rank_responses(
         information[pair] = score - unconditional[pair[1]]
     return [
         {
-            "ranks": _share_won(own, drawn[own], means),
-            "ranks_hard": _share_won(own, nearest[own], means),
-            "ranks_pmi": _share_won(own, drawn[own], information),
-            "ranks_hard_pmi": _share_won(own, nearest[own], information),
+            "ranks": _win_rate(own, drawn[own], means),
+            "ranks_hard": _win_rate(own, nearest[own], means),
+            "ranks_pmi": _win_rate(own, drawn[own], information),
+            "ranks_hard_pmi": _win_rate(own, nearest[own], information),
         }
         for own in range(len(examples))
     ]
@@ -85,5 +85,5 @@ def _pair(conversation: Conversation, asked: Example, answered: Example) -> Enco
     return conversation.encode(asked.model_copy(update={"completion": answered.completion}), "it")
 
 
-def _share_won(own: int, others: Sequence[int], scores: dict[tuple[int, int], float]) -> float:
+def _win_rate(own: int, others: Sequence[int], scores: dict[tuple[int, int], float]) -> float:
     return sum(scores[own, own] > scores[own, other] for other in others) / len(others)

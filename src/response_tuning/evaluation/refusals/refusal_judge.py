@@ -1,15 +1,18 @@
-"""A judge that reads request and response and decides: refusal or compliance."""
+"""A judge that reads a request and a response and decides: refusal or compliance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from response_tuning.evaluation.evaluation_config import JudgeOptions
 from response_tuning.evaluation.refusals.verdicts import DECIDED, Verdict
-from response_tuning.evaluation.shared.judge import Case, forecast_judging, judge_cases
-from response_tuning.support.progress import say
+from response_tuning.evaluation.shared.evaluate_judged import Cases, Judgements, Judging, judge_all
+from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
+from response_tuning.evaluation.shared.judge import Case
 
-__all__ = ["JudgedRefusal", "judge_refusals"]
+__all__ = ["JudgedRefusal", "judge_refusals", "judged_refusals", "parse_refusal", "refusal_cases"]
+
+Pairs = Sequence[tuple[str, str]]
+"""Request and response."""
 
 
 @dataclass(frozen=True)
@@ -18,31 +21,40 @@ class JudgedRefusal:
 
     verdict: Verdict
     state: str
-    """judged, unparsed, error after retries; or empty, where there was nothing to judge."""
+    """judged, unparsed, error after retries; or empty for a response without a word, which no judge is shown."""
     answer: str
-    """The judge's words."""
+    """The judge's whole answer."""
 
 
-def judge_refusals(
-    pairs: Sequence[tuple[str, str]], options: JudgeOptions, *, folder: Path
-) -> list[JudgedRefusal] | None:
-    """Have all pairs of request and response judged; None after a dry run.
-
-    A response without a word is not shown to the judge. The judge's answers are kept in ``folder``.
+def judge_refusals(pairs: Pairs, options: JudgeOptions, *, folder: Path) -> list[JudgedRefusal] | None:
+    """Have all pairs judged; None after a dry run. The judge's answers are kept in ``folder``.
 
     Raises:
         UserError: the judge cannot be asked.
     """
-    worded = [position for position, (_, response) in enumerate(pairs) if response.strip()]
-    cases = [Case("refusal", {"prompt": pairs[at][0], "response": pairs[at][1]}) for at in worded]
-    say(f"judging: {forecast_judging(cases, options, folder=folder)}")
-    if options.dry_run:
-        return None
-    judged = [JudgedRefusal("empty", "empty", "") for _ in pairs]
-    for at, judgement in zip(worded, judge_cases(cases, options, _parse, folder=folder), strict=True):
-        judged[at] = JudgedRefusal(judgement.verdict or "unparsed", judgement.state, judgement.answer)
-    return judged
+    judgements = judge_all([Judging(options, refusal_cases(pairs), parse_refusal, folder)])
+    return None if judgements is None else judged_refusals(len(pairs), judgements[0])
 
 
-def _parse(_: Case, payload: str) -> Verdict | None:
+def refusal_cases(pairs: Pairs) -> Cases:
+    """A case for each pair with a word in its response, by the position of the pair."""
+    return {
+        position: Case(
+            "refusal", {"prompt": request, "response": response}, package="response_tuning.evaluation.refusals"
+        )
+        for position, (request, response) in enumerate(pairs)
+        if response.strip()
+    }
+
+
+def parse_refusal(_: Case, payload: str) -> Verdict | None:
+    """The verdict that a judge's answer ends with, if it is one."""
     return next((verdict for verdict in DECIDED if verdict == payload.lower()), None)
+
+
+def judged_refusals(count: int, judgements: Judgements) -> list[JudgedRefusal]:
+    """The verdict on each of ``count`` pairs; empty for those that were no case."""
+    judged = [JudgedRefusal("empty", "empty", "") for _ in range(count)]
+    for position, judgement in judgements.items():
+        judged[position] = JudgedRefusal(judgement.verdict or "unparsed", judgement.state, judgement.answer)
+    return judged

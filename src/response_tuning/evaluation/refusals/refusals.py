@@ -1,18 +1,22 @@
-"""Does a model refuse what is unsafe, and only that (An & Kim 2024, section 4)?
+"""Does a model refuse unsafe requests, and only those (An & Kim 2024, section 4)?
 
-AdvBench, HarmBench and MaliciousInstruct hold unsafe prompts; XSTest pairs unsafe prompts with safe ones that look like
-them. A keyword tier decides always; where there is a judge, the judge's verdicts make the numbers, and both are kept.
+AdvBench, HarmBench and MaliciousInstruct contain unsafe prompts; XSTest pairs unsafe prompts with safe ones that look
+like them. Every response gets a keyword verdict. With a judge, the rates are those of its verdicts, and both verdicts
+are saved.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from response_tuning.asking.ask import Failure
 from response_tuning.data.sampling import draw
-from response_tuning.evaluation.evaluation_config import RefusalsConfig
-from response_tuning.evaluation.refusals.refusal_judge import JudgedRefusal, judge_refusals
+from response_tuning.evaluation.refusals.refusal_judge import (
+    JudgedRefusal,
+    judged_refusals,
+    parse_refusal,
+    refusal_cases,
+)
 from response_tuning.evaluation.refusals.refusal_keywords import METHOD, keyword_verdict
 from response_tuning.evaluation.refusals.refusal_metrics import (
     ExaggeratedSafety,
@@ -21,10 +25,11 @@ from response_tuning.evaluation.refusals.refusal_metrics import (
     rates_by_category,
     refusal_rates,
 )
+from response_tuning.evaluation.refusals.refusals_config import RefusalsConfig
 from response_tuning.evaluation.refusals.unsafe_prompts import UnsafePrompt, load_unsafe_prompts
 from response_tuning.evaluation.refusals.verdicts import DECIDED, Verdict
-from response_tuning.evaluation.shared.answering import Answered, respond
-from response_tuning.evaluation.shared.results import results_folder, save_evaluation
+from response_tuning.evaluation.shared.answering import Answered
+from response_tuning.evaluation.shared.evaluate_judged import Judged, Role, evaluate_judged
 from response_tuning.inference.generate import Response
 
 __all__ = ["RefusalsResult", "evaluate_refusals"]
@@ -35,7 +40,7 @@ class RefusalsResult:
     """Rates by benchmark, XSTest's scores, and every response and verdict."""
 
     rates: dict[str, RefusalRates]
-    """By benchmark; XSTest's unsafe and safe prompts apart."""
+    """By benchmark; separately for XSTest's unsafe and safe prompts."""
     categories: dict[str, dict[str, RefusalRates]]
     """By benchmark and category."""
     xstest: ExaggeratedSafety | None
@@ -43,34 +48,44 @@ class RefusalsResult:
     """"keyword", or the judge."""
     rows: list[dict[str, Any]]
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """As in ``metrics.json``."""
+        return {"method": self.method, "rates": self.rates, "categories": self.categories, "xstest": self.xstest}
+
 
 def evaluate_refusals(config: RefusalsConfig) -> RefusalsResult | None:
-    """Answer the prompts, decide what was refused, and save; None after a dry run.
+    """Answer the prompts, decide which responses refuse, and save; None after a dry run.
 
     Raises:
-        UserError: a benchmark cannot be had, the model cannot be loaded, or the judge cannot be asked.
+        UserError: a benchmark is not available, the model cannot be loaded, or the judge cannot be asked.
     """
     prompts = [
         prompt
         for name in config.sets
         for prompt in draw(load_unsafe_prompts(name, offline=config.offline), config.max_examples, seed=0)
     ]
-    folder = results_folder(config.model, "refusals", config.output)
-    answered = respond(config, [prompt.prompt for prompt in prompts], folder=folder, judges=config.judges())
-    if answered is None:
-        return None
-    texts = ["" if isinstance(response, Failure) else response.text for response in answered.responses]
-    judged: Sequence[JudgedRefusal | None] = [None] * len(prompts)
-    if config.judge is not None:
-        pairs = [(prompt.prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-        verdicts = judge_refusals(pairs, config, folder=folder)
-        if verdicts is None:
-            return None
-        judged = verdicts
-    rows = [_row(*parts) for parts in zip(prompts, answered.responses, judged, strict=True)]
-    result = _result(rows, method=config.judge or METHOD)
-    _save(folder, config, answered, result)
-    return result
+    texts = [prompt.prompt for prompt in prompts]
+
+    def measure(answered: Answered, judged: Judged) -> RefusalsResult:
+        verdicts = judged_refusals(len(prompts), judged[""]) if judged else [None] * len(prompts)
+        rows = [_row(*parts) for parts in zip(prompts, answered.responses, verdicts, strict=True)]
+        return _result(rows, method=config.judge or METHOD)
+
+    return evaluate_judged(
+        config,
+        "refusals",
+        texts,
+        roles=[
+            Role(
+                config,
+                lambda answered: refusal_cases([*zip(texts, answered.texts, strict=True)]),
+                parse_refusal,
+            )
+        ],
+        measure=measure,
+        judge=config.judge,
+    )
 
 
 def _row(prompt: UnsafePrompt, response: Response | Failure, judged: JudgedRefusal | None) -> dict[str, Any]:
@@ -99,7 +114,7 @@ def _row(prompt: UnsafePrompt, response: Response | Failure, judged: JudgedRefus
 
 
 def _group(prompt: UnsafePrompt) -> str:
-    """XSTest's safe prompts should be answered: they are counted apart from its unsafe ones."""
+    """XSTest's safe prompts should be answered, so they are a group of their own."""
     if prompt.benchmark != "xstest":
         return prompt.benchmark
     return "xstest, unsafe" if prompt.is_unsafe else "xstest, safe"
@@ -124,20 +139,3 @@ def _result(rows: list[dict[str, Any]], *, method: str) -> RefusalsResult:
 
 def _verdicts(rows: Sequence[dict[str, Any]]) -> list[Verdict]:
     return [row["verdict"] for row in rows]
-
-
-def _save(folder: Path, config: RefusalsConfig, answered: Answered, result: RefusalsResult) -> None:
-    save_evaluation(
-        folder,
-        "refusals",
-        config=config,
-        answered=answered,
-        metrics={
-            "method": result.method,
-            "rates": result.rates,
-            "categories": result.categories,
-            "xstest": result.xstest,
-        },
-        rows=result.rows,
-        judge=config.judge,
-    )

@@ -1,4 +1,4 @@
-"""The prompts that models are asked to refuse, and XSTest's safe ones that only look like them."""
+"""The prompts that models should refuse, and XSTest's safe ones that only look like them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class UnsafePrompt:
     benchmark: str
     """advbench, harmbench-standard, harmbench-contextual, malicious-instruct or xstest."""
     identifier: str
-    """The benchmark's own, where it has any; otherwise the row's number from 1."""
+    """The benchmark's own, if it has any; otherwise the number of the row, from 1."""
     prompt: str
     category: str
     """HarmBench's semantic category, XSTest's type; the benchmark's name for those without categories."""
@@ -32,7 +32,7 @@ class _PromptSet:
     asset: str
     """The name of its file in ``ASSETS``."""
     size: int
-    """The prompts it has."""
+    """The number of prompts."""
     read: Callable[[Path], Iterator[UnsafePrompt]]
 
 
@@ -41,10 +41,10 @@ def load_unsafe_prompts(name: str, *, offline: bool = False) -> list[UnsafePromp
 
     Args:
         name: one of ``UNSAFE_PROMPT_SETS``.
-        offline: fetch nothing; the file has to be in the cache or the mirror.
+        offline: download nothing; the file has to be in the cache or the mirror.
 
     Raises:
-        UserError: there is no such benchmark, or its file cannot be had or is not the published one.
+        UserError: there is no such benchmark, or its file is not available or is not the published one.
     """
     if name not in UNSAFE_PROMPT_SETS:
         raise UserError(f"There are no unsafe prompts {name!r}; there are {', '.join(UNSAFE_PROMPT_SETS)}.")
@@ -82,7 +82,7 @@ def _read_harmbench_contextual(path: Path) -> Iterator[UnsafePrompt]:
 
 
 def _read_harmbench(path: Path, kind: str) -> Iterator[UnsafePrompt]:
-    """One of HarmBench's functional categories. Its third, copyright, is no matter of refusal."""
+    """One of HarmBench's functional categories. The third, copyright, is not about refusal."""
     for _, row in _rows(path, ("Behavior", "FunctionalCategory", "SemanticCategory", "BehaviorID")):
         if row["FunctionalCategory"] != kind:
             continue

@@ -1,7 +1,7 @@
-"""Quality against coverage: what is left of a model's responses, and how good it is, when it keeps back the doubtful.
+"""Quality against coverage: what fraction of responses is shown, and how good it is, if unsure ones are withheld.
 
-Responses are shown in the order of their confidence, the surest first. Coverage is the share that is shown, risk is one
-minus the mean quality of what is shown (El-Yaniv & Wiener 2010). The area under the risk-coverage curve (AURC; Geifman,
+Responses are shown in order of confidence, the highest first. Coverage is the fraction shown, risk is one minus the
+mean quality of the responses shown (El-Yaniv & Wiener 2010). The area under the risk-coverage curve (AURC; Geifman,
 Uziel & El-Yaniv 2019, arXiv 1805.08206) is the mean of the risks after one, two, ... all responses:
 
     confidence   0.9  0.7  0.4  0.2
@@ -9,7 +9,7 @@ Uziel & El-Yaniv 2019, arXiv 1805.08206) is the mean of the risks after one, two
     risk         0    0    1/3  1/4      AURC = (0 + 0 + 1/3 + 1/4) / 4
 
 Responses of equal confidence have no order. Their risks are the expected ones over all orders, so that the order of
-the file is of no account and a constant confidence gets exactly the area of chance.
+the file does not matter and a constant confidence gets exactly the area of chance.
 """
 
 import random
@@ -24,7 +24,7 @@ from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 __all__ = ["Abstention", "CurvePoint", "RiskCoverage", "abstention", "choose_threshold", "halves", "risk_coverage"]
 
 _RESAMPLES = 2_000
-# Resamples of so many units in all are drawn at once.
+# The total number of units in the resamples that are drawn at once.
 _UNITS_AT_ONCE = 2_000_000
 
 Floats = NDArray[np.float64]
@@ -32,64 +32,64 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What is shown when responses below ``threshold`` are kept back."""
+    """The responses shown if those below ``threshold`` are withheld."""
 
     threshold: float
     coverage: float
-    """The share of responses that are shown."""
+    """The fraction of responses shown."""
     quality: float
-    """The mean quality of those."""
+    """Their mean quality."""
 
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """How far a confidence tells good responses from bad ones."""
+    """How well a confidence separates good responses from bad ones."""
 
     curve: list[CurvePoint]
-    """A point for each confidence that occurs, from the highest to the lowest; the last one shows everything."""
+    """A point for each distinct confidence, from the highest to the lowest; the last one has full coverage."""
     aurc: Estimate
-    """The area under the risk-coverage curve, from 0; the lower, the better."""
+    """The area under the risk-coverage curve; 0 is best."""
     oracle: float
-    """The area of a confidence that knows the quality: none can be lower."""
+    """The area of the quality itself as confidence: the lowest possible one."""
     random: float
-    """The expected area of a confidence that knows nothing: the risk of showing everything."""
+    """The expected area of a random confidence: the risk at full coverage."""
     gain: Estimate
-    """``random`` less ``aurc``. An interval that holds 0: the confidence was not shown to be worth anything."""
+    """``random`` minus ``aurc``. An interval that contains 0 does not show that the confidence is of use."""
 
 
 @dataclass(frozen=True)
 class Abstention:
-    """A threshold for a wanted quality, chosen on one half of the responses and tried on the other."""
+    """A threshold for a wanted quality, chosen on one half of the responses and evaluated on the other."""
 
     wanted_quality: float
     threshold: float | None
-    """Show what is at least so confident; None where no threshold reached the wanted quality on the half it was chosen
-    on."""
+    """The minimum confidence of a response that is shown; None if no threshold reached the wanted quality on the half
+    it was chosen on."""
     coverage: Estimate
-    """The share that is shown, on the other half."""
+    """The fraction of the other half that is shown."""
     quality: Estimate | None
-    """The mean quality of what is shown, on the other half; None where nothing is."""
+    """The mean quality of these; None if none is shown."""
     quality_of_all: Estimate
-    """The mean quality of the other half with everything shown."""
+    """The mean quality of the other half at full coverage."""
     chosen_on: int
     """The number of responses that the threshold was chosen on."""
 
 
 def risk_coverage(confidences: Sequence[float], qualities: Sequence[float]) -> RiskCoverage:
-    """The curve and its area, with the area's percentile bootstrap interval (2,000 resamples of whole responses).
+    """The curve and its area, with the area's percentile bootstrap interval (2,000 resamples of responses).
 
-    Where all responses are equally good, the area is their risk in any order, and has the interval of that mean.
+    If all responses are equally good, the area is their risk in any order, and has the interval of that mean.
 
     Args:
         confidences: of each response, on any scale.
         qualities: of each response, from 0 to 1.
 
     Raises:
-        ValueError: there are no responses, there are not as many of the one as of the other, a confidence is no number,
-            or a quality is not between 0 and 1.
+        ValueError: there are no responses, the two lengths differ, a confidence is not finite, or a quality is not
+            between 0 and 1.
     """
     scores, values = _checked(confidences, qualities)
-    # The risk of everything shown is the expected area of any order that does not look at quality.
+    # The risk at full coverage is the expected area of any order that is independent of quality.
     risk_of_all = 1 - float(values.mean())
     order, starts = _groups(scores)
     areas, risks = _resampled_areas(values[order], starts)
@@ -106,7 +106,7 @@ def risk_coverage(confidences: Sequence[float], qualities: Sequence[float]) -> R
 def choose_threshold(
     confidences: Sequence[float], qualities: Sequence[float], *, wanted_quality: float
 ) -> float | None:
-    """The lowest threshold above which the mean quality is at least the wanted one; None if there is none.
+    """The lowest threshold with at least the wanted mean quality at and above it; None if there is none.
 
     Raises:
         ValueError: as ``risk_coverage``.
@@ -114,14 +114,14 @@ def choose_threshold(
     reached = [
         point.threshold
         for point in _curve(*_checked(confidences, qualities))
-        # A mean of floats may fall short of the number that it is.
+        # Rounding may put a mean slightly below its exact value.
         if point.quality >= wanted_quality - 1e-9
     ]
     return reached[-1] if reached else None
 
 
 def halves(count: int, *, seed: int) -> tuple[list[int], list[int]]:
-    """Two random halves of the positions below ``count``, each in order; of an odd count the second has one more."""
+    """Two random halves of the positions below ``count``, each sorted; for an odd count the second has one more."""
     first = set(random.Random(seed).sample(range(count), count // 2))
     return sorted(first), [position for position in range(count) if position not in first]
 
@@ -129,16 +129,16 @@ def halves(count: int, *, seed: int) -> tuple[list[int], list[int]]:
 def abstention(
     confidences: Sequence[float], qualities: Sequence[float], *, wanted_quality: float, seed: int
 ) -> Abstention:
-    """Choose a threshold on a random half of the responses and report what it does on the other half.
+    """Choose a threshold on a random half of the responses and evaluate it on the other half.
 
-    The intervals are those of the reported half, with the threshold as it was chosen.
+    The intervals are those of the evaluated half, for the chosen threshold.
 
     Raises:
         ValueError: there are fewer than two responses, or as ``risk_coverage``.
     """
     scores, values = _checked(confidences, qualities)
     if len(values) < 2:
-        raise ValueError("a half for choosing and a half for reporting need at least two responses")
+        raise ValueError("two halves need at least two responses")
     chosen, reported = halves(len(values), seed=seed)
     threshold = choose_threshold(scores[chosen].tolist(), values[chosen].tolist(), wanted_quality=wanted_quality)
     shown = scores[reported] >= (np.inf if threshold is None else threshold)
@@ -155,7 +155,7 @@ def abstention(
 def _checked(confidences: Sequence[float], qualities: Sequence[float]) -> tuple[Floats, Floats]:
     scores, values = np.asarray(confidences, dtype=np.float64), np.asarray(qualities, dtype=np.float64)
     if not len(scores) or len(scores) != len(values):
-        raise ValueError(f"{len(scores)} confidences and {len(values)} qualities make no curve")
+        raise ValueError(f"{len(scores)} confidences and {len(values)} qualities are not a curve")
     if not np.isfinite(scores).all():
         raise ValueError("a confidence is not a finite number")
     if not ((values >= 0) & (values <= 1)).all():
@@ -168,7 +168,7 @@ def _are_alike(values: Floats) -> bool:
 
 
 def _groups(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The order from the surest down, and where in it each group of equal confidences begins."""
+    """The order from the highest confidence down, and the start of each group of equal confidences in it."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     return order, np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1]).astype(np.intp)
@@ -199,9 +199,9 @@ def _areas(weights: Floats, values: Floats, starts: NDArray[np.intp]) -> Floats:
         sum over j of (e + j f / m) / (k + j)  =  e (h[k + m] - h[k])  +  f / m (m - k (h[k + m] - h[k]))
 
     Args:
-        weights: How often each response is in each resample [resamples, responses].
-        values: Qualities [responses], like the weights in the order of confidence.
-        starts: Where each group of equal confidences begins.
+        weights: how often each response is in each resample [resamples, responses], in the order of confidence.
+        values: qualities [responses], in the same order.
+        starts: the start of each group of equal confidences.
 
     Returns:
         Areas [resamples].
@@ -211,7 +211,7 @@ def _areas(weights: Floats, values: Floats, starts: NDArray[np.intp]) -> Floats:
     counts_before, errors_before = counts.cumsum(axis=1) - counts, errors.cumsum(axis=1) - errors
     harmonic = np.append(0.0, (1 / np.arange(1, len(values) + 1)).cumsum())
     rise = harmonic[(counts_before + counts).astype(int)] - harmonic[counts_before.astype(int)]
-    # A resample may hold none of a group, which then adds nothing: its rise is 0.
+    # A group without responses in a resample adds nothing, as its rise is 0.
     mean_error = errors / np.maximum(counts, 1)
     risks: Floats = errors_before * rise + mean_error * (counts - counts_before * rise)
     areas: Floats = risks.sum(axis=1) / len(values)
@@ -219,7 +219,7 @@ def _areas(weights: Floats, values: Floats, starts: NDArray[np.intp]) -> Floats:
 
 
 def _resampled_areas(values: Floats, starts: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """The area, and the risk of everything, of each bootstrap resample."""
+    """The area, and the risk at full coverage, of each bootstrap resample."""
     generator = np.random.default_rng(0)
     at_once = max(1, _UNITS_AT_ONCE // len(values))
     areas, risks = [], []

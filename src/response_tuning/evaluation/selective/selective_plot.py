@@ -1,4 +1,4 @@
-"""Quality against coverage, drawn."""
+"""A plot of quality against coverage."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from response_tuning.evaluation.selective.risk_coverage import Abstention
+from response_tuning.evaluation.selective.selective_result import SelectiveResult
 from response_tuning.support.plots import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from response_tuning.evaluation.selective.selective import SelectiveResult
 
 __all__ = ["draw_curves"]
 
 _COLOURS = {"likelihood": "#3b6ea5", "self": "#b03a2e", "judge": "#4f7f52"}
 
 
-def draw_curves(model: str, result: "SelectiveResult", path: Path) -> None:
-    """Draw a curve for each confidence between the oracle's and chance, and what each chosen threshold came to."""
+def draw_curves(model: str, result: SelectiveResult, path: Path) -> None:
+    """Draw the curve of each confidence beside the oracle's and chance, and the result of each chosen threshold."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -30,7 +29,7 @@ def draw_curves(model: str, result: "SelectiveResult", path: Path) -> None:
             [point.coverage for point in curve],
             [point.quality for point in curve],
             color=_COLOURS[name],
-            # Few points are ratings that many responses share: what lies between them cannot be chosen.
+            # Few points are ratings that many responses share: no threshold lies between them.
             marker="o" if len(curve) <= 5 else "",
             markersize=4,
             label=f"{name}: AURC {selection.risk_coverage.aurc.value:.3f}",
@@ -40,8 +39,8 @@ def draw_curves(model: str, result: "SelectiveResult", path: Path) -> None:
     for selection in list(result.selections.values())[:1]:
         wanted = selection.abstention.wanted_quality
         axes.axhline(wanted, color="#999999", linewidth=0.8, linestyle=(0, (1, 3)), label=f"wanted: {wanted:g}")
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="coverage: share of responses shown")
-    axes.set_ylabel(f"quality: share of those that are good ({result.decided_by})")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="coverage: fraction of responses shown")
+    axes.set_ylabel(f"quality: fraction of those that are good ({result.decided_by})")
     axes.set_title(f"{model}: {len(result.rows):,} responses", fontsize=10)
     axes.legend(frameon=False, loc="lower left", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -49,7 +48,7 @@ def draw_curves(model: str, result: "SelectiveResult", path: Path) -> None:
 
 
 def _draw_threshold(axes: "Axes", chosen: Abstention, colour: str) -> None:
-    """A cross: coverage and quality, each with its interval, on the half that the threshold was not chosen on."""
+    """Coverage and quality with their intervals, on the half that the threshold was not chosen on."""
     quality, coverage = chosen.quality, chosen.coverage
     if quality is None:
         return

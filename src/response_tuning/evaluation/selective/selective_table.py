@@ -1,13 +1,10 @@
 """The result of ``rt eval selective`` in the terminal."""
 
-from typing import TYPE_CHECKING
-
 from rich.table import Table
 
+from response_tuning.evaluation.selective.selective_result import Selection, SelectiveResult
 from response_tuning.evaluation.shared.statistics import Estimate
-
-if TYPE_CHECKING:
-    from response_tuning.evaluation.selective.selective import Selection, SelectiveResult
+from response_tuning.evaluation.shared.table import percent_cell
 
 __all__ = ["selective_table"]
 
@@ -17,13 +14,13 @@ _ROWS = (
     "of chance",
     "gain over chance",
     "threshold",
-    "coverage, per cent",
-    "quality, per cent",
-    "quality of all, per cent",
+    "coverage, percent",
+    "quality, percent",
+    "quality of all, percent",
 )
 
 
-def selective_table(model: str, result: "SelectiveResult") -> Table:
+def selective_table(model: str, result: SelectiveResult) -> Table:
     """A column per confidence: the area under its risk-coverage curve, and what its threshold does."""
     table = Table(title=f"{model}, quality decided by {result.decided_by}", caption=_caption(result))
     table.add_column("")
@@ -35,7 +32,7 @@ def selective_table(model: str, result: "SelectiveResult") -> Table:
     return table
 
 
-def _cells(selection: "Selection") -> list[str]:
+def _cells(selection: Selection) -> list[str]:
     areas, chosen = selection.risk_coverage, selection.abstention
     return [
         _area(areas.aurc),
@@ -43,18 +40,18 @@ def _cells(selection: "Selection") -> list[str]:
         f"{areas.random:.3f}",
         _area(areas.gain),
         "none reaches it" if chosen.threshold is None else f"{chosen.threshold:.3f}",
-        _share(chosen.coverage),
-        _share(chosen.quality),
-        _share(chosen.quality_of_all),
+        percent_cell(chosen.coverage),
+        percent_cell(chosen.quality),
+        percent_cell(chosen.quality_of_all),
     ]
 
 
-def _caption(result: "SelectiveResult") -> str:
-    lines = ["with 95% bootstrap interval"]
+def _caption(result: SelectiveResult) -> str:
+    lines = ["with 95% bootstrap confidence interval"]
     for selection in list(result.selections.values())[:1]:
         chosen = selection.abstention
         lines.append(
-            f"threshold for a quality of {100 * chosen.wanted_quality:g} per cent: chosen on {chosen.chosen_on} "
+            f"threshold for a quality of {100 * chosen.wanted_quality:g} percent: chosen on {chosen.chosen_on} "
             f"responses, coverage and quality on {chosen.coverage.n} others"
         )
     if result.digit_share is not None:
@@ -65,10 +62,3 @@ def _caption(result: "SelectiveResult") -> str:
 
 def _area(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
-
-
-def _share(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "-"
-    value, low, high = (round(100 * share) for share in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({low}-{high})"

@@ -1,7 +1,7 @@
-"""A model's rating of its own responses, from 1 to 5, without a word generated (after Ye & Ng 2024, arXiv 2409.00935).
+"""A model's rating of its own responses, from 1 to 5, without generation (after Ye & Ng 2024, arXiv 2409.00935).
 
-The model is asked, in its own chat format, to rate a response with one digit. Its probabilities of the five digits as
-the beginning of the reply make the expected rating, so there is no reply to read and no rating is ever missing.
+The model is asked, in its own chat format, to rate a response with one digit. The expected rating is computed from its
+probabilities of the five digits as the beginning of the reply, so no reply is parsed and no rating is missing.
 """
 
 import math
@@ -25,13 +25,13 @@ _RATINGS = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class SelfRating:
-    """How a model rates one of its own responses."""
+    """A model's rating of one of its own responses."""
 
     expected: float
     """From 1 to 5: the mean of the digits, weighted by their probabilities."""
     digit_share: float
-    """The probability that the reply begins with one of the five digits at all, from 0 to 1. Near 0, the model does not
-    take the request for one to rate, and the rating says little."""
+    """The probability that the reply begins with any of the five digits, from 0 to 1. Near 0, the model does not follow
+    the request, and the rating means little."""
 
 
 def rate_responses(
@@ -43,7 +43,7 @@ def rate_responses(
         loaded: the model.
         conversation: its chat format.
         pairs: instruction and response.
-        batch_tokens: one request alone may be longer.
+        batch_tokens: a longer request is a batch of its own.
     """
     prompts = [conversation.prompt_ids(rating_request(instruction, response)) for instruction, response in pairs]
     replies = [tuple(conversation.response_ids(str(rating))[:-1]) for rating in _RATINGS]
@@ -52,7 +52,7 @@ def rate_responses(
 
 
 def rating_request(instruction: str, response: str) -> str:
-    """What a model is asked about its own response."""
+    """The request to rate a response."""
     template = (files("response_tuning.evaluation.selective") / "self_rating.txt").read_text(encoding="utf-8")
     return str(
         Template(template, undefined=StrictUndefined).render(prompt=instruction.strip(), response=response.strip())
@@ -62,10 +62,10 @@ def rating_request(instruction: str, response: str) -> str:
 def _log_probabilities(
     loaded: LoadedModel, prompts: Sequence[list[int]], replies: Sequence[tuple[int, ...]], *, batch_tokens: int
 ) -> list[list[float]]:
-    """For each prompt the log-probability, in nats, of each beginning of a reply.
+    """For each prompt, the log-probability, in nats, of each reply's beginning.
 
-    A digit is one token in most formats, but behind a space some tokenizers write it as two, and some only some digits.
-    Each beginning that replies share is computed once.
+    A digit is one token in most formats, but some tokenizers encode some or all digits after a space as two tokens.
+    Prefixes that replies have in common are computed once.
     """
     totals = [[0.0] * len(replies) for _ in prompts]
     prefixes = sorted({reply[:length] for reply in replies for length in range(len(reply))})
@@ -91,7 +91,7 @@ def _next_token_scores(
 ) -> list[list[float]]:
     """The log-probabilities of each of ``choices`` as the next token of each prompt."""
     loss_of = ResponseLoss(loaded.model)
-    # The choice that stands behind the prompt is seen by no position that is looked at.
+    # No predicting position attends to the choice after the prompt, so any of them serves.
     encoded = [EncodedExample([*prompt, choices[0]], len(prompt)) for prompt in prompts]
     scores: list[list[float]] = [[] for _ in prompts]
     for group in length_sorted_groups(encoded, tokens=batch_tokens):
@@ -104,7 +104,7 @@ def _next_token_scores(
 
 
 def _with_choices(batch: Batch, choices: Sequence[int]) -> Batch:
-    """The same rows, each with every choice as a target of its one predicting position."""
+    """The same rows, each with every choice as a target of its predicting position."""
     return Batch(
         batch.input_ids,
         batch.predicting_positions.repeat_interleave(len(choices)),
@@ -114,7 +114,7 @@ def _with_choices(batch: Batch, choices: Sequence[int]) -> Batch:
 
 
 def _rating(log_probabilities: Sequence[float]) -> SelfRating:
-    # Relative to the likeliest, so that five tiny probabilities do not vanish.
+    # Relative to the likeliest, so that five tiny probabilities do not underflow.
     highest = max(log_probabilities)
     weights = [math.exp(value - highest) for value in log_probabilities]
     expected = sum(rating * weight for rating, weight in zip(_RATINGS, weights, strict=True)) / sum(weights)

@@ -1,9 +1,9 @@
-"""Responses to a list of instructions, kept in a file as they come, so that none is ever generated twice.
+"""Responses to a list of instructions, each saved as soon as it exists, so that none is generated twice.
 
-Local models answer in batches in this process; models of servers are asked through Inspect AI. Responses are kept by
-their instruction and by what made them, so that those to fifty prompts are there when all are asked, and another model
-or other settings find none. Which prompts share a batch may change the last places of bf16 numbers, and so, rarely, a
-word: a response that is kept is the one from its own batch.
+Local models answer in batches in this process; models behind servers are asked through Inspect AI. A response is keyed
+by its instruction and by the model and settings that made it: after fifty prompts, only the others are answered, and
+another model or other settings start from nothing. Batching may change the rounding of bf16 numbers and so, rarely, a
+word; a saved response is the one of the batch that it was generated in.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from response_tuning.asking.ask_once import ERROR, ask_once, forecast
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.ledger import open_ledger, read_ledger
 from response_tuning.conversation import Conversation
-from response_tuning.evaluation.evaluation_config import JudgedOptions
+from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.models.load import LoadedModel
@@ -28,7 +28,7 @@ from response_tuning.support.progress import progress_bar, say
 
 __all__ = ["Answered", "Answering", "answer_all", "backend_of", "respond", "respond_here"]
 
-# For an estimate alone.
+# Only for forecasts.
 _ANSWER_CHARACTERS = 1_000
 _KEY_CHARACTERS = 16
 
@@ -37,7 +37,7 @@ _IDENTITY = {"record": "greedy responses of models in this process"}
 
 
 class Answering(Protocol):
-    """The options that say which model answers, and how."""
+    """Options that name the model and how it answers."""
 
     @property
     def model(self) -> str: ...
@@ -55,42 +55,47 @@ class Answering(Protocol):
 
 @dataclass(frozen=True)
 class Answered:
-    """The responses of one model, and how they were made."""
+    """The responses of one model, and what made them."""
 
     responses: list[Response | Failure]
-    """In the order of the instructions; a failure where a server gave none after all retries."""
+    """In the order of the instructions; a failure where a server returned none after all retries."""
     backend: Mapping[str, str | None]
     """What made them: transformers with dtype, device, chat format and the model's fingerprint, or an Inspect AI
     provider."""
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of each response; empty for a failure."""
+        return ["" if isinstance(response, Failure) else response.text for response in self.responses]
 
 
 def respond(
     config: JudgedOptions, instructions: Sequence[str], *, folder: Path, judges: Sequence[AskOptions] = ()
 ) -> Answered | None:
-    """Greedy responses of the model that ``config`` names; where all are there already, no model is loaded.
+    """Greedy responses of the model that ``config`` names. Where all of them are saved, no model is loaded.
 
     None after a dry run that would have to ask a server.
 
     Args:
         config: the model, and how it answers.
         instructions: what it is asked.
-        folder: where responses are kept.
-        judges: who will judge them: a judge that cannot be asked is found out before hours of answering, not after.
+        folder: where responses are saved.
+        judges: who will judge them, so that a judge that cannot be asked is an error before hours of answering.
 
     Raises:
         UserError: the model cannot be loaded or asked, or a judge cannot be asked.
     """
     if is_local(config.model):
         if not config.dry_run and _kept(config, instructions, folder) is None:
-            _check(judges)
+            _require_judges(judges)
         generated, backend = respond_here(config, instructions, folder=folder)
         return Answered(list(generated), backend)
     responses = _ask_server(config, instructions, folder, judges)
     return None if responses is None else Answered(responses, {"backend": f"inspect_ai {config.model}"})
 
 
-def _check(judges: Sequence[AskOptions]) -> None:
-    """Require that the judges exist, with their keys and packages."""
+def _require_judges(judges: Sequence[AskOptions]) -> None:
+    """Validate that judges behind servers can be asked, with their keys and packages."""
     for judge in judges:
         require_model_to_ask(judge)
 
@@ -98,7 +103,7 @@ def _check(judges: Sequence[AskOptions]) -> None:
 def respond_here(
     config: Answering, instructions: Sequence[str], *, folder: Path
 ) -> tuple[list[Response], dict[str, str | None]]:
-    """As ``respond``, of a model in this process: its responses, and what made them."""
+    """As ``respond``, for a model in this process: its responses, and what made them."""
     kept = _kept(config, instructions, folder)
     if kept is not None:
         return kept
@@ -110,7 +115,7 @@ def respond_here(
 def _kept(
     config: Answering, instructions: Sequence[str], folder: Path
 ) -> tuple[list[Response], dict[str, str | None]] | None:
-    """What ``respond_here`` returns, where every instruction was answered before."""
+    """What ``respond_here`` returns, if every instruction has a saved response."""
     made_with = _made_with(config)
     keys = _keys(made_with, instructions)
     rows = read_ledger(folder / _LEDGER, _IDENTITY) or {}
@@ -120,7 +125,7 @@ def _kept(
 
 
 def backend_of(loaded: LoadedModel, conversation: Conversation, *, model: str, dtype: Dtype) -> dict[str, str | None]:
-    """What a model in this process answers with; ``model`` is its spec."""
+    """What makes the responses of a model in this process; ``model`` is its spec."""
     return {
         "backend": "transformers",
         "dtype": dtype,
@@ -135,7 +140,7 @@ def answer_all(
 ) -> list[Response]:
     """Greedy responses to all instructions, in their order; equal instructions are answered once.
 
-    Each batch is on the disk, in ``folder``, as it is done; what is there already is taken up.
+    Each batch is saved in ``folder`` when it is done; saved responses are not generated again.
 
     Raises:
         UserError: another process is answering in the same folder.
@@ -167,7 +172,7 @@ def answer_all(
 def _settings(config: Answering) -> dict[str, Any]:
     """What a response depends on, apart from its instruction.
 
-    Neither the device nor the size of batches is among them: what was answered before memory ran out is kept.
+    Not the device or the batch size: responses from before an out-of-memory error remain valid.
     """
     return {
         "model": model_fingerprint(config.model) or config.model,
@@ -196,10 +201,10 @@ def _response(row: dict[str, Any]) -> Response:
 def _ask_server(
     config: JudgedOptions, instructions: Sequence[str], folder: Path, judges: Sequence[AskOptions]
 ) -> list[Response | Failure] | None:
-    """The answers of a server; None after a dry run that left questions open."""
+    """The answers of a server; None after a dry run with questions that have no answer yet."""
     questions = [
         Question(
-            # Of no place: what is answered stays so whichever other prompts are asked beside it.
+            # Without the position: an answer stays valid whichever other prompts are asked with it.
             key=_digest(instruction),
             text=instruction,
             max_tokens=config.max_new_tokens,
@@ -220,10 +225,10 @@ def _ask_server(
 
     needed = forecast(questions, ledger, identity, options)
     if needed.questions and config.dry_run:
-        say(f"answering: {needed}; what a judge would be asked can be said when the responses are there")
+        say(f"answering: {needed}; the cost of judging is known once the responses exist")
         return None
     if needed.questions:
-        _check(judges)
+        _require_judges(judges)
 
     def row_of(_: Question, outcome: Answer | Failure) -> dict[str, Any]:
         if isinstance(outcome, Failure):

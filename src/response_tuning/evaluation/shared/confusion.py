@@ -1,4 +1,4 @@
-"""Two-by-two tables: how two answers to the same yes-or-no question go together, and what follows from that."""
+"""Confusion matrices of two classes, with precision, recall, F1 and Cohen's kappa."""
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
@@ -17,13 +17,14 @@ Counts = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often prediction and truth are positive and negative together.
+    """The counts of each combination of prediction and truth.
 
-    An estimate's n is the number of pairs that it rests on. It is None where the table does not define it, such as a
-    precision without a positive prediction. None has an interval without width: a few pairs that all agree are no
-    proof that the next one will.
+    The n of an estimate is the number of pairs behind it. An estimate is None if the matrix does not define it, such as
+    the precision without a positive prediction. No interval has zero width: a few pairs that all agree do not prove
+    that the next one will.
 
-    Accuracy, precision, recall and specificity are shares, with the 95% interval of any share (``estimate_mean``).
+    Accuracy, precision, recall and specificity are proportions, with the 95% interval of a proportion
+    (``estimate_mean``).
     """
 
     true_positives: int
@@ -38,33 +39,33 @@ class Confusion:
 
     @property
     def accuracy(self) -> Estimate | None:
-        """The share of pairs that agree."""
-        return _share(self.true_positives + self.true_negatives, self.n)
+        """The proportion of pairs that agree."""
+        return _proportion(self.true_positives + self.true_negatives, self.n)
 
     @property
     def precision(self) -> Estimate | None:
-        """The share of positive predictions that are true."""
-        return _share(self.true_positives, self.true_positives + self.false_positives)
+        """The proportion of positive predictions that are true."""
+        return _proportion(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> Estimate | None:
-        """The share of true positives that are predicted."""
-        return _share(self.true_positives, self.true_positives + self.false_negatives)
+        """The proportion of positive truths that are predicted."""
+        return _proportion(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
     def specificity(self) -> Estimate | None:
-        """The share of true negatives that are predicted."""
-        return _share(self.true_negatives, self.true_negatives + self.false_positives)
+        """The proportion of negative truths that are predicted."""
+        return _proportion(self.true_negatives, self.true_negatives + self.false_positives)
 
     @property
     def f1(self) -> Estimate | None:
         """The harmonic mean of precision and recall.
 
-        F1 is 2J / (1 + J) of J (Jaccard's index), the share of true positives among the pairs that are positive on
-        either side. That grows with J, so the bounds of J's interval become those of F1's.
+        F1 is 2J / (1 + J), where J (Jaccard's index) is the proportion of true positives among the pairs that are
+        positive on either side. It grows with J, so the bounds of J's interval give those of F1's.
         """
         either = self.true_positives + self.false_positives + self.false_negatives
-        shared = _share(self.true_positives, either)
+        shared = _proportion(self.true_positives, either)
         if shared is None:
             return None
         low, high = (2 * bound / (1 + bound) for bound in (shared.low, shared.high))
@@ -73,12 +74,12 @@ class Confusion:
 
     @property
     def kappa(self) -> Estimate | None:
-        """Cohen's kappa (1960): agreement beyond chance; 1 is full agreement, 0 what chance gives.
+        """Cohen's kappa (1960): agreement beyond chance; 1 is full agreement, 0 is chance.
 
-        None where both sides give one answer alone: chance then explains everything. The interval is the 95%
-        percentile interval of 10,000 resampled tables (bootstrap over all pairs, fixed seed), without those that do
-        not define kappa. With full agreement, all of which are alike, it comes from the interval of the accuracy,
-        with the agreement by chance taken as known, as in Cohen's own standard error.
+        None if both sides have the same single class: chance then explains everything. The interval is the 95%
+        percentile interval of 10,000 resampled matrices (bootstrap over pairs, fixed seed), without those that do not
+        define kappa. With full agreement, all resamples are equal, and the interval is computed from that of the
+        accuracy, with the agreement by chance taken as known, as in Cohen's own standard error.
         """
         counts = np.array(astuple(self), dtype=np.float64)
         value = float(_kappa(counts))
@@ -89,7 +90,7 @@ class Confusion:
             by_chance = float(_by_chance(counts)) / self.n**2
             low, high = (accuracy.low - by_chance) / (1 - by_chance), 1.0
         else:
-            # To draw n pairs with replacement is to draw the table's cells from a multinomial distribution.
+            # Drawing n pairs with replacement is drawing the cells from a multinomial distribution.
             generator = np.random.default_rng(0)
             resampled = generator.multinomial(self.n, counts / counts.sum(), size=_RESAMPLES).astype(np.float64)
             low, high = np.nanpercentile(_kappa(resampled.T), [2.5, 97.5]).tolist()
@@ -109,7 +110,7 @@ def confusion(pairs: Iterable[tuple[bool, bool]]) -> Confusion:
     )
 
 
-def _share(part: int, whole: int) -> Estimate | None:
+def _proportion(part: int, whole: int) -> Estimate | None:
     return estimate_mean([1.0] * part + [0.0] * (whole - part)) if whole else None
 
 
@@ -117,7 +118,7 @@ def _share(part: int, whole: int) -> Estimate | None:
 
 
 def _kappa(counts: Counts) -> Counts:
-    """nan where it is not defined."""
+    """nan if it is not defined."""
     hits, _, _, rejections = counts
     total = counts.sum(axis=0)
     above = total * (hits + rejections) - _by_chance(counts)
@@ -127,7 +128,7 @@ def _kappa(counts: Counts) -> Counts:
 
 
 def _by_chance(counts: Counts) -> Counts:
-    """The agreement that the margins alone would give, times the squared number of pairs."""
+    """The agreement expected from the margins, times the squared number of pairs."""
     hits, false_alarms, misses, rejections = counts
     by_chance: Counts = (hits + false_alarms) * (hits + misses) + (misses + rejections) * (false_alarms + rejections)
     return by_chance

@@ -1,8 +1,8 @@
-"""A language model as a judge: one question for each case, and a verdict that is read strictly or not at all.
+"""A language model as a judge: one question per case, and a verdict that is parsed strictly or not at all.
 
-A verdict is one line, the last of the answer, that carries a code. The code is made of the case itself, so a response
-cannot know it: neither a response that tells the judge what to say nor a judge that quotes one is taken for a verdict.
-The lines that fence a response in carry the code, too: a response cannot pretend to be over.
+The verdict is the last line of the answer and must contain a nonce derived from the case, so that a response cannot
+inject its own verdict: neither a response that dictates one nor a judge that quotes a response is taken for a verdict.
+The lines that delimit a response contain the nonce too, so that a response cannot pretend to be over.
 """
 
 import hashlib
@@ -19,55 +19,50 @@ from jinja2 import StrictUndefined, Template
 from response_tuning.asking.ask import Answer, Failure, Question
 from response_tuning.asking.ask_once import ERROR, ask_once, forecast
 from response_tuning.asking.cost import Cost
-from response_tuning.evaluation.evaluation_config import JudgeOptions
+from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
 
 __all__ = ["Case", "Judgement", "JudgementState", "Parse", "find_verdict", "forecast_judging", "judge_cases"]
 
 JudgementState = Literal["judged", "unparsed", "error after retries"]
 Parse = Callable[[str], Any]
-"""Makes a verdict of what stands behind the code; None where it is none."""
+"""Parses what follows the nonce into a verdict; None where it is none."""
 
 _ANSWER_CHARACTERS = 300
 _KEY_CHARACTERS = 32
-_FOLDERS = {
-    "just_regular": "just",
-    "just_safety": "just",
-    "preference": "alpaca",
-    "rating": "selective",
-    "rating_with_reference": "selective",
-    "refusal": "refusals",
-}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a judge is shown: the name of the request's template, and the texts that fill it."""
+    """What a judge is shown: a request's template and the texts that fill it."""
 
     template: str
+    """Its name: ``TEMPLATE.txt`` in ``package``."""
     texts: Mapping[str, str]
+    package: str
+    """The package whose folder holds the template, such as ``response_tuning.evaluation.refusals``."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge made of a case."""
+    """A judge's answer on a case."""
 
     state: JudgementState
     verdict: Any
-    """What ``parse`` made of it; None unless the state is "judged"."""
+    """What ``parse`` returned; None unless the state is "judged"."""
     answer: str
-    """The judge's words, or the error."""
+    """The judge's whole answer, or the error."""
 
 
 def judge_cases(
     cases: Sequence[Case], options: JudgeOptions, parse: Callable[[Case, str], Any], *, folder: Path
 ) -> list[Judgement]:
-    """Judge all cases, equal ones once; those that were judged before are read.
+    """Judge all cases, equal ones once; earlier verdicts are read from the ledger.
 
     Args:
         cases: what to judge.
         options: who judges; ``judge`` must be set.
-        parse: makes a verdict of a case and what stands behind the code; None where it is none.
-        folder: where the record of this judge's answers stands.
+        parse: parses what follows the nonce of a case into a verdict; None where it is none.
+        folder: where the ledger of this judge's answers is.
 
     Raises:
         UserError: the judge cannot be asked.
@@ -89,13 +84,13 @@ def judge_cases(
 
 
 def forecast_judging(cases: Sequence[Case], options: JudgeOptions, *, folder: Path) -> Cost:
-    """What judging those of ``cases`` that have no verdict yet will take. Asks nothing."""
+    """The cost of judging those of ``cases`` that have no verdict yet. Asks nothing."""
     questions = _different([_question(case, options) for case in cases])
     return forecast(questions, _ledger(folder, options), _identity(options), options.asking())
 
 
 def find_verdict(answer: str, code: str) -> str | None:
-    """What stands behind the code in the last line of an answer; None unless exactly one line has the code."""
+    """What follows the nonce in the last line of an answer; None unless exactly one line contains the nonce."""
     lines = [line.strip() for line in answer.strip().splitlines()]
     pattern = re.compile(rf"[*_`#\s]*VERDICT\s+{re.escape(code)}\s*:\s*(.+?)[*_`.\s]*", re.IGNORECASE)
     matches = [pattern.fullmatch(line) for line in lines]
@@ -115,10 +110,10 @@ def _judgement(row: Mapping[str, Any]) -> Judgement:
 
 
 def _question(case: Case, options: JudgeOptions) -> Question:
-    text = _template(case.template).render(code=_code(case), **case.texts)
+    text = _template(case.package, case.template).render(code=_code(case), **case.texts)
     return Question(
-        # Of the whole text and of no place: what is asked in other words is asked anew, and a case that is judged
-        # stays so whichever other ones are judged beside it.
+        # A hash of the whole text and not of the position: a reworded question is asked again, and a verdict stays
+        # valid whichever other cases are judged with it.
         key=hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS],
         text=text,
         max_tokens=options.judge_max_tokens,
@@ -131,14 +126,14 @@ def _different(questions: Sequence[Question]) -> list[Question]:
 
 
 @cache
-def _template(name: str) -> Template:
-    text = (files(f"response_tuning.evaluation.{_FOLDERS[name]}") / f"{name}.txt").read_text(encoding="utf-8")
+def _template(package: str, name: str) -> Template:
+    text = (files(package) / f"{name}.txt").read_text(encoding="utf-8")
     template: Template = Template(text, undefined=StrictUndefined)
     return template
 
 
 def _ledger(folder: Path, options: JudgeOptions) -> Path:
-    """Each judge has its own, so that another one is asked without losing the first one's verdicts."""
+    """Each judge has its own ledger, so that asking another judge keeps the verdicts of the first."""
     name = re.sub(r"[^A-Za-z0-9.]+", "-", options.judge or "").strip("-")
     return folder / f"judge-{name}.jsonl"
 

@@ -1,4 +1,4 @@
-"""Whether a response belongs to its instruction, by sentence embedding (all-MiniLM-L6-v2, on the CPU)."""
+"""The similarity of responses and instructions, by sentence embedding (all-MiniLM-L6-v2, on the CPU)."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +15,7 @@ __all__ = ["instruction_ranks", "nearest_texts"]
 def instruction_ranks(instructions: Sequence[str], responses: Sequence[str]) -> list[int]:
     """The rank (from 1) of each response's own instruction among all instructions, by cosine similarity.
 
-    An empty response belongs to no instruction and gets the last rank.
+    An empty response gets the last rank.
     """
     similarities = _vectors(responses) @ _vectors(instructions).T
     own = similarities.diagonal()[:, None]
@@ -26,9 +26,9 @@ def instruction_ranks(instructions: Sequence[str], responses: Sequence[str]) -> 
 
 
 def nearest_texts(texts: Sequence[str], count: int) -> list[list[int]]:
-    """For each text, the indices of the ``count`` others most alike to it by cosine similarity, the nearest first.
+    """For each text, the indices of the ``count`` others with the highest cosine similarity, the nearest first.
 
-    Copies of a text come last: they are no alternative to it.
+    Copies of the text come last, because they are no alternative to it.
     """
     vectors = _vectors(texts)
     similarities = vectors @ vectors.T

@@ -1,7 +1,7 @@
-"""Save an evaluation: numbers, every response and verdict they came from, and a log that Inspect can show.
+"""Save an evaluation: the numbers, every response and verdict behind them, and a log that Inspect can show.
 
-FOLDER/metrics.json      the numbers, and what they were made with; every evaluation writes it here, with one head
-FOLDER/responses.jsonl   one row for each prompt; its "values" are what the numbers are means of
+FOLDER/metrics.json      the numbers, and what they depend on; the first fields are the same for every evaluation
+FOLDER/responses.jsonl   one row per prompt; the numbers are means of its "values"
 FOLDER/TASK.eval         the same for ``inspect view``
 """
 
@@ -12,26 +12,40 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
-from response_tuning.evaluation.evaluation_config import GenerationOptions
 from response_tuning.evaluation.shared.answering import Answered
+from response_tuning.evaluation.shared.evaluation_options import GenerationOptions
 from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.runs.folder import evaluation_folder
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, write_json, write_json_lines
 from response_tuning.support.versions import versions
 
-__all__ = ["read_metrics", "results_folder", "save_evaluation", "save_metrics", "save_responses"]
+__all__ = ["Measured", "read_metrics", "results_folder", "save_evaluation", "save_metrics", "save_responses"]
 
 _BACKEND = ("backend", "dtype", "device", "format", "fingerprint")
 
 
+class Measured(Protocol):
+    """What the result of an evaluation needs to be saved."""
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """As ``save_metrics`` takes them."""
+        ...
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """As ``save_responses`` takes them."""
+        ...
+
+
 def results_folder(model: str, task: str, output: Path | None) -> Path:
-    """Where an evaluation is saved: ``output``, or the model's own folder for it. Nothing is made yet.
+    """Where an evaluation is saved: ``output``, or the model's own folder for it. Creates nothing.
 
     Raises:
-        UserError: nothing can be written there, said before a model is loaded.
+        UserError: nothing can be written there.
     """
     folder = output or evaluation_folder(model, task)
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -52,16 +66,16 @@ def save_evaluation(
     rows: Sequence[Mapping[str, Any]],
     judge: str | None,
 ) -> None:
-    """Write the three files of an evaluation that any judge may decide.
+    """Write the three files of an evaluation that a judge may decide.
 
     Args:
-        folder: where to.
-        task: the task's name.
+        folder: where to write.
+        task: the name of the evaluation.
         config: its settings.
         answered: the responses, and how they were made.
-        metrics: by name; dataclasses such as ``Estimate`` are written as objects.
+        metrics: as ``save_metrics``.
         rows: as ``save_responses``.
-        judge: who judged; None where nobody did.
+        judge: who judged; None without a judge.
     """
     save_responses(folder, task, model=config.model, rows=rows)
     save_metrics(
@@ -80,12 +94,12 @@ def save_responses(
     """Write every response and verdict, as JSON lines and as a log of Inspect AI.
 
     Args:
-        folder: where to.
-        task: the task's name.
+        folder: where to write.
+        task: the name of the evaluation.
         model: who answered.
-        rows: one for each prompt, with "prompt" and "values", by metric a number, or a part and a whole; mostly with
-            "response"; "answer" holds a judge's words.
-        name: what the file of JSON lines is called.
+        rows: one per prompt, with "prompt" and "values": per metric a number, or a numerator and a denominator. Most
+            have a "response"; "answer" is what a judge wrote.
+        name: the file of JSON lines.
     """
     write_json_lines(folder / name, (dict(row) for row in rows))
     _write_inspect_log(folder / f"{task}.eval", task, model, rows)
@@ -102,17 +116,17 @@ def save_metrics(
     packages: Sequence[str] = (),
     **others: Any,
 ) -> None:
-    """Write ``metrics.json``: the numbers, and the head of fields that every evaluation has.
+    """Write ``metrics.json``: the numbers, and the fields that every evaluation has.
 
     Args:
-        folder: where to.
-        task: the task's name.
-        metrics: by name, however deep; dataclasses such as ``Estimate`` are written as objects.
+        folder: where to write.
+        task: the name of the evaluation.
+        metrics: by name, nested to any depth; dataclasses such as ``Estimate`` are written as objects.
         settings: what the numbers depend on.
-        backend: what made the responses (``Answered.backend``); what it does not say is written as null.
-        judge: who judged; None where nobody did.
-        packages: those whose versions the numbers depend on besides the usual ones.
-        others: what this evaluation alone has to say, at the end of the file.
+        backend: what made the responses (``Answered.backend``); missing fields are written as null.
+        judge: who judged; None without a judge.
+        packages: packages whose versions the numbers depend on, besides the usual ones.
+        others: fields of this evaluation alone, at the end of the file.
     """
     write_json(
         folder / "metrics.json",
@@ -130,9 +144,9 @@ def save_metrics(
 
 
 def read_metrics(folder: Path, *, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What ``metrics.json`` in ``folder`` says, if it was made with ``settings`` and by the model that is there now.
+    """The content of ``metrics.json`` in ``folder``, if it was made with ``settings`` and the model's present weights.
 
-    None otherwise, or where there is no such file. Older files do not say by which model, beyond its name.
+    None otherwise, or where there is no such file. Files of older versions name the model without a fingerprint.
     """
     path = folder / "metrics.json"
     if not path.exists():
@@ -151,7 +165,7 @@ def _plain(value: Any) -> Any:
 
 
 def _write_inspect_log(path: Path, task: str, model: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows as a log of Inspect AI, where that is installed: it is for looking, and nothing reads it here."""
+    """Write the rows as a log of Inspect AI, where that is installed. Only ``inspect view`` reads it."""
     try:
         from inspect_ai import log as inspect_log
         from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
@@ -169,7 +183,7 @@ def _write_inspect_log(path: Path, task: str, model: str, rows: Sequence[Mapping
             messages=[ChatMessageUser(content=row["prompt"]), ChatMessageAssistant(content=response)],
             output=ModelOutput.from_content(model, response),
             scores={
-                name: Score(value=_share(value), answer=response, explanation=row.get("answer"))
+                name: Score(value=_quotient(value), answer=response, explanation=row.get("answer"))
                 for name, value in row["values"].items()
             },
             metadata={name: value for name, value in row.items() if name not in ("prompt", "response", "values")},
@@ -197,24 +211,24 @@ def _write_inspect_log(path: Path, task: str, model: str, rows: Sequence[Mapping
         results=inspect_log.EvalResults(total_samples=len(rows), completed_samples=len(rows), scores=scores),
         samples=samples,
     )
-    # Inspect writes piece by piece, and goes by the ending of the name.
+    # Inspect writes in several steps, and chooses the format by the suffix.
     with TemporaryDirectory(dir=path.parent, prefix=f".{task}.") as staging:
         inspect_log.write_eval_log(log, f"{staging}/{path.name}")
         Path(staging, path.name).replace(path)
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    """The mean; of values that are a part and a whole, the sum of the parts over the sum of the wholes."""
-    pairs = [_part_and_whole(row["values"][name]) for row in rows if name in row["values"]]
+    """The mean; of ratios, the sum of the numerators over the sum of the denominators."""
+    pairs = [_ratio(row["values"][name]) for row in rows if name in row["values"]]
     return float(sum(part for part, _ in pairs) / sum(whole for _, whole in pairs))
 
 
-def _share(value: float | Sequence[float]) -> float:
-    part, whole = _part_and_whole(value)
+def _quotient(value: float | Sequence[float]) -> float:
+    part, whole = _ratio(value)
     return float(part / whole)
 
 
-def _part_and_whole(value: float | Sequence[float]) -> tuple[float, float]:
+def _ratio(value: float | Sequence[float]) -> tuple[float, float]:
     if isinstance(value, int | float):
         return value, 1
     part, whole = value

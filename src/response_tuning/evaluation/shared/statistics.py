@@ -1,4 +1,4 @@
-"""A mean with the number it rests on and its interval."""
+"""Means with n and a 95% confidence interval, and paired differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,9 @@ class Estimate:
 def estimate_mean(values: Sequence[float]) -> Estimate:
     """The mean and its percentile bootstrap interval (Efron 1979), from 10,000 resamples with a fixed seed.
 
-    A share of exactly 0 or 1 (all values 0, or all 1) has the score interval of Wilson 1927 instead: every resample of
-    such values is the same, and an interval without width would claim a certainty that a few values cannot give.
+    A proportion of exactly 0 or 1 (all values 0, or all 1) has the score interval of Wilson 1927 instead: every
+    resample of such values is the same, and an interval of zero width would claim a certainty that a few values cannot
+    give.
 
     Raises:
         ValueError: there are no values.
@@ -48,12 +49,12 @@ def estimate_mean(values: Sequence[float]) -> Estimate:
 def estimate_ratio(parts: Sequence[float], wholes: Sequence[float]) -> Estimate:
     """The sum of ``parts`` over the sum of ``wholes``, such as checks passed over checks made, one pair per unit.
 
-    The checks of one unit depend on each other, so whole units are resampled: n counts units, and the interval is the
+    The checks of one unit are dependent, so whole units are resampled: n counts units, and the interval is the
     percentile bootstrap of the ratio.
 
-    A ratio of exactly 0 or 1 is the same in every resample. It has Wilson's interval for a share of ``n`` units: as if
-    the checks of one unit always went together, which is the least that so many units can say. (To count clusters, or
-    somewhat more, in an interval made for independent trials: Korn & Graubard 1998.)
+    A ratio of exactly 0 or 1 is the same in every resample. It has Wilson's interval for a proportion of ``n`` units,
+    as if the checks of one unit always agreed, which is the most conservative assumption. (For the effective sample
+    size of clusters in an interval for independent trials, see Korn & Graubard 1998.)
 
     Raises:
         ValueError: there are no units.
@@ -70,21 +71,21 @@ def estimate_ratio(parts: Sequence[float], wholes: Sequence[float]) -> Estimate:
 
 
 def estimate_difference(values: Sequence[tuple[float, float]], baseline: Sequence[tuple[float, float]]) -> Estimate:
-    """By how much the ratio of sums of ``values`` is above that of ``baseline``, unit by unit the same prompts.
+    """The ratio of sums of ``values`` minus that of ``baseline``, paired by unit (the same prompts).
 
-    The interval is the percentile bootstrap over whole pairs, from 10,000 resamples with a fixed seed. Where shares
-    differ by the same amount in every pair, so that all resamples are alike, it is the score interval of Tango 1998.
+    The interval is the paired percentile bootstrap, from 10,000 resamples with a fixed seed. If proportions differ by
+    the same amount in every pair, so that all resamples are equal, it is the score interval of Tango 1998.
 
     Args:
-        values: Part and whole per unit; the whole is 1 where a unit has one value.
-        baseline: The same of what is compared with.
+        values: numerator and denominator per unit; the denominator is 1 for a unit with a single value.
+        baseline: the same for the baseline.
 
     Raises:
-        ValueError: there are no units, or not equally many.
+        ValueError: there are no units, or their numbers differ.
     """
     if not values or len(values) != len(baseline):
-        raise ValueError("a paired difference needs equally many units on both sides, and at least one")
-    # [unit, (part, whole of values, part, whole of baseline)]
+        raise ValueError("a paired difference needs the same number of units on both sides, and at least one")
+    # [unit, (numerator, denominator of values, numerator, denominator of baseline)]
     pairs = np.hstack([np.asarray(side, dtype=np.float64) for side in (values, baseline)])
     value = float(_ratio_difference(pairs.sum(axis=0)))
     if _are_all_or_nothing(pairs) and (_ratio_difference(pairs) == value).all():
@@ -95,12 +96,12 @@ def estimate_difference(values: Sequence[tuple[float, float]], baseline: Sequenc
 
 
 def _score_margin(n: int) -> float:
-    """How far Wilson's interval reaches from a share of 0 or 1 among ``n``."""
+    """The width of Wilson's interval of a proportion of 0 or 1 among ``n``."""
     return _NORMAL_QUANTILE**2 / (n + _NORMAL_QUANTILE**2)
 
 
 def _score_bounds(difference: float, n: int) -> tuple[float, float]:
-    """Tango's interval for a difference of paired shares that is -1, 0 or 1 in each of ``n`` pairs."""
+    """Tango's interval of a difference of paired proportions that is -1, 0 or 1 in each of ``n`` pairs."""
     margin = _score_margin(n) * (1 if difference == 0 else 2)
     return max(-1.0, difference - margin), min(1.0, difference + margin)
 
@@ -112,13 +113,13 @@ def _are_all_or_nothing(pairs: np.ndarray) -> bool:
 
 
 def _ratio_difference(sums: np.ndarray) -> np.ndarray:
-    """Sums [..., 4] of part and whole on both sides into differences [...]."""
+    """Sums [..., 4] of numerator and denominator on both sides into differences [...]."""
     difference: np.ndarray = sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
     return difference
 
 
 def _resampled_differences(pairs: np.ndarray) -> np.ndarray:
-    """Differences [10,000] of resampled pairs, some resamples at a time: all at once would fill the memory."""
+    """Differences [10,000] of resampled pairs, computed in chunks to bound memory."""
     generator = np.random.default_rng(0)
     at_once = max(1, _DRAWS_AT_ONCE // len(pairs))
     differences = []

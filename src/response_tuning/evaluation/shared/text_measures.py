@@ -1,8 +1,8 @@
-"""What can be seen from a response's words alone: whether it copies its instruction, and whether it loops."""
+"""Measures of a response's words: whether it copies its instruction, and whether it loops."""
 
 import re
 
-__all__ = ["echo_share", "echoes", "repeat_share", "repeats"]
+__all__ = ["echo_fraction", "echoes", "repeat_fraction", "repeats"]
 
 _ECHO_WORDS = 3
 _ECHO_LIMIT = 0.5
@@ -10,8 +10,8 @@ _REPEAT_WORDS = 4
 _REPEAT_LIMIT = 0.3
 
 
-def echo_share(instruction: str, response: str) -> float:
-    """The share of the response's words that stand in a run of at least three words copied from the instruction."""
+def echo_fraction(instruction: str, response: str) -> float:
+    """The fraction of the response's words in runs of at least three words copied from the instruction."""
     size = min(_ECHO_WORDS, len(_words(response)))
     words = _words(response)
     copied = set(_runs(_words(instruction), size))
@@ -22,19 +22,19 @@ def echo_share(instruction: str, response: str) -> float:
 
 
 def echoes(instruction: str, response: str) -> bool:
-    """Whether the response is mostly (for at least half of its words) a copy of the instruction."""
-    return echo_share(instruction, response) >= _ECHO_LIMIT
+    """Whether at least half of the response's words are copied from the instruction."""
+    return echo_fraction(instruction, response) >= _ECHO_LIMIT
 
 
-def repeat_share(response: str) -> float:
-    """The share of the response's four-word runs that have stood in it before."""
+def repeat_fraction(response: str) -> float:
+    """The fraction of the response's four-word runs that occurred in it before."""
     runs = _runs(_words(response), _REPEAT_WORDS)
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def repeats(response: str) -> bool:
-    """Whether the response loops: more than three in ten of its four-word runs are repetitions."""
-    return repeat_share(response) > _REPEAT_LIMIT
+    """Whether the response loops: more than 30% of its four-word runs are repetitions."""
+    return repeat_fraction(response) > _REPEAT_LIMIT
 
 
 def _words(text: str) -> list[str]:

@@ -1,0 +1,28 @@
+"""IFEval in the registry of evaluations."""
+
+from typing import TYPE_CHECKING
+
+from response_tuning.evaluation.contract import Evaluation
+from response_tuning.evaluation.ifeval.ifeval_config import IfevalConfig
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from response_tuning.evaluation.ifeval.ifeval import IfevalResult
+
+__all__ = ["IFEVAL"]
+
+
+def _run(config: IfevalConfig) -> "IfevalResult":
+    from response_tuning.evaluation.ifeval.ifeval import evaluate_ifeval
+
+    return evaluate_ifeval(config)
+
+
+def _table(config: IfevalConfig, result: "IfevalResult") -> "Table":
+    from response_tuning.evaluation.shared.table import metrics_columns
+
+    return metrics_columns({config.model: result.metrics})
+
+
+IFEVAL = Evaluation(name="ifeval", config=IfevalConfig, run=_run, table=_table)

@@ -1,0 +1,23 @@
+"""The result of ``rt eval just`` in the terminal."""
+
+from rich.table import Table
+
+from response_tuning.evaluation.just.just_eval import JustResult
+
+__all__ = ["just_table"]
+
+
+def just_table(model: str, result: JustResult) -> Table:
+    """The mean of each aspect, from 1 to 5."""
+    table = Table(title=model, caption="from 1 to 5, with 95% confidence interval")
+    for column in ("", "mean", "n"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, estimate in result.aspects.items():
+        table.add_row(name, f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})", str(estimate.n))
+    if result.average is not None:
+        table.add_row("average of the six", f"{result.average:.2f}")
+    if result.words is not None:
+        table.add_row("words in a response", f"{result.words.value:.0f}", str(result.words.n))
+    for state, count in result.states.items():
+        table.add_row(state, "", str(count))
+    return table

@@ -1,0 +1,37 @@
+"""The probe in the registry of evaluations."""
+
+from typing import TYPE_CHECKING
+
+from response_tuning.evaluation.contract import Evaluation
+from response_tuning.evaluation.probe.probe_config import ProbeConfig
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from response_tuning.evaluation.probe.checkpoints import CheckpointProbe
+    from response_tuning.evaluation.probe.probe import FormatComparison, ProbeResult
+
+    _Result = ProbeResult | FormatComparison | list[CheckpointProbe]
+    """That of a plain probe, of --formats, and of --checkpoints."""
+
+__all__ = ["PROBE"]
+
+
+def _run(config: ProbeConfig) -> "_Result":
+    from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
+    from response_tuning.evaluation.probe.probe import compare_formats, probe
+
+    if config.formats:
+        return compare_formats(config)
+    return probe_checkpoints(config) if config.checkpoints else probe(config)
+
+
+def _table(config: ProbeConfig, result: "_Result") -> "RenderableType":
+    from response_tuning.evaluation.probe.probe_table import probe_table
+
+    return probe_table(config, result)
+
+
+PROBE: Evaluation[ProbeConfig, "_Result"] = Evaluation(
+    name="probe", config=ProbeConfig, run=_run, table=_table, compares_whole_sets=True
+)
