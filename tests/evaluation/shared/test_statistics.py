@@ -121,5 +121,5 @@ def test_many_units_are_resampled_in_parts_like_few(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_difference_of_unequal_numbers_is_refused() -> None:
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="same number of units"):
         estimate_difference(alone([1.0]), [])
