@@ -20,6 +20,7 @@ from response_tuning.support.errors import UserError
         ("gpt2", "hub", "gpt2", None),
         ("Qwen/Qwen3-0.6B", "hub", "Qwen/Qwen3-0.6B", None),
         ("Qwen/Qwen3-0.6B@v1.0", "hub", "Qwen/Qwen3-0.6B", "v1.0"),
+        ("Qwen/Qwen3-0.6B@refs/pr/1", "hub", "Qwen/Qwen3-0.6B", "refs/pr/1"),
         ("hub:google/gemma-3-270m", "hub", "google/gemma-3-270m", None),
         ("hub:google/gemma-3-270m@main", "hub", "google/gemma-3-270m", "main"),
         ("mistralai/Mistral-7B-v0.3", "hub", "mistralai/Mistral-7B-v0.3", None),

@@ -125,7 +125,9 @@ def suggestion(text: str) -> str:
 
 
 def _is_path(text: str) -> bool:
-    return text.startswith(("/", "./", "../")) or text in (".", "..") or text.count("/") > 1 or Path(text).exists()
+    if text.startswith(("/", "./", "../")) or text in (".", "..") or Path(text).exists():
+        return True
+    return text.partition("@")[0].count("/") > 1  # a revision may have slashes, such as refs/pr/1
 
 
 def _hub_spec(text: str, hub_id: str) -> ModelSpec:
