@@ -20,6 +20,7 @@ from response_tuning.support.errors import UserError
         ("gpt2", "hub", "gpt2", None),
         ("Qwen/Qwen3-0.6B", "hub", "Qwen/Qwen3-0.6B", None),
         ("Qwen/Qwen3-0.6B@v1.0", "hub", "Qwen/Qwen3-0.6B", "v1.0"),
+        ("Qwen/Qwen3-0.6B@refs/pr/1", "hub", "Qwen/Qwen3-0.6B", "refs/pr/1"),
         ("hub:google/gemma-3-270m", "hub", "google/gemma-3-270m", None),
         ("hub:google/gemma-3-270m@main", "hub", "google/gemma-3-270m", "main"),
         ("mistralai/Mistral-7B-v0.3", "hub", "mistralai/Mistral-7B-v0.3", None),
@@ -74,7 +75,8 @@ def test_the_providers_are_those_of_inspect_ai() -> None:
         ("runs/quikstart", r"There is no model 'runs/quikstart'.*Did you mean 'runs/quickstart'\?"),
         ("./runs/quikstart", r"There is no model 'runs/quikstart': no such folder. Did you mean 'runs/quickstart'\?"),
         ("runs/a/b", r"There is no model 'runs/a/b': no such folder. A model is"),
-        ("missing.gguf", r"There is no model file missing\.gguf"),
+        ("missing.gguf", r"There is no model file missing\.gguf\.$"),
+        ("runs/wieghts.gguf", r"There is no model file runs/wieghts\.gguf\. Did you mean 'runs/weights\.gguf'\?"),
         ("runs/unfinished", r"has not finished.*Resume it: rt train --config runs/unfinished/config\.yaml"),
         ("runs/empty", r"The folder runs/empty holds neither a model \(config\.json\) nor a finished run"),
         ("bad name!", r"There is no model 'bad name!'"),
@@ -89,6 +91,7 @@ def test_a_wrong_spec_is_one_clear_message(
     monkeypatch.chdir(tmp_path)
     for name in ("quickstart", "empty", "unfinished"):
         (tmp_path / "runs" / name).mkdir(parents=True)
+    (tmp_path / "runs" / "weights.gguf").touch()
     for name in ("config.yaml", "data.json"):
         (tmp_path / "runs" / "unfinished" / name).write_text("{}")
     with pytest.raises(UserError, match=message):

@@ -149,10 +149,27 @@ class EchoRun:
 def test_a_kind_of_run_is_added_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_added", [])
     (tmp_path / "echo").touch()
-    assert kind_of(str(tmp_path)).name == "trained"
+    assert kind_of(str(tmp_path)) is None
     register_kind(RunKind("echo", lambda path: (path / "echo").exists(), lambda spec, **_: EchoRun(spec)))
-    assert [kind.name for kind in run_kinds()] == ["echo", "trained"]
+    assert [kind.name for kind in run_kinds()] == ["echo"]
     run = load_run(str(tmp_path))
     assert isinstance(run, Run)
     assert run.generate(["Hello"])[0].text == "Hello"
     assert run.score(["a", None], ["a", "a"]) == [0.0, -math.inf]
+
+
+def test_an_installed_package_adds_a_kind_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        @staticmethod
+        def load() -> RunKind:
+            return RunKind("installed", lambda path: path.name == "elsewhere", lambda spec, **_: EchoRun(spec))
+
+    monkeypatch.setattr(registry, "_added", [])
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: {"response_tuning.runs": [Point]}[group])
+    registry._installed.cache_clear()
+    try:
+        kind = kind_of("runs/elsewhere")
+        assert kind is not None
+        assert kind.name == "installed"
+    finally:
+        registry._installed.cache_clear()

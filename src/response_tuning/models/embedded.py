@@ -14,6 +14,7 @@ from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from response_tuning.models.adapter import EMBEDDED_NAME
+from response_tuning.models.spec import suggestion
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder
 from response_tuning.support.progress import progress_bar, say
@@ -69,7 +70,7 @@ def import_gguf(path: Path) -> Path:
         UserError: there is no such file, or it is no model.
     """
     if not path.is_file():
-        raise UserError(f"There is no model file {path}.")
+        raise UserError(f"There is no model file {path}.{suggestion(str(path))}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return _import_once(f"{path.stem}-{digest[:12]}", lambda _: path)

@@ -23,7 +23,7 @@ from response_tuning.models.device import pick_device
 from response_tuning.models.embedded import embedded_instruct_file, import_embedded, import_gguf
 from response_tuning.models.four_bit import keep_packed_weights, nf4
 from response_tuning.models.heads import keep_head_input_contiguous
-from response_tuning.models.spec import GRAMMAR, ModelSpec, nearest_spec, parse_spec, require_local
+from response_tuning.models.spec import GRAMMAR, ModelSpec, parse_spec, require_local, suggestion
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype
 from response_tuning.support.progress import say
@@ -210,7 +210,7 @@ def _folder_with_model(path: Path) -> Path:
         raise UserError(
             f"The folder {path} holds neither a model (config.json) nor a finished run (adapter/ or model/)."
         )
-    raise UserError(f"There is no model {str(path)!r}: no such folder.{_hint(str(path))} {GRAMMAR}")
+    raise UserError(f"There is no model {str(path)!r}: no such folder.{suggestion(str(path))} {GRAMMAR}")
 
 
 def _require_from_hub(spec: ModelSpec) -> None:
@@ -238,10 +238,5 @@ def _cannot_load(text: str, error: Exception) -> UserError:
         return UserError(f"The model {text} cannot be loaded: {reason}")
     return UserError(
         f"There is no model {text!r}: no folder or file of that name, and the Hugging Face hub has none or is "
-        f"unreachable ({reason}).{_hint(text)} {GRAMMAR}"
+        f"unreachable ({reason}).{suggestion(text)} {GRAMMAR}"
     )
-
-
-def _hint(text: str) -> str:
-    near = nearest_spec(text)
-    return f" Did you mean {near!r}?" if near else ""

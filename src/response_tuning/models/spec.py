@@ -25,7 +25,7 @@ from typing import Literal
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import EMBEDDED, EMBEDDED_INSTRUCT
 
-__all__ = ["GRAMMAR", "PROVIDERS", "ModelSpec", "SpecKind", "is_local", "nearest_spec", "parse_spec", "require_local"]
+__all__ = ["GRAMMAR", "PROVIDERS", "ModelSpec", "SpecKind", "is_local", "parse_spec", "require_local", "suggestion"]
 
 SpecKind = Literal["embedded", "embedded-instruct", "gguf", "folder", "hub", "provider"]
 
@@ -111,18 +111,23 @@ def require_local(text: str) -> ModelSpec:
     )
 
 
-def nearest_spec(text: str) -> str | None:
-    """What was probably meant by a spec that names nothing: an embedded model, or a neighbour in the same folder."""
+def suggestion(text: str) -> str:
+    """`` Did you mean ...?`` for a spec that names nothing: an embedded model, or a neighbour in the same folder.
+
+    Empty where nothing is similar.
+    """
     path = Path(text)
     known = [EMBEDDED, EMBEDDED_INSTRUCT] if "/" not in text else []
     neighbours = [str(item) for item in path.parent.iterdir()] if path.parent.is_dir() else []
     by_name = {Path(candidate).name: candidate for candidate in (*neighbours, *known)}
     near = difflib.get_close_matches(path.name, by_name, n=1, cutoff=0.75)
-    return by_name[near[0]] if near else None
+    return f" Did you mean {by_name[near[0]]!r}?" if near else ""
 
 
 def _is_path(text: str) -> bool:
-    return text.startswith(("/", "./", "../")) or text in (".", "..") or text.count("/") > 1 or Path(text).exists()
+    if text.startswith(("/", "./", "../")) or text in (".", "..") or Path(text).exists():
+        return True
+    return text.partition("@")[0].count("/") > 1  # a revision may have slashes, such as refs/pr/1
 
 
 def _hub_spec(text: str, hub_id: str) -> ModelSpec:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from response_tuning.models.spec import parse_spec
 from response_tuning.support.configuration import differences, write_config
 from response_tuning.support.errors import UserError
 
@@ -160,4 +161,6 @@ def _name(model_spec: str) -> str:
 
     Not the stem of a path: Llama-3.2-1B and Llama-3.2-3B would share a folder.
     """
-    return Path(model_spec).name.removeprefix("hub:").removesuffix(".gguf")
+    spec = parse_spec(model_spec)
+    name = Path(spec.name).name.removesuffix(".gguf")
+    return name if spec.revision is None else f"{name}@{spec.revision.replace('/', '-')}"

@@ -8,14 +8,15 @@ import yaml
 from response_tuning.conversation import Conversation, default_format
 from response_tuning.models.load import LoadedModel, load_model
 from response_tuning.models.spec import require_local
+from response_tuning.runs.contract import Run
 from response_tuning.runs.folder import run_of
+from response_tuning.runs.registry import kind_of
+from response_tuning.runs.trained import TrainedRun
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype, FormatName, Prefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from response_tuning.runs.contract import Run
 
 __all__ = ["load_run", "load_with_conversation", "resolve_format"]
 
@@ -25,7 +26,7 @@ def load_run(
     format: FormatName | Literal["auto"] = "auto",  # noqa: A002 - the option's name
     dtype: Dtype = "bfloat16",
     device: Device = "auto",
-) -> "Run":
+) -> Run:
     """Load a run, one of its kept checkpoints, or any other model in this process; a base model is a run as well.
 
         run = load_run("runs/quickstart/rt")
@@ -40,10 +41,11 @@ def load_run(
     Raises:
         UserError: there is no such model, or training has not finished.
     """
-    from response_tuning.runs.registry import kind_of
-
     require_local(spec)
-    return kind_of(spec).load(spec, format=format, dtype=dtype, device=device)
+    kind = kind_of(spec)
+    if kind is not None:
+        return kind.load(spec, format=format, dtype=dtype, device=device)
+    return TrainedRun(spec, *load_with_conversation(spec, format, dtype=dtype, device=device))
 
 
 def load_with_conversation(

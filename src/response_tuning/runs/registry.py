@@ -1,12 +1,12 @@
-"""The kinds of run, and which of them a spec is: read by ``load_run``.
+"""The kinds of run beside the trained one, and which of them a spec names: read by ``load_run``.
 
 A package adds a kind with an entry point of the group ``response_tuning.runs`` whose value is a ``RunKind``:
 
     [project.entry-points."response_tuning.runs"]
     echo = "my_package.echo:ECHO"
 
-A test or a script calls ``register_kind``. Kinds that were added are asked first, the newest before the others; the
-trained run is last, since it takes every model that can be loaded.
+A test or a script calls ``register_kind``. Kinds are asked in turn, the latest registered first. A spec that no kind
+recognises is a model in this process: a trained run, a kept checkpoint or a base model (``runs.trained``).
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class RunKind:
     """A kind of run: what its folder looks like, and how it is loaded."""
 
     name: str
-    """Such as ``trained``."""
+    """Such as ``in_context``."""
     recognises: Callable[[Path], bool]
     """Whether a path, which need not exist, is a run of this kind: by its files, never by its name."""
     load: Load
@@ -55,24 +55,15 @@ def register_kind(kind: RunKind) -> None:
 
 
 def run_kinds() -> tuple[RunKind, ...]:
-    """Every kind, in the order in which they are asked."""
-    return (*_added, *_installed(), _TRAINED)
+    """Every registered kind, in the order in which they are asked."""
+    return (*_added, *_installed())
 
 
-def kind_of(spec: str) -> RunKind:
-    """The kind of run that a local model spec names."""
-    return next(kind for kind in run_kinds() if kind.recognises(Path(spec)))
+def kind_of(spec: str) -> RunKind | None:
+    """The registered kind of run that a local model spec names; None of a trained run or another model."""
+    return next((kind for kind in run_kinds() if kind.recognises(Path(spec))), None)
 
 
 @cache
 def _installed() -> tuple[RunKind, ...]:
     return tuple(point.load() for point in entry_points(group=ENTRY_POINTS))
-
-
-def _load_trained(spec: str, *, format: FormatName | Literal["auto"], dtype: Dtype, device: Device) -> "Run":  # noqa: A002
-    from response_tuning.runs.trained import load_trained
-
-    return load_trained(spec, format=format, dtype=dtype, device=device)
-
-
-_TRAINED = RunKind("trained", recognises=lambda _: True, load=_load_trained)

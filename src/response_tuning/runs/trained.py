@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from response_tuning.conversation import Conversation
 from response_tuning.example import Example
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.load import LoadedModel
-from response_tuning.runs.load import load_with_conversation
-from response_tuning.support.options import Device, Dtype, FormatName
 
-__all__ = ["TrainedRun", "load_trained"]
+__all__ = ["TrainedRun"]
 
 _SCORED_BATCH_TOKENS = 2048
 
@@ -41,12 +38,3 @@ class TrainedRun:
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         return log_likelihoods(self.loaded, encoded, batch_tokens=_SCORED_BATCH_TOKENS)
-
-
-def load_trained(spec: str, *, format: FormatName | Literal["auto"], dtype: Dtype, device: Device) -> TrainedRun:  # noqa: A002
-    """Load a run, a kept checkpoint or any other local model.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    return TrainedRun(spec, *load_with_conversation(spec, format, dtype=dtype, device=device))
