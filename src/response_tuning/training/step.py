@@ -17,7 +17,7 @@ from response_tuning.training.batches.packing import split
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.objectives.contract import Objective
 from response_tuning.training.parallel.contract import Losses, Strategy
-from response_tuning.training.parallel.processes import share, sum_over_processes
+from response_tuning.training.parallel.processes import own_part, sum_over_processes
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.training_config import TrainingConfig
 
@@ -86,7 +86,7 @@ def _gradients(training: Training, batch: Sequence[Unit]) -> dict[str, float]:
     weights = training.objective.weights
     counts = _counts(training.objective, batch)
     totals = torch.zeros(len(weights), device=accelerator.device)
-    own = share(batch, process=accelerator.process_index, processes=accelerator.num_processes)
+    own = own_part(batch, process=accelerator.process_index, processes=accelerator.num_processes)
     micro_batches = list(split(own, tokens=config.batches.micro_batch_tokens, packed=training.packed))
     longest = max(unit.tokens for unit in batch)
     for micro_batch, weight in training.strategy.passes(micro_batches, IDLE, training=True):
