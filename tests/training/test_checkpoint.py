@@ -173,7 +173,7 @@ def test_a_changed_configuration_is_refused_in_mid_training_and_more_processes_a
         interrupt_after(2, patched)
         train(config)
     saved = RunDirectory(config.output).checkpoint.read_bytes()
-    with pytest.raises(UserError, match=r"lora_rank: 4 there, 8 now\n  seed: 0 there, 1 now"):
+    with pytest.raises(UserError, match=r"seed: 0 there, 1 now\n  lora_rank: 4 there, 8 now"):
         train(changed(config, lora_rank=8, seed=1))
     assert RunDirectory(config.output).checkpoint.read_bytes() == saved
     check_folder(config.output, changed(config, processes=2, keep_checkpoints=5, format="tulu"))
