@@ -328,7 +328,7 @@ SETTINGS = {
     ),
     _OURS: Setting(_ours),
     "whole logits, fp32, trained head": Setting(_whole_fp32, trains_head=True),
-    # On the processor it took 40 seconds for 64 tokens.
+    # On the CPU it took 40 seconds for 64 tokens.
     "chunks of tokens (torch), trained head": Setting(_torch_chunks, trains_head=True, needs_cuda=True),
     "--loss-kernel liger, trained head": Setting(
         functools.partial(_ours_trained, kernel="liger"), trains_head=True, package="liger-kernel", needs_cuda=True

@@ -88,7 +88,7 @@ class ProductPeak:
 def extra_memory(work: Callable[[], object], device: torch.device) -> int:
     """The most bytes that ``work`` holds at any moment, beyond what is held when it begins.
 
-    On the processor that is the process's own memory: what the libraries keep for themselves is counted.
+    On the CPU that is the memory of the process: what the libraries cache is counted.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -25,15 +25,14 @@ from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingCon
 from tests.training.conftest import interrupt_after
 
 
-@pytest.fixture
-def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> TrainingConfig:
-    """Twelve steps of the tiny model, with dropout, so that the random state matters; every step is saved."""
-    data = tmp_path / "data.jsonl"
-    write_examples(data, examples[:16])
+def short_training(folder: Path, model_folder: Path, examples: list[Example]) -> TrainingConfig:
+    """Twelve fp32 steps of the tiny model, with dropout, so that the random state matters; every step is saved."""
+    write_examples(folder / "data.jsonl", examples[:16])
     return TrainingConfig(
-        output=tmp_path / "run",
+        output=folder / "run",
         model=str(model_folder),
-        data=str(data),
+        data=str(folder / "data.jsonl"),
+        dtype="float32",
         device="cpu",
         epochs=3,
         batch_size=4,
@@ -42,6 +41,17 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
         learning_rate=1e-2,
         checkpoint_every_seconds=0,
     )
+
+
+@pytest.fixture
+def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> TrainingConfig:
+    return short_training(tmp_path, model_folder, examples)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, examples: list[Example]) -> RunDirectory:
+    """The run of a training that was never interrupted."""
+    return train(short_training(tmp_path_factory.mktemp("whole"), model_folder, examples))
 
 
 def assert_equal_runs(first: RunDirectory, second: RunDirectory) -> None:
@@ -60,9 +70,8 @@ def assert_equal_runs(first: RunDirectory, second: RunDirectory) -> None:
 
 @pytest.mark.parametrize("steps", [1, 4, 7, 11])
 def test_a_training_that_broke_off_goes_on_to_the_same_bits(
-    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    config: TrainingConfig, whole: RunDirectory, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(steps, patched)
         train(config)
@@ -89,9 +98,8 @@ def test_every_way_of_tuning_goes_on_to_the_same_bits(
 
 
 def test_steps_after_the_last_checkpoint_are_done_again_and_logged_once(
-    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainingConfig, whole: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(3, patched)
         train(config)
@@ -140,10 +148,9 @@ def test_the_last_checkpoints_are_kept_until_training_is_done(
 
 
 def test_an_earlier_checkpoint_takes_the_place_of_a_damaged_one(
-    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: TrainingConfig, whole: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = changed(config, keep_checkpoints=2)
-    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(7, patched)
         train(config)
@@ -173,16 +180,19 @@ def test_a_changed_configuration_is_refused_in_mid_training_and_more_processes_a
         interrupt_after(2, patched)
         train(config)
     saved = RunDirectory(config.output).checkpoint.read_bytes()
-    with pytest.raises(UserError, match=r"lora_rank: 4 there, 8 now\n  seed: 0 there, 1 now"):
+    with pytest.raises(UserError, match=r"seed: 0 there, 1 now\n  lora_rank: 4 there, 8 now"):
         train(changed(config, lora_rank=8, seed=1))
     assert RunDirectory(config.output).checkpoint.read_bytes() == saved
     check_folder(config.output, changed(config, processes=2, keep_checkpoints=5, format="tulu"), ignore=CHANGES_NO_RUN)
 
 
 def test_a_disk_that_is_full_is_said_and_training_goes_on_when_there_is_room(
-    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: TrainingConfig,
+    whole: RunDirectory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(5, patched)
         train(config)
@@ -202,9 +212,8 @@ def test_a_disk_that_is_full_is_said_and_training_goes_on_when_there_is_room(
 
 
 def test_a_checkpoint_that_finds_no_room_is_named_and_the_one_before_stays_whole(
-    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainingConfig, whole: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(changed(config, output=tmp_path / "whole"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         interrupt_after(5, patched)
         train(config)

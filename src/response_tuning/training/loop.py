@@ -5,21 +5,18 @@ Read from the top: ``run_steps`` is the loop; ``step.take_step`` is one optimize
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.runs.folder import RunDirectory
-from response_tuning.support.progress import progress_bar, say
+from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import Unit
 from response_tuning.training.checkpoint import Progress, data_fingerprint, restore_checkpoint
-from response_tuning.training.interruption import held_back_interruption
-from response_tuning.training.observers.contract import Observer, Step
-from response_tuning.training.observers.held_out import HeldOutLoss, keep_best, stops_early
-from response_tuning.training.observers.log import BarObserver, Caller, Log, open_log
-from response_tuning.training.observers.saving import Checkpoints, KeptAdapters
+from response_tuning.training.observers.contract import Step
+from response_tuning.training.observers.held_out import keep_best, stops_early
+from response_tuning.training.observers.standard import standard_observers
 from response_tuning.training.optimizer import learning_rate_factor, set_learning_rate
 from response_tuning.training.parallel.processes import require_same, seed_step
 from response_tuning.training.step import Training, take_step
@@ -58,8 +55,16 @@ def run_steps(
     steps = config.batches.epochs * steps_per_epoch
     training.model.train()
     started = time.perf_counter() - progress.seconds
-    with _observers(
-        training, held_out, run, keep_adapter, on_step, progress, fingerprint, steps=steps, every=steps_per_epoch
+    with standard_observers(
+        training,
+        run,
+        progress,
+        held_out=held_out,
+        fingerprint=fingerprint,
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        keep_adapter=keep_adapter,
+        on_step=on_step,
     ) as observers:
         for epoch, batch in islice(_all_batches(training, examples), progress.steps, None):
             if stops_early(progress, config.validation):
@@ -99,38 +104,6 @@ def _all_batches(training: Training, examples: Sequence[EncodedExample]) -> Iter
 def _batches(training: Training, examples: Sequence[EncodedExample], *, epoch: int) -> Sequence[Sequence[Unit]]:
     config = training.config
     return training.objective.batches(examples, batch_size=config.batches.batch_size, seed=config.seed + epoch)
-
-
-@contextmanager
-def _observers(
-    training: Training,
-    held_out: Sequence[EncodedExample],
-    run: RunDirectory,
-    keep_adapter: Callable[[int], None],
-    on_step: Callable[[dict[str, Any]], None],
-    progress: Progress,
-    fingerprint: str,
-    *,
-    steps: int,
-    every: int,
-) -> Iterator[list[Observer]]:
-    """The observers, in the order in which they look at a step: what is measured is logged before anything is saved."""
-    config, writes = training.config, training.strategy.accelerator.is_main_process
-    with (
-        open_log(run.training_log, rows=progress.steps, writes=writes) as log,
-        progress_bar(f"training {config.method}", steps) as bar,
-        held_back_interruption() as interrupted,
-    ):
-        bar.advance(progress.steps)
-        observers: list[Observer] = []
-        if held_out:
-            measured_every = config.validation.held_out_every or every
-            observers.append(HeldOutLoss(training, held_out, every=measured_every, best=run.best_weights))
-        observers += [Log(log), Caller(on_step), BarObserver(bar)]
-        if config.checkpoints.keep_adapter_every:
-            observers.append(KeptAdapters(keep_adapter, every=config.checkpoints.keep_adapter_every))
-        observers.append(Checkpoints(training, run.checkpoint, fingerprint=fingerprint, interrupted=interrupted))
-        yield observers
 
 
 def _set_learning_rate(training: Training, step: int, *, steps: int) -> float:

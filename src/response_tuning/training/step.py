@@ -17,7 +17,7 @@ from response_tuning.training.batches.packing import split
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.objectives.contract import Objective
 from response_tuning.training.parallel.contract import Losses, Strategy
-from response_tuning.training.parallel.processes import share, sum_over_processes
+from response_tuning.training.parallel.processes import own_part, sum_over_processes
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.training_config import TrainingConfig
 
@@ -86,7 +86,7 @@ def _gradients(training: Training, batch: Sequence[Unit]) -> dict[str, float]:
     weights = training.objective.weights
     counts = _counts(training.objective, batch)
     totals = torch.zeros(len(weights), device=accelerator.device)
-    own = share(batch, process=accelerator.process_index, processes=accelerator.num_processes)
+    own = own_part(batch, process=accelerator.process_index, processes=accelerator.num_processes)
     micro_batches = list(split(own, tokens=config.batches.micro_batch_tokens, packed=training.packed))
     longest = max(unit.tokens for unit in batch)
     for micro_batch, weight in training.strategy.passes(micro_batches, IDLE, training=True):
@@ -115,19 +115,19 @@ def _counts(objective: Objective, batch: Sequence[Unit]) -> dict[str, int]:
 
 
 def _forward(training: Training, micro_batch: MicroBatch) -> Callable[[], Losses]:
-    """The forward pass; of no units, one of any loss, as its weight is 0."""
+    """The forward pass. An idle micro-batch, whose weight is 0, needs no more than the plain loss."""
     if not micro_batch.units:
         return lambda: {"loss": training.loss_of(micro_batch.batch)}
     return lambda: training.objective.losses(training.loss_of, micro_batch)
 
 
 def _means(losses: Losses, counts: dict[str, int]) -> dict[str, Tensor]:
-    """What a micro-batch adds to each loss of the step; nothing to one that it has no items of."""
+    """What a micro-batch adds to each loss of the step; nothing to a loss that it has no items of."""
     nothing = torch.zeros((), device=losses["loss"].device)
     return {name: losses[name].sum() / count if name in losses else nothing for name, count in counts.items()}
 
 
 def _weighted(means: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The loss that the gradient is taken of. One that only is logged has no part in it."""
+    """The loss that the gradient is taken of. One that is only logged is left out."""
     first, *others = (weight * means[name] for name, weight in weights.items() if weight)
     return sum(others, first)

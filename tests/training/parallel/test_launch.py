@@ -36,6 +36,7 @@ def config(tmp_path: Path, model_folder: Path, examples: list[Example]) -> Train
         output=tmp_path / "run",
         model=str(model_folder),
         data=str(data),
+        dtype="float32",
         device="cpu",
         processes=2,
         epochs=100,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.training.batches.batching import Unit, units
-from response_tuning.training.parallel.processes import share
+from response_tuning.training.parallel.processes import own_part
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 from tests.training.conftest import changed
@@ -25,14 +25,14 @@ def encoded(lengths: list[int]) -> list[Unit]:
 @pytest.mark.parametrize("processes", [1, 2, 3, 5])
 def test_shares_hold_every_example_once_and_differ_by_one_example_at_most(processes: int) -> None:
     batch = encoded([90, 3, 50, 50, 12, 7, 33, 81])
-    shares = [share(batch, process=process, processes=processes) for process in range(processes)]
+    shares = [own_part(batch, process=process, processes=processes) for process in range(processes)]
     assert sorted(id(example) for part in shares for example in part) == sorted(id(example) for example in batch)
     tokens = [sum(example.tokens for example in part) for part in shares]
     assert max(tokens) - min(tokens) <= 90
 
 
 def test_with_more_processes_than_examples_some_have_none() -> None:
-    shares = [share(encoded([4, 9]), process=process, processes=3) for process in range(3)]
+    shares = [own_part(encoded([4, 9]), process=process, processes=3) for process in range(3)]
     assert [[example.tokens for example in part] for part in shares] == [[9], [4], []]
 
 

@@ -19,7 +19,7 @@ from response_tuning.training.batches.batching import IDLE, units
 from response_tuning.training.checkpoint import Progress
 from response_tuning.training.observers.contract import Step
 from response_tuning.training.parallel.contract import Strategy
-from response_tuning.training.parallel.processes import share, sum_over_processes
+from response_tuning.training.parallel.processes import own_part, sum_over_processes
 from response_tuning.training.step import Training
 from response_tuning.training.training_config import ValidationOptions
 
@@ -57,7 +57,7 @@ class HeldOutLoss:
     def _measure(self) -> float:
         """The loss per token; each process measures its part."""
         training, accelerator = self._training, self._training.strategy.accelerator
-        part = share(units(self._examples), process=accelerator.process_index, processes=accelerator.num_processes)
+        part = own_part(units(self._examples), process=accelerator.process_index, processes=accelerator.num_processes)
         own = [example for unit in part for example in unit.examples]
         with disable_input_dtype_casting(training.model):
             mean = held_out_loss(

@@ -32,10 +32,10 @@ __all__ = [
     "decided_by_first",
     "join_processes",
     "most_of_processes",
+    "own_part",
     "process_named_in_errors",
     "require_same",
     "seed_step",
-    "share",
     "sum_gradients",
     "sum_over_processes",
 ]
@@ -85,7 +85,7 @@ def process_named_in_errors(accelerator: Accelerator) -> Iterator[None]:
         raise UserError(f"{_name(accelerator)}: {error}") from error
 
 
-def share(batch: Sequence[Unit], *, process: int, processes: int) -> list[Unit]:
+def own_part(batch: Sequence[Unit], *, process: int, processes: int) -> list[Unit]:
     """The part of a batch that one process computes, empty if there are more processes than units.
 
     Longest first, each unit goes to the process that has the fewest tokens so far: no process waits long for another.

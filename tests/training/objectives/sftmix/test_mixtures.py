@@ -22,7 +22,7 @@ from response_tuning.training.batches.batching import Unit, units
 from response_tuning.training.batches.packing import split
 from response_tuning.training.objectives.sftmix.mixtures import mixed_count, mixtures_of, pair, paired_batches
 from response_tuning.training.objectives.sftmix.objective import Sftmix
-from response_tuning.training.parallel.processes import share
+from response_tuning.training.parallel.processes import own_part
 from response_tuning.training.parallel.replicated import Replicated
 from response_tuning.training.step import Training, _gradients
 from response_tuning.training.training_config import TrainingConfig
@@ -156,7 +156,7 @@ def test_a_step_is_the_same_however_it_is_laid_out(tmp_path: Path, options: dict
 def test_what_several_processes_make_of_their_shares_adds_up_to_the_step(tmp_path: Path, processes: int) -> None:
     pieces = some_units()
     (whole, mixed), gradients = gradients_of_a_step(pieces, tmp_path)
-    shares = [share(pieces, process=process, processes=processes) for process in range(processes)]
+    shares = [own_part(pieces, process=process, processes=processes) for process in range(processes)]
     assert sorted(id(piece) for part in shares for piece in part) == sorted(id(piece) for piece in pieces)
     model = llama()
     ordinary, mixtures = torch.zeros(()), torch.zeros(())
