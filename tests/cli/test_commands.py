@@ -51,7 +51,7 @@ def test_several_models_are_evaluated_each_into_its_own_folder(
 
 def test_one_output_for_several_models_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "refusals", "a", "b", "--output", "out"]) == 2
-    assert "--output has room for one model" in capsys.readouterr().err
+    assert "--output is for one model" in capsys.readouterr().err
 
 
 def test_no_model_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

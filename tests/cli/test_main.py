@@ -135,7 +135,7 @@ def test_every_command_shows_examples_and_describes_every_option(
         (["train", "--output", "OUT", "--patience", "2"], "need --held-out"),
         (["export", "none", "--output", "OUT"], "none"),
         (["eval", "refusals"], "Name at least one model"),
-        (["eval", "probe", "a", "b", "--output", "OUT"], "--output has room for one model"),
+        (["eval", "probe", "a", "b", "--output", "OUT"], "--output is for one model"),
         (["eval", "probe", "embedded", "--output", "/dev/null/out"], "/dev/null is a file. Choose another --output"),
         (["compare", "runs/one"], "Name at least two runs"),
         (["trian", "--output", "OUT"], "trian"),

@@ -63,7 +63,7 @@ def _for_each_model(name: str, config: type[BaseModel], run: Callable[[Any], Non
             raise UserError(f"Name at least one model: rt {name} RUN [RUN ...]")
         named = [option for option in ("output", "plot") if getattr(values, option, None) is not None]
         if len(values.model) > 1 and named:
-            raise UserError(f"--{named[0]} has room for one model. Leave it out for several, or name one at a time.")
+            raise UserError(f"--{named[0]} is for one model. Leave it out for several models, or name one at a time.")
         for model in values.model:
             run(config.model_validate({**values.model_dump(), "model": model}))
 
