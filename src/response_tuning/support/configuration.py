@@ -128,7 +128,7 @@ def read_values(path: Path, config_type: type[BaseModel]) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"There is no configuration file {path}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} should hold one 'option: value' a line.")
     checked: dict[str, Any] = {}

@@ -95,7 +95,7 @@ def recompute_activations(model: nn.Module) -> None:
     try:
         base.activation_checkpointing_enable()  # type: ignore[operator]
     except ValueError as error:
-        raise UserError(f"{error} Leave --gradient-checkpointing out.") from None
+        raise UserError(f"{error} Leave --gradient-checkpointing out.") from error
 
 
 def train_all_weights(model: nn.Module) -> nn.Module:
