@@ -9,10 +9,10 @@ quickstart: $(INSTALLED)
 	$(BIN)/rt quickstart
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: lint
-	$(BIN)/pytest -m "not slow" -q
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow" -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

@@ -5,6 +5,9 @@ from pathlib import Path
 
 # No test may reach for the network; the hub's library reads this when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Test processes that run side by side (pytest -n) get a thread each: torch reads this when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
