@@ -47,7 +47,7 @@ class Command:
     @property
     def line(self) -> str:
         """``summary``, or the first line of the config's docstring."""
-        return self.summary or (self.config_type.__doc__ or "").strip().partition("\n")[0].rstrip(".;")
+        return self.summary or (self.config_type.__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
 def print_result(result: object) -> None:

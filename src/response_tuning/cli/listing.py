@@ -3,6 +3,9 @@
 Written here and not by tyro, which would need the options of every command to list their names.
 """
 
+import textwrap
+from itertools import zip_longest
+
 from response_tuning.cli.commands import GROUPS, commands_of
 
 __all__ = ["group_listing", "main_listing"]
@@ -45,5 +48,5 @@ def group_listing(group: str) -> str:
 
 
 def _line(name: str, what: str, *, column: int = _COLUMN) -> str:
-    line = f"  {name:{column}}{what}"
-    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..."
+    wrapped = textwrap.wrap(what, _WIDTH - column - 2)
+    return "\n".join(f"  {start:{column}}{line}" for start, line in zip_longest([name], wrapped, fillvalue=""))
