@@ -46,7 +46,7 @@ def open_local_model(
     *,
     batch_size: int,
     format_name: FormatName | Literal["auto"] = "auto",
-    dtype: Dtype = "bfloat16",
+    dtype: Dtype = "auto",
     device: Device = "auto",
 ) -> Model:
     """Load a run or any other model in this process as a judge or a refiner.

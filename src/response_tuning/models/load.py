@@ -20,6 +20,7 @@ from transformers import (
 
 from response_tuning.models.adapter import adapter_folder, base_of_adapter
 from response_tuning.models.device import pick_device
+from response_tuning.models.dtype import fixed_dtype
 from response_tuning.models.embedded import embedded_instruct_file, import_embedded, import_gguf
 from response_tuning.models.four_bit import keep_packed_weights, nf4
 from response_tuning.models.heads import keep_head_input_contiguous
@@ -81,7 +82,7 @@ def require_model(spec: str) -> None:
     resolve_model(_base_spec(spec))
 
 
-def load_model(spec: str, *, dtype: Dtype = "bfloat16", device: Device = "auto", four_bit: bool = False) -> LoadedModel:
+def load_model(spec: str, *, dtype: Dtype = "auto", device: Device = "auto", four_bit: bool = False) -> LoadedModel:
     """Load the model that ``spec`` names. A run's adapter is merged into its base model.
 
     Args:
@@ -93,6 +94,7 @@ def load_model(spec: str, *, dtype: Dtype = "bfloat16", device: Device = "auto",
     Raises:
         UserError: there is no such model, or it cannot be loaded.
     """
+    dtype = fixed_dtype(dtype, device)
     adapter = adapter_folder(spec)
     if adapter is not None:
         if four_bit:
@@ -119,7 +121,7 @@ def load_model(spec: str, *, dtype: Dtype = "bfloat16", device: Device = "auto",
     return LoadedModel(model, tokenizer, path, revision)
 
 
-def load_without_weights(spec: str, *, dtype: Dtype = "bfloat16") -> LoadedModel:
+def load_without_weights(spec: str, *, dtype: Dtype) -> LoadedModel:
     """Load the model that ``spec`` names on the CPU with uninitialised weights, to be filled by another rank.
 
     Their memory is allocated and not touched, so each weight takes up memory only once it is filled. Buffers, such as

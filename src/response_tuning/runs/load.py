@@ -24,7 +24,7 @@ __all__ = ["load_run", "load_with_conversation", "resolve_format"]
 def load_run(
     spec: str,
     format: FormatName | Literal["auto"] = "auto",  # noqa: A002 - the option's name
-    dtype: Dtype = "bfloat16",
+    dtype: Dtype = "auto",
     device: Device = "auto",
 ) -> Run:
     """Load a run, one of its kept checkpoints, or any other model in this process; a base model is a run as well.
@@ -35,7 +35,7 @@ def load_run(
     Args:
         spec: a model spec (``models.spec``), of any kind but a provider's.
         format: the chat format; "auto" as in ``resolve_format``.
-        dtype: of the weights.
+        dtype: of the weights; "auto" is whichever the device multiplies faster in.
         device: where to compute.
 
     Raises:

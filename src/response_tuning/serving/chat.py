@@ -5,8 +5,9 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from response_tuning.models.dtype import with_fixed_dtype
 from response_tuning.support.options import Device, Dtype, FormatName
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class ChatConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _fix_dtype = model_validator(mode="before")(with_fixed_dtype)
 
     model: Annotated[str, tyro.conf.Positional]
     """A run, or any other model: 'embedded', a folder, a .gguf file, or a hub id as OWNER/NAME[@REVISION]."""
@@ -32,8 +34,8 @@ class ChatConfig(BaseModel):
     """The chat format. auto: the one that a run was trained in; question-answer for 'embedded', tulu for others."""
     max_new_tokens: int = Field(default=256, ge=1)
     """The longest response, in tokens."""
-    dtype: Dtype = "bfloat16"
-    """The dtype of the weights."""
+    dtype: Dtype = "auto"
+    """The dtype of the weights. auto: bfloat16, or float32 if the device is faster in it."""
     device: Device = "auto"
     """The device to compute on."""
 

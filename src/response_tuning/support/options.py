@@ -34,6 +34,7 @@ Overlong = Literal["error", "drop", "truncate"]
 Tuning = Literal["lora", "rslora", "dora", "qlora", "full"]
 """What is trained: an adapter of some kind, or every weight."""
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Dtype = Literal["bfloat16", "float32"]
+Dtype = Literal["auto", "bfloat16", "float32"]
+"""auto: whichever the device multiplies faster in (``models.dtype``); a configuration that is in use names one."""
 LossKernel = Literal["auto", "tiles", "liger", "cut-cross-entropy"]
 """How the loss over the vocabulary is computed: in tiles, or by a library's CUDA kernels. auto: tiles."""

@@ -23,9 +23,10 @@ from response_tuning.inference.batch import collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
+from response_tuning.models.dtype import fastest_dtype
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
-from response_tuning.support.configuration import changed, flatten
+from response_tuning.support.configuration import changed, flatten, read_values
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json
 from response_tuning.support.options import LossKernel, Method
@@ -185,10 +186,19 @@ def _prepare(
 
 
 def resolve(config: TrainingConfig) -> TrainingConfig:
-    """Replace a format of "auto" by the one that it means, so that the saved configuration can be repeated anywhere."""
-    if config.encoding.format != "auto":
-        return config
-    return changed(config, format=default_format(config.model))
+    """Replace "auto" by what it means here, so that the saved configuration gives the same result anywhere.
+
+    A run that was begun keeps its dtype, whatever would be fastest on the machine that resumes it.
+    """
+    resolved: dict[str, Any] = {}
+    if config.encoding.format == "auto":
+        resolved["format"] = default_format(config.model)
+    if config.memory.dtype == "auto":
+        begun = RunDirectory(config.output).config
+        written = read_values(begun, TrainingConfig) if begun.is_file() else {}
+        only_bf16 = config.memory.loss_kernel == "cut-cross-entropy"
+        resolved["dtype"] = written.get("dtype") or ("bfloat16" if only_bf16 else fastest_dtype(config.memory.device))
+    return changed(config, **resolved) if resolved else config
 
 
 def _load_all(config: TrainingConfig) -> _Examples:

@@ -172,8 +172,9 @@ class MemoryOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dtype: Dtype = "bfloat16"
-    """The dtype of frozen weights, of matmuls, and of a model that full saves. Weights always train in float32."""
+    dtype: Dtype = "auto"
+    """The dtype of frozen weights, of matmuls, and of a model that full saves. Weights always train in float32.
+    auto: bfloat16, or float32 if the device is faster in it; the run's configuration names it."""
     device: Device = "auto"
     """Where to compute."""
     gradient_checkpointing: bool = False

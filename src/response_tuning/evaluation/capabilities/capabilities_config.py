@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from response_tuning.models.dtype import with_fixed_dtype
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["CORE_TASKS", "CoreConfig", "CoreTask"]
@@ -26,6 +27,7 @@ class CoreConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _fix_dtype = model_validator(mode="before")(with_fixed_dtype)
 
     model: Annotated[str, tyro.conf.Positional]
     """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
@@ -45,7 +47,7 @@ class CoreConfig(BaseModel):
     batch_size: int = Field(default=4, ge=1)
     """Prompts per batch. Memory grows with it and with the vocabulary."""
 
-    dtype: Dtype = "bfloat16"
-    """The dtype of the weights."""
+    dtype: Dtype = "auto"
+    """The dtype of the weights. auto: bfloat16, or float32 if the device is faster in it."""
     device: Device = "auto"
     """The device to compute on."""

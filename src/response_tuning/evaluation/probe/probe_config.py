@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from response_tuning.data.sources.load_examples import STARTER_HELD_OUT
+from response_tuning.models.dtype import with_fixed_dtype
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["ProbeConfig"]
@@ -22,6 +23,7 @@ class ProbeConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _fix_dtype = model_validator(mode="before")(with_fixed_dtype)
 
     model: Annotated[str, tyro.conf.Positional]
     """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
@@ -48,8 +50,8 @@ class ProbeConfig(BaseModel):
     hard_others: int = Field(default=1, ge=1)
     """The responses most similar to the paired one, by sentence embedding, that it is also ranked against."""
 
-    dtype: Dtype = "bfloat16"
-    """The dtype of the weights."""
+    dtype: Dtype = "auto"
+    """The dtype of the weights. auto: bfloat16, or float32 if the device is faster in it."""
     device: Device = "auto"
     """The device to compute on."""
     seed: int = 0

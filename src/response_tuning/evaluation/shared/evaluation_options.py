@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from response_tuning.asking.ask_options import AskOptions
+from response_tuning.models.dtype import with_fixed_dtype
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["GenerationOptions", "JudgeOptions", "JudgedOptions"]
@@ -16,6 +17,7 @@ class GenerationOptions(BaseModel):
     """Which model is measured, and how it generates: one greedy response per prompt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _fix_dtype = model_validator(mode="before")(with_fixed_dtype)
 
     model: Annotated[str, tyro.conf.Positional]
     """A run, or any other model: 'embedded', a folder, a .gguf file; or PROVIDER/NAME as Inspect AI has it, such as
@@ -32,8 +34,8 @@ class GenerationOptions(BaseModel):
     """Prompts per batch; for a server, concurrent requests."""
     format: FormatName | Literal["auto"] = "auto"
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""
-    dtype: Dtype = "bfloat16"
-    """The dtype of the weights."""
+    dtype: Dtype = "auto"
+    """The dtype of the weights. auto: bfloat16, or float32 if the device is faster in it."""
     device: Device = "auto"
     """The device to compute on."""
     offline: bool = False
