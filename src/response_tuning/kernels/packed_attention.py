@@ -4,7 +4,7 @@ With a mask over the whole row SDPA would multiply every example with every othe
 grows with the square of the row's length. Given a batch, its CPU kernel spends most of the time of short examples in
 its backward pass, so those are computed by plain matmuls (docs/log.md).
 
-For that the tokens of a row are reordered into padded batches of examples of like length, one after the other. The
+For that the tokens of a row are reordered into padded batches of examples of similar length, one after the other. The
 order is computed once for each mask, and serves every layer.
 """
 
@@ -54,7 +54,7 @@ def attend_within_examples(model: nn.Module, device: torch.device | None = None)
 
 @dataclass(frozen=True)
 class _Group:
-    """Examples of like length that are attended to at once."""
+    """Examples of similar length that are attended to at once."""
 
     examples: int
     longest: int

@@ -67,7 +67,7 @@ IDLE = _idle_micro_batch()
 
 
 def epoch_batches(examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[EncodedExample]]:
-    """One epoch of optimizer steps, each of ``batch_size`` examples of like length (the last may hold fewer).
+    """One epoch of optimizer steps, each of ``batch_size`` examples of similar length (the last may hold fewer).
 
     Examples are shuffled, sorted by length within windows of a few batches, split into batches, and the batches
     shuffled: there is little padding, and every epoch differs. The same seed gives the same batches.

@@ -167,7 +167,7 @@ def decide_packing(
 ) -> bool:
     """Decide whether to pack, and log why.
 
-    "auto" compares the operations of an epoch in packed rows and in padded rows of like length. It counts them and
+    "auto" compares the operations of an epoch in packed rows and in padded rows of similar length. It counts them and
     measures no time, so that the same configuration, data and model always give the same result.
 
     Args:

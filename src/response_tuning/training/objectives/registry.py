@@ -7,6 +7,7 @@ that ``--gpus`` or ``--processes`` starts find only entry points.
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from response_tuning.support.errors import UserError
@@ -22,19 +23,11 @@ Maker = Callable[[Any], "Objective"]
 """Makes an objective from a ``TrainingConfig``."""
 
 
-def _supervised(_config: Any) -> "Objective":
-    from response_tuning.training.objectives.supervised import Supervised
-
-    return Supervised()
-
-
-def _sftmix(config: Any) -> "Objective":
-    from response_tuning.training.objectives.sftmix.objective import Sftmix
-
-    return Sftmix(config)
-
-
-_MAKERS: dict[str, Maker] = {"supervised": _supervised, "sftmix": _sftmix}
+_MAKERS: dict[str, Maker | str] = {
+    # Named, not imported: a configuration asks for the names, and an objective reads a configuration.
+    "supervised": "response_tuning.training.objectives.supervised:make_supervised",
+    "sftmix": "response_tuning.training.objectives.sftmix.objective:Sftmix",
+}
 
 
 def register(name: str, make: Maker) -> None:
@@ -56,13 +49,13 @@ def make_objective(config: Any) -> "Objective":
     name = config.objective
     if name == "auto":
         name = "sftmix" if config.sftmix.sftmix_from else "supervised"
-    if name in _MAKERS:
-        return _MAKERS[name](config)
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            made: Objective = point.load()(config)
-            return made
-    raise UserError(unknown_objective(name))
+    make: Maker | str | None = _MAKERS.get(name)
+    if make is None:
+        make = next((point.load() for point in entry_points(group=GROUP) if point.name == name), None)
+    if make is None:
+        raise UserError(unknown_objective(name))
+    made: Objective = (resolve_name(make) if isinstance(make, str) else make)(config)
+    return made
 
 
 def unknown_objective(name: str) -> str:

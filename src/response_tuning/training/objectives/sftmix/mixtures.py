@@ -54,7 +54,7 @@ def paired_batches(
     alpha: float,
     seed: int,
 ) -> list[list[Unit]]:
-    """One epoch of optimizer steps, each of pairs of examples of like length, half of them confident.
+    """One epoch of optimizer steps, each of pairs of examples of similar length, half of them confident.
 
     Within a step pairs are drawn at random, and each pair's coefficient from Beta(alpha, alpha). Where one half has an
     example more, that is alone. The same seed gives the same batches.
