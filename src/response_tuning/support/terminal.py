@@ -62,9 +62,9 @@ def _mute_libraries() -> None:
 
 
 class _LineHandler(logging.Handler):
-    """Prints a record as one line above the progress bar; a library's with the library's name."""
+    """Prints a record as one line above the progress bar, never broken: a path in it can be copied, and a log searched."""
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.split(".")[0] == _PACKAGE
         message = record.getMessage()
-        stderr_console().print(message if ours else f"{record.name}: {message}", markup=False)
+        stderr_console().print(message if ours else f"{record.name}: {message}", markup=False, soft_wrap=True)
