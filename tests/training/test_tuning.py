@@ -263,6 +263,7 @@ def test_layers_are_fused_on_the_cpu_or_as_asked_for(
 
 
 def test_layers_that_are_not_fused_train_the_same_up_to_rounding(config: TrainingConfig, tmp_path: Path) -> None:
+    config = changed(config, lora_rank=3)  # with a rank of 4 the scaling is a power of two, which rounds nothing
     fused = train(config)
     plain = train(changed(config, fused_layers="off", output=tmp_path / "plain"))
     assert losses(fused.path) == pytest.approx(losses(plain.path), rel=1e-4)
