@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 import response_tuning as rt
+from response_tuning.evaluation import evaluate as evaluate_module
 from response_tuning.support.errors import UserError
 
 
@@ -85,9 +84,7 @@ class _Count:
 
 
 def test_an_evaluation_is_run_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry: Any = types.ModuleType("response_tuning.evaluation.registry")
-    registry.find_evaluation = {"count": _Count}.__getitem__
-    monkeypatch.setitem(sys.modules, registry.__name__, registry)
+    monkeypatch.setattr(evaluate_module, "find_evaluation", {"count": _Count}.__getitem__)
     assert rt.evaluate("count", "ab", times=2) == "abab"
-    with pytest.raises(UserError, match="--tims"):
+    with pytest.raises(UserError, match="did you mean 'times'"):
         rt.evaluate("count", "ab", tims=2)

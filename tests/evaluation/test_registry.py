@@ -176,7 +176,7 @@ def test_the_example_in_the_contract_is_the_toy_evaluation() -> None:
 
 def test_the_docs_list_every_evaluation() -> None:
     page = (DOCS / "evaluation.md").read_text(encoding="utf-8")
-    command = re.search(r"rt eval ([\w|]+) RUN", page)
+    command = re.search(r"rt eval ([\w|]+) MODEL", page)
     assert command is not None
     assert set(command.group(1).split("|")) == {*BUILT_IN, "all"}
 

@@ -151,6 +151,8 @@ def explain(error: ValidationError, config_type: type[BaseModel]) -> str:
 def _explain_one(detail: Any, config_type: type[BaseModel]) -> str:
     if detail["type"] == "value_error":  # a sentence of ours, about several options
         return str(detail["ctx"]["error"])
+    if detail["type"] == "extra_forbidden":
+        return unknown_option(config_type, str(detail["loc"][-1]))
     option = next(part for part in detail["loc"] if part in options_of(config_type))
     return f"--{option.replace('_', '-')} is {detail['input']!r}: {_bound(detail)}"
 

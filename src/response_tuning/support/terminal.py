@@ -62,7 +62,7 @@ def _mute_libraries() -> None:
 
 
 class _LineHandler(logging.Handler):
-    """Prints a record as one line above the progress bar, never broken: a path in it can be copied, and a log searched."""
+    """Prints a record as one unbroken line above the progress bar, so that a path in it can be copied and searched."""
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.split(".")[0] == _PACKAGE
