@@ -149,8 +149,8 @@ def test_every_command_shows_examples_and_describes_every_option(
         (["chat", "openai/gpt-5-mini"], "Inspect AI's provider 'openai', which only answers questions"),
         (["quickstart", "--output", "OUT", "--model", "no/such-model"], "There is no model 'no/such-model'"),
         (["train", "--output", "OUT", "--model", "none.gguf"], "There is no model file none.gguf"),
-        (["train", "--output", "/proc/run"], "cannot read or write /proc/run"),
-        (["train", "--output", "/dev/null/run"], "cannot read or write /dev/null/run"),
+        (["train", "--model", "MODEL", "--output", "/proc/run"], "cannot read or write /proc/run"),
+        (["train", "--model", "MODEL", "--output", "/dev/null/run"], "cannot read or write /dev/null/run"),
         (["train", "--output", "/dev/null"], "/dev/null exists and holds something else"),
         (["chat", "MODEL", "--device", "cuda"], "has no device 'cuda'"),
         (["probe", "no/such-model"], "There is no model 'no/such-model'"),
@@ -233,7 +233,7 @@ def test_a_wrong_option_in_a_configuration_file_is_named_by_line(
 
 
 def test_a_full_disk_is_said_and_leaves_no_adapter(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import os
 
@@ -243,8 +243,8 @@ def test_a_full_disk_is_said_and_leaves_no_adapter(
         raise OSError(28, os.strerror(28), str(tmp_path / "run" / "adapter"))
 
     monkeypatch.setattr(trainer, "write_chat_files", full)
-    arguments = ["train", "--output", str(tmp_path / "run"), "--model", str(model_folder), "--epochs", "1"]
-    code, printed = run(capsys, *arguments)
+    model = ["--model", str(model_folder), "--data", str(data), "--epochs", "1"]
+    code, printed = run(capsys, "train", "--output", str(tmp_path / "run"), *model)
     assert code == 2
     assert "no space left on device" in printed
     assert not (tmp_path / "run" / "adapter").exists()
