@@ -148,6 +148,7 @@ def _measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"]) -> 
             lora_rank=config.lora_rank,
             lora_alpha=2 * config.lora_rank,
             packing=packing,
+            dtype="bfloat16",
             device="cpu",
         )
         watch, so_far = Watch(config.seconds), [0]
@@ -257,7 +258,7 @@ def _result(config: BenchmarkConfig, watch: Watch, supervised: int) -> dict[str,
         example.supervised_count for example in encoded
     )
     adapter = AdapterOptions(lora_rank=config.lora_rank)
-    parameters = count_parameters(load_model_config(config.model), adapter, MemoryOptions())
+    parameters = count_parameters(load_model_config(config.model), adapter, MemoryOptions(dtype="bfloat16"))
     layers = parameters.layers + parameters.trained
     seconds = sum(watch.step_seconds)
     return {

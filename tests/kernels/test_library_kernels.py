@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from response_tuning.kernels.library_kernels import cut_cross_entropy, require_kernel
 from response_tuning.support.errors import UserError
@@ -73,7 +72,7 @@ def test_a_training_on_the_processor_is_refused_before_anything_is_loaded(tmp_pa
     ],
 )
 def test_what_cut_cross_entropy_cannot_do_exactly_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(UserError, match=message):
         TrainingConfig(output=Path("run"), loss_kernel="cut-cross-entropy", **options)
 
 

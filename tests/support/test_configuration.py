@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import ValidationError
 
-from response_tuning.support.configuration import changed, differences, explain, flatten, read_values, write_config
+from response_tuning.support.configuration import changed, differences, flatten, read_values, write_config
 from response_tuning.support.errors import UserError
-from response_tuning.training.training_config import BatchOptions, TrainingConfig
+from response_tuning.training.training_config import BatchOptions, MemoryOptions, TrainingConfig
 
 
 def test_a_written_configuration_is_read_back_equal(tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ def test_options_are_given_by_name_or_in_their_group_and_the_name_comes_first() 
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ValidationError, match="there is no option 'lora_rnk'; did you mean 'lora_rank'"):
+    with pytest.raises(UserError, match="there is no option 'lora_rnk'; did you mean 'lora_rank'"):
         TrainingConfig(output=Path("run"), lora_rnk=4)
 
 
@@ -81,17 +80,39 @@ def test_changed_options_are_validated_and_keep_what_is_never_written(tmp_path: 
     config = TrainingConfig(output=tmp_path, plan=True, seed=3)
     other = changed(config, epochs=5)
     assert (other.plan, other.seed, other.batches.epochs) == (True, 3, 5)
-    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+    with pytest.raises(UserError, match="greater than or equal to 1"):
         changed(config, epochs=0)
 
 
 def test_what_is_wrong_is_explained_by_the_options_own_name() -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(UserError) as caught:
         TrainingConfig(output=Path("run"), epochs=0)
-    assert explain(caught.value, TrainingConfig) == "--epochs is 0: it should be greater than or equal to 1."
-    with pytest.raises(ValidationError) as caught:
+    assert str(caught.value) == "--epochs is 0: it should be greater than or equal to 1."
+    with pytest.raises(UserError) as caught:
         TrainingConfig(output=Path("run"), patience=2)
-    assert explain(caught.value, TrainingConfig).startswith("--patience and --held-out-every need --held-out")
+    assert str(caught.value).startswith("--patience and --held-out-every need --held-out")
+
+
+@pytest.mark.parametrize("value", [None, 3, MemoryOptions()])
+def test_a_group_takes_its_own_options_alone(value: object) -> None:
+    with pytest.raises(UserError, match="adapter should be AdapterOptions or a mapping of its options"):
+        TrainingConfig(output=Path("run"), adapter=value)
+
+
+def test_a_run_of_an_earlier_version_is_read_with_todays_words(tmp_path: Path) -> None:
+    """DeepSpeed's engine sharded and offloaded before; the same options mean PyTorch's own now."""
+    path = tmp_path / "config.yaml"
+    path.write_text("output: runs/old\nsharding: deepspeed-zero3\noffload: optimizer\n")
+    config = TrainingConfig(**read_values(path, TrainingConfig))
+    assert (config.parallel.sharding, config.parallel.offload) == ("zero3", "cpu")
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "just words\n"])
+def test_a_written_configuration_without_options_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="should hold one 'option: value' a line"):
+        differences(path, TrainingConfig(output=tmp_path))
 
 
 def test_a_file_of_before_there_were_groups_is_read(tmp_path: Path) -> None:

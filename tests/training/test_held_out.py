@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from response_tuning.conversation import Conversation, EncodedExample
@@ -229,7 +228,7 @@ def test_changed_held_out_examples_are_refused(
 
 @pytest.mark.parametrize("option", ["patience", "held_out_every"])
 def test_options_without_held_out_examples_are_refused(config: TrainingConfig, option: str) -> None:
-    with pytest.raises(ValidationError, match="need --held-out"):
+    with pytest.raises(UserError, match="need --held-out"):
         changed(config, held_out="", **{option: 2})
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.listing import group_listing, main_listing
 from response_tuning.support.errors import UserError
+from response_tuning.support.progress import silence
 from response_tuning.support.terminal import Verbosity, set_up_terminal
 
 __all__ = ["main"]
@@ -102,6 +103,7 @@ def _unknown(word: str, group: str) -> str:
 def _fail(message: str, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
+    silence(False)  # a rank that reports nothing else still reports its error
     _logger().error("error: %s", message)
     return 2
 

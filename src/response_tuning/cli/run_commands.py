@@ -34,8 +34,9 @@ def _train(config: "TrainingConfig") -> None:
         return
     if config.parallel.nodes > 1:
         from response_tuning.training.parallel.launch import node_commands
+        from response_tuning.training.trainer import resolve
 
-        for command in node_commands(config):
+        for command in node_commands(resolve(config)):
             print(command)
         say("One command per machine; this machine's is the first. All need the same data and a shared run folder.")
         return

@@ -17,6 +17,6 @@ def pick_device(device: Device) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, is_there in available.items() if is_there))
-    if not available[device]:
+    if not available.get(device):
         raise UserError(f"This machine, or this build of torch, has no device {device!r}. Choose --device cpu or auto.")
     return torch.device(device)

@@ -7,6 +7,7 @@ A processor without instructions for bf16 emulates it, at a three-hundredth of t
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -72,7 +73,8 @@ def _fastest_on_cpu() -> Dtype:
         import torch
 
         known[key] = "bfloat16" if _rate(torch.bfloat16) > _rate(torch.float32) else "float32"
-        write_json(path, known)
+        with suppress(OSError):  # a cache that cannot be written: measured again next time
+            write_json(path, known)
     return "bfloat16" if known[key] == "bfloat16" else "float32"
 
 

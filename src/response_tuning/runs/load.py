@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-import yaml
-
 from response_tuning.conversation import Conversation, default_format
 from response_tuning.models.load import LoadedModel, load_model
 from response_tuning.models.spec import require_local
@@ -12,6 +10,7 @@ from response_tuning.runs.contract import Run
 from response_tuning.runs.folder import run_of
 from response_tuning.runs.registry import kind_of
 from response_tuning.runs.trained import TrainedRun
+from response_tuning.support.configuration import written_options
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype, FormatName, Prefix
 
@@ -107,14 +106,7 @@ def _trained_options(spec: str) -> dict[str, Any]:
         UserError: ``config.yaml`` is not valid YAML, or its format or prefix is unknown.
     """
     path = run_of(Path(spec)).config
-    if not path.exists():
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} should hold one 'option: value' a line.")
+    values = written_options(path)
     for name, known in (("format", get_args(FormatName)), ("rt_prefix", get_args(Prefix))):
         if name in values and values[name] not in known:
             raise UserError(f"{path}: option {name!r} is {values[name]!r}: it should be one of {', '.join(known)}.")

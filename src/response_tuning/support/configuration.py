@@ -88,15 +88,26 @@ def nest(config_type: type[BaseModel], values: Mapping[str, Any]) -> dict[str, A
     options = options_of(config_type)
     nested: dict[str, Any] = {}
     for name, value in values.items():
-        if name in config_type.model_fields:
-            given = flatten(value, only_given=True) if isinstance(value, BaseModel) else value
-            nested[name] = {**given, **nested.get(name, {})} if group_type(config_type.model_fields[name]) else value
+        group = group_type(field) if (field := config_type.model_fields.get(name)) else None
+        if group:
+            nested[name] = {**_given(name, group, value), **nested.get(name, {})}
+        elif field:
+            nested[name] = value
         elif name in options:
-            group = options[name].group
-            nested[group] = {**nested.get(group, {}), name: value}
+            of = options[name].group
+            nested[of] = {**nested.get(of, {}), name: value}
         else:
             raise ValueError(unknown_option(config_type, name))
     return nested
+
+
+def _given(name: str, group: type[BaseModel], value: Any) -> Mapping[str, Any]:
+    """The options that a value of a group sets."""
+    if isinstance(value, group):
+        return flatten(value, only_given=True)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} should be {group.__name__} or a mapping of its options, and is {value!r}")
+    return value
 
 
 def unknown_option(config_type: type[BaseModel], name: str) -> str:
@@ -109,7 +120,7 @@ def changed(config: Config, **options: Any) -> Config:
     """A configuration with other values for some options, by their names, validated again.
 
     Raises:
-        pydantic.ValidationError: the options do not fit together.
+        UserError or pydantic.ValidationError, as the type raises: the options do not fit together.
     """
     never_written = {name: getattr(config, name) for name, field in type(config).model_fields.items() if field.exclude}
     given = {**never_written, **flatten(config, only_given=True), **options}
@@ -162,6 +173,23 @@ def write_config(path: Path, config: BaseModel) -> None:
     write_text(path, yaml.safe_dump(flatten(config, mode="json"), sort_keys=False, allow_unicode=True))
 
 
+def written_options(path: Path) -> dict[str, Any]:
+    """The options in a configuration that was written, as they are, by whichever version; none without such a file.
+
+    Raises:
+        UserError: the file is not YAML, or does not hold options.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} should hold one 'option: value' a line.")
+    return values
+
+
 def differences(path: Path, config: BaseModel, *, ignore: frozenset[str] = frozenset()) -> list[str]:
     """What differs between a written configuration and ``config``, one line an option.
 
@@ -172,7 +200,7 @@ def differences(path: Path, config: BaseModel, *, ignore: frozenset[str] = froze
         for name, option in options_of(type(config)).items()
         if not option.field.exclude and not option.field.is_required()
     }
-    written = {**defaults, **yaml.safe_load(path.read_text(encoding="utf-8"))}
+    written = {**defaults, **written_options(path)}
     wanted = flatten(config, mode="json")
     fields = [field for field in {**written, **wanted} if field not in ignore]
     return [

@@ -26,10 +26,10 @@ from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
 from response_tuning.models.dtype import fastest_dtype
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
-from response_tuning.support.configuration import changed, flatten, read_values
+from response_tuning.support.configuration import changed, flatten, written_options
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json
-from response_tuning.support.options import LossKernel, Method
+from response_tuning.support.options import Dtype, LossKernel, Method
 from response_tuning.support.progress import say
 from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
@@ -194,11 +194,15 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     if config.encoding.format == "auto":
         resolved["format"] = default_format(config.model)
     if config.memory.dtype == "auto":
-        begun = RunDirectory(config.output).config
-        written = read_values(begun, TrainingConfig) if begun.is_file() else {}
-        only_bf16 = config.memory.loss_kernel == "cut-cross-entropy"
-        resolved["dtype"] = written.get("dtype") or ("bfloat16" if only_bf16 else fastest_dtype(config.memory.device))
+        begun = written_options(RunDirectory(config.output).config).get("dtype")
+        resolved["dtype"] = _dtype(config, begun if begun in ("bfloat16", "float32") else None)
     return changed(config, **resolved) if resolved else config
+
+
+def _dtype(config: TrainingConfig, begun: Dtype | None) -> Dtype:
+    if config.memory.loss_kernel == "cut-cross-entropy":
+        return "bfloat16"  # it has no other
+    return begun or fastest_dtype(config.memory.device)
 
 
 def _load_all(config: TrainingConfig) -> _Examples:

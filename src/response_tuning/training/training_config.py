@@ -8,11 +8,20 @@ rules between groups. What depends on the machine or the data is validated where
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from response_tuning.support.configuration import nest
+from response_tuning.support.configuration import explain, nest
+from response_tuning.support.errors import UserError
 from response_tuning.support.options import (
     EMBEDDED,
     STARTER,
@@ -53,6 +62,12 @@ CHANGES_NO_RUN = frozenset(
 def _word(value: Any) -> Any:
     """``on`` or ``off`` in place of the truth value that YAML reads a bare one as."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def _of_fully_shard(value: Any) -> Any:
+    """Values of earlier versions, which sharded by DeepSpeed as well, as the same by PyTorch."""
+    former = {"deepspeed-zero1": "zero2", "deepspeed-zero2": "zero2", "deepspeed-zero3": "zero3"}
+    return {**former, "optimizer": "cpu", "weights": "cpu"}.get(value, value) if isinstance(value, str) else value
 
 
 Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)]
@@ -196,9 +211,9 @@ class ParallelOptions(BaseModel):
     """Train in N processes on the CPU."""
     nodes: int = Field(default=1, ge=1)
     """Train on N machines, each with --gpus or --processes: print the command for each of them, and exit."""
-    sharding: Literal["none", "zero2", "zero3"] = "none"
+    sharding: Annotated[Literal["none", "zero2", "zero3"], BeforeValidator(_of_fully_shard)] = "none"
     """Shard weights, gradients and optimizer state over processes; gather weights by step (zero2) or layer (zero3)."""
-    offload: Literal["none", "cpu"] = "none"
+    offload: Annotated[Literal["none", "cpu"], BeforeValidator(_of_fully_shard)] = "none"
     """cpu: keep shards in main memory and run the optimizer there; for GPUs, with --sharding."""
 
     @model_validator(mode="after")
@@ -271,9 +286,16 @@ class TrainingConfig(BaseModel):
     parallel: ParallelOptions = ParallelOptions()
     checkpoints: CheckpointOptions = CheckpointOptions()
 
-    if TYPE_CHECKING:
-        # Options are given by their own names, whatever their group.
-        def __init__(self, **options: Any) -> None: ...
+    def __init__(self, **options: Any) -> None:
+        """Options are given by their own names, whatever their group: ``TrainingConfig(output="runs/x", lora_rank=4)``.
+
+        Raises:
+            UserError: there is no such option, a value is out of bounds, or options contradict each other.
+        """
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise UserError(explain(error, TrainingConfig)) from error
 
     @model_validator(mode="before")
     @classmethod

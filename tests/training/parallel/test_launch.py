@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from response_tuning.cli.main import main
 from response_tuning.cli.options import parse_options
 from response_tuning.example import Example, write_examples
 from response_tuning.runs.folder import RunDirectory
-from response_tuning.support.configuration import changed, write_config
+from response_tuning.support.configuration import changed, flatten, write_config
 from response_tuning.support.errors import UserError
 from response_tuning.training.parallel.launch import node_commands, processes_wanted
 from response_tuning.training.trainer import resolve, train
@@ -82,6 +81,15 @@ def is_alive(process: int) -> bool:
         return False
 
 
+def test_the_printed_commands_parse_back_into_the_same_training(tmp_path: Path) -> None:
+    options = {"preset": "paper", "gradient_checkpointing": False, "nodes": 2, "gpus": 2, "lora_rank": 8}
+    config = TrainingConfig(output=tmp_path / "run", **options)
+    typed = shlex.split(node_commands(config)[0].partition(" train ")[2])
+    parsed = parse_options(TrainingConfig, "rt train", typed, None)
+    assert isinstance(parsed, TrainingConfig)
+    assert flatten(parsed) == flatten(changed(config, nodes=1, gpus=0))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -100,7 +108,7 @@ def test_what_a_machine_of_two_gpus_cannot_do_is_refused(
 
 
 def test_gpus_and_processes_together_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="Leave --processes out"):
+    with pytest.raises(UserError, match="Leave --processes out"):
         TrainingConfig(output=tmp_path, gpus=2, processes=2)
 
 

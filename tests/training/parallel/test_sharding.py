@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerBase
 
@@ -140,11 +140,20 @@ def test_a_model_that_the_first_process_refuses_is_refused_by_all(
     assert not config.output.exists()
 
 
+@pytest.mark.parametrize("options", [{"sharding": "zero2"}, {"sharding": "zero3", "tuning": "full"}])
+def test_a_single_process_offloads_its_one_shard(
+    config: TrainingConfig, options: dict[str, Any], tmp_path: Path
+) -> None:
+    plain = train(changed(config, **{**options, "sharding": "none"}))
+    offloaded = train(changed(config, **options, offload="cpu", output=tmp_path / "offloaded"))
+    assert_equal_runs(plain, offloaded)
+
+
 def test_what_cannot_be_sharded_is_refused_with_a_reason(config: TrainingConfig) -> None:
-    with pytest.raises(ValidationError, match=r"is not for --tuning qlora: .* the\s+scales"):
+    with pytest.raises(UserError, match=r"is not for --tuning qlora: .* the\s+scales"):
         changed(config, sharding="zero3", tuning="qlora")
-    with pytest.raises(ValidationError, match="--optimizer paged cannot keep optimizer state that --sharding zero2"):
+    with pytest.raises(UserError, match="--optimizer paged cannot keep optimizer state that --sharding zero2"):
         changed(config, sharding="zero2", optimizer="paged")
-    with pytest.raises(ValidationError, match="--offload cpu needs --sharding zero2 or zero3"):
+    with pytest.raises(UserError, match="--offload cpu needs --sharding zero2 or zero3"):
         changed(config, offload="cpu")
     assert changed(config, tuning="qlora", optimizer="paged").parallel.sharding == "none"

@@ -45,7 +45,9 @@ class Objective(Protocol):
         """
 
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> Sequence[Sequence[Unit]]:
-        """The optimizer steps of one epoch. They follow from the arguments alone, so that a training can be resumed.
+        """The optimizer steps of one epoch, as many in every epoch.
+
+        They follow from the arguments alone, so that a training can be resumed.
 
         Args:
             examples: All examples to train on.

@@ -104,7 +104,10 @@ def _options(config: TrainingConfig) -> list[str]:
         option = f"--{name.replace('_', '-')}"
         if name in ("gpus", "processes", "nodes") or value == given[name]:
             continue
-        typed += [option] if value is True else [option, str(value)]
+        if isinstance(value, bool):
+            typed.append(option if value else f"--no-{option.removeprefix('--')}")
+        else:
+            typed += [option, str(value)]
     return typed
 
 

@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed, nn
+from torch._C._distributed_c10d import HashStore
 
 from response_tuning.models.device import pick_device
 from response_tuning.support.errors import UserError
@@ -65,9 +66,13 @@ def join_processes(device: Device, *, offloads: bool = False) -> Accelerator:
         raise UserError(
             f"There is no GPU for process {local_rank} of this machine: it has {torch.cuda.device_count()}."
         )
-    if processes > 1 and kind == "cuda" and offloads:
-        torch.cuda.set_device(local_rank)
-        distributed.init_process_group("cuda:nccl,cpu:gloo")  # which Accelerate takes over
+    if offloads and not distributed.is_initialized():
+        backend = "cuda:nccl,cpu:gloo" if kind == "cuda" else "gloo"
+        if processes == 1:  # a group of one, so that a single GPU can offload
+            distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+        elif kind == "cuda":
+            torch.cuda.set_device(local_rank)
+            distributed.init_process_group(backend)  # which Accelerate takes over
     # Unless told so, Accelerate takes each process on the CPU for a single one.
     accelerator = Accelerator(cpu=kind == "cpu")
     silence(not accelerator.is_main_process)

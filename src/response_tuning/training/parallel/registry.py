@@ -12,9 +12,10 @@ __all__ = ["make_strategy"]
 
 
 def make_strategy(config: TrainingConfig, accelerator: Accelerator) -> Strategy:
-    """The strategy that ``--sharding`` asks for. In a single process there is nothing to shard, which is logged."""
+    """The strategy that ``--sharding`` asks for. In a single process there is nothing to shard, which is logged, unless
+    the one shard is offloaded."""
     sharding = config.parallel.sharding
-    if sharding != "none" and accelerator.num_processes > 1:
+    if sharding != "none" and (accelerator.num_processes > 1 or config.parallel.offload == "cpu"):
         narrow = config.adapter.tuning == "full" and config.memory.dtype == "bfloat16"
         packs = config.batches.packing != "off"
         return FullySharded(accelerator, config.parallel, packs=packs, narrow=narrow)

@@ -10,7 +10,6 @@ from typing import Any
 
 import psutil
 import torch
-from pydantic import ValidationError
 
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
@@ -95,7 +94,7 @@ def _is_valid(config: TrainingConfig, **options: Any) -> bool:
     """Whether the configuration with these options is one."""
     try:
         changed(config, **options)
-    except ValidationError:
+    except UserError:
         return False
     return True
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file
 from tests.training.conftest import interrupt_after
 
@@ -213,5 +212,5 @@ def test_what_cannot_be_a_reference_is_refused_before_anything_is_written(
 
 
 def test_an_odd_batch_size_is_refused(config: TrainingConfig) -> None:
-    with pytest.raises(ValidationError, match="trains on pairs, and --batch-size 5 is odd"):
+    with pytest.raises(UserError, match="trains on pairs, and --batch-size 5 is odd"):
         changed(config, batch_size=5)

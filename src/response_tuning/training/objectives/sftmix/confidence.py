@@ -16,7 +16,7 @@ from response_tuning.example import Example
 from response_tuning.inference.score import example_losses
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
-from response_tuning.support.configuration import read_values
+from response_tuning.support.configuration import written_options
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, read_json_lines, write_json_lines
 from response_tuning.support.progress import progress_bar
@@ -44,7 +44,7 @@ def require_reference(config: TrainingConfig, data_fingerprint: str) -> None:
     run = RunDirectory(Path(config.sftmix.sftmix_from))
     if not run.config.exists() or not run.is_trained:
         raise UserError(f"--sftmix-from names {run.path}, which is no finished run.")
-    method = read_values(run.config, TrainingConfig).get("method", "rt")
+    method = written_options(run.config).get("method", "rt")
     if method != config.method:
         raise UserError(f"{run.path} was trained with --method {method}, and --sftmix-from needs {config.method}.")
     if _data_fingerprint(run) != data_fingerprint:
