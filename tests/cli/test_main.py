@@ -38,7 +38,7 @@ def test_help_answers_in_half_a_second_without_loading_torch(arguments: list[str
         f"try: main({arguments})\nfinally: assert 'torch' not in sys.modules"
     )
     best = 9.0
-    for _ in range(3):
+    for _ in range(5):
         before = processor_seconds_of_children()
         process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         best = min(best, processor_seconds_of_children() - before)

@@ -21,6 +21,7 @@ from response_tuning.evaluation.everything import EverythingConfig, evaluations_
 from response_tuning.evaluation.registry import ENTRY_POINTS, evaluations, register
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
+from response_tuning.support.plugins import offered
 from tests.conftest import tiny_model
 from tests.evaluation.shouting import SHOUTING
 
@@ -35,9 +36,9 @@ SHORT = ["--max-new-tokens", "4", "--dtype", "float32", "--device", "cpu"]
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The registry as it was, after the test."""
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    registry._load_entry_points.cache_clear()
+    offered.cache_clear()
     yield
-    registry._load_entry_points.cache_clear()
+    offered.cache_clear()
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_an_evaluation_of_an_installed_package_is_found_by_its_entry_point(
     assert main(["eval", "shouting", str(model_folder), "--output", "out", *SHORT]) == 0
     printed = capsys.readouterr()
     assert "shouts" in printed.out
-    assert "The evaluation broken (loud_tests:MISSING) cannot be loaded" in words(printed.err)
+    assert "The plugin 'loud_tests:MISSING' (response_tuning.evaluations) cannot be loaded" in words(printed.err)
     assert (tmp_path / "out" / "metrics.json").exists()
     assert list(evaluations())[-1] == "shouting"
 

@@ -17,6 +17,7 @@ from response_tuning.runs import registry
 from response_tuning.runs.contract import Run
 from response_tuning.runs.load import load_run, load_with_conversation, resolve_format
 from response_tuning.runs.registry import RunKind, kind_of, register_kind, run_kinds
+from response_tuning.support import plugins
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import FormatName
 from response_tuning.training.trainer import train
@@ -160,16 +161,18 @@ def test_a_kind_of_run_is_added_from_outside(tmp_path: Path, monkeypatch: pytest
 
 def test_an_installed_package_adds_a_kind_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     class Point:
+        name = "installed"
+
         @staticmethod
         def load() -> RunKind:
             return RunKind("installed", lambda path: path.name == "elsewhere", lambda spec, **_: EchoRun(spec))
 
     monkeypatch.setattr(registry, "_added", [])
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: {"response_tuning.runs": [Point]}[group])
-    registry._installed.cache_clear()
+    monkeypatch.setattr(plugins, "entry_points", lambda *, group: {"response_tuning.runs": [Point]}[group])
+    plugins.offered.cache_clear()
     try:
         kind = kind_of("runs/elsewhere")
         assert kind is not None
         assert kind.name == "installed"
     finally:
-        registry._installed.cache_clear()
+        plugins.offered.cache_clear()

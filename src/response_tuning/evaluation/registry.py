@@ -8,7 +8,6 @@ its evaluations by entry points::
     shouting = "my_package.shouting:SHOUTING"
 """
 
-from functools import cache
 from typing import Any
 
 from response_tuning.evaluation.alpaca.alpaca_entry import ALPACA
@@ -20,7 +19,7 @@ from response_tuning.evaluation.probe.probe_entry import PROBE
 from response_tuning.evaluation.refusals.refusals_entry import REFUSALS
 from response_tuning.evaluation.selective.selective_entry import SELECTIVE
 from response_tuning.support.errors import UserError
-from response_tuning.support.progress import say
+from response_tuning.support.plugins import offered
 
 __all__ = ["ENTRY_POINTS", "evaluations", "find_evaluation", "register"]
 
@@ -35,7 +34,7 @@ _registered: dict[str, Evaluation[Any, Any]] = {}
 
 def evaluations() -> dict[str, Evaluation[Any, Any]]:
     """Every evaluation by name, in the order in which ``rt eval all`` runs them."""
-    _load_entry_points()
+    offered(ENTRY_POINTS, register)
     return dict(_registered)
 
 
@@ -63,18 +62,6 @@ def register(evaluation: Evaluation[Any, Any]) -> None:
     if "model" not in evaluation.config.model_fields:
         raise ValueError(f"{evaluation.config.__name__}, the options of {name}, have no field 'model'")
     _registered[name] = evaluation
-
-
-@cache
-def _load_entry_points() -> None:
-    """Register the evaluations of installed packages; a broken one is reported, and breaks no other command."""
-    from importlib.metadata import entry_points
-
-    for entry_point in entry_points(group=ENTRY_POINTS):
-        try:
-            register(entry_point.load())
-        except Exception as error:  # whatever another package raises
-            say(f"The evaluation {entry_point.name} ({entry_point.value}) cannot be loaded: {error}")
 
 
 for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST):

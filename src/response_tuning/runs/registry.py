@@ -11,12 +11,11 @@ recognises is a model in this process: a trained run, a kept checkpoint or a bas
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from response_tuning.support.options import Device, Dtype, FormatName
+from response_tuning.support.plugins import offered
 
 if TYPE_CHECKING:
     from response_tuning.runs.contract import Run
@@ -56,14 +55,9 @@ def register_kind(kind: RunKind) -> None:
 
 def run_kinds() -> tuple[RunKind, ...]:
     """Every registered kind, in the order in which they are asked."""
-    return (*_added, *_installed())
+    return (*_added, *offered(ENTRY_POINTS).values())
 
 
 def kind_of(spec: str) -> RunKind | None:
     """The registered kind of run that a local model spec names; None of a trained run or another model."""
     return next((kind for kind in run_kinds() if kind.recognises(Path(spec))), None)
-
-
-@cache
-def _installed() -> tuple[RunKind, ...]:
-    return tuple(point.load() for point in entry_points(group=ENTRY_POINTS))

@@ -276,15 +276,25 @@ class TrainingConfig(BaseModel):
     """Train nothing: show what it would take (memory by part, tokens, steps, time) and whether it fits."""
 
     encoding: EncodingOptions = EncodingOptions()
+    """How examples become tokens."""
     batches: BatchOptions = BatchOptions()
+    """What an optimizer step is made of."""
     adapter: AdapterOptions = AdapterOptions()
+    """What is trained."""
     optimization: OptimizationOptions = OptimizationOptions()
+    """AdamW and its schedule."""
     regularization: RegularizationOptions = RegularizationOptions()
+    """Against overfitting."""
     sftmix: SftmixOptions = SftmixOptions()
+    """SFTMix: train on mixtures of easily and hardly learned examples."""
     validation: ValidationOptions = ValidationOptions()
+    """The loss on held-out examples."""
     memory: MemoryOptions = MemoryOptions()
+    """Memory and speed."""
     parallel: ParallelOptions = ParallelOptions()
+    """Several GPUs, processes or machines."""
     checkpoints: CheckpointOptions = CheckpointOptions()
+    """What is kept on the way."""
 
     def __init__(self, **options: Any) -> None:
         """Options are given by their own names, whatever their group: ``TrainingConfig(output="runs/x", lora_rank=4)``.

@@ -17,6 +17,7 @@ from response_tuning.cli.main import main
 from response_tuning.conversation import EncodedExample
 from response_tuning.example import Example, write_examples
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.support import plugins
 from response_tuning.training.batches.batching import MicroBatch, Unit, epoch_batches, units
 from response_tuning.training.objectives import registry
 from response_tuning.training.training_config import TrainingConfig
@@ -106,11 +107,13 @@ def test_a_loss_of_pairs_with_a_logged_metric_fits_in(
 
 def test_an_entry_point_adds_an_objective(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("focal", f"{__name__}:Focal", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda **_group: EntryPoints([point]))
+    monkeypatch.setattr(plugins, "entry_points", lambda **_group: EntryPoints([point]))
     monkeypatch.setattr(EntryPoint, "load", lambda _self: Focal)
+    plugins.offered.cache_clear()
     assert registry.objective_names() == ["supervised", "sftmix", "focal"]
     made = registry.make_objective(TrainingConfig(output=Path("run"), objective="focal"))
     assert isinstance(made, Focal)
+    plugins.offered.cache_clear()
 
 
 def test_an_unknown_objective_is_refused_with_the_known_ones(

@@ -6,11 +6,11 @@ that ``--gpus`` or ``--processes`` starts find only entry points.
 """
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from response_tuning.support.errors import UserError
+from response_tuning.support.plugins import offered
 
 if TYPE_CHECKING:  # the command line asks for names without loading torch
     from response_tuning.training.objectives.contract import Objective
@@ -37,7 +37,11 @@ def register(name: str, make: Maker) -> None:
 
 def objective_names() -> list[str]:
     """The names of all objectives."""
-    return [*_MAKERS, *(point.name for point in entry_points(group=GROUP) if point.name not in _MAKERS)]
+    return [*_makers()]
+
+
+def _makers() -> dict[str, Maker | str]:
+    return _MAKERS | {name: make for name, make in offered(GROUP).items() if name not in _MAKERS}
 
 
 def make_objective(config: Any) -> "Objective":
@@ -49,9 +53,7 @@ def make_objective(config: Any) -> "Objective":
     name = config.objective
     if name == "auto":
         name = "sftmix" if config.sftmix.sftmix_from else "supervised"
-    make: Maker | str | None = _MAKERS.get(name)
-    if make is None:
-        make = next((point.load() for point in entry_points(group=GROUP) if point.name == name), None)
+    make = _makers().get(name)
     if make is None:
         raise UserError(unknown_objective(name))
     made: Objective = (resolve_name(make) if isinstance(make, str) else make)(config)
