@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from response_tuning.example import Example, read_examples
     from response_tuning.export.trl_dataset import to_trl
     from response_tuning.runs.load import load_run
+    from response_tuning.support.errors import UserError
     from response_tuning.training.trainer import train
     from response_tuning.training.training_config import TrainingConfig
 
@@ -27,6 +28,7 @@ __all__ = [
     "Conversation",
     "Example",
     "TrainingConfig",
+    "UserError",
     "evaluate",
     "load_run",
     "read_examples",
@@ -38,6 +40,7 @@ _MODULES = {
     "Conversation": "response_tuning.conversation",
     "Example": "response_tuning.example",
     "TrainingConfig": "response_tuning.training.training_config",
+    "UserError": "response_tuning.support.errors",
     "evaluate": "response_tuning.evaluation.evaluate",
     "load_run": "response_tuning.runs.load",
     "read_examples": "response_tuning.example",

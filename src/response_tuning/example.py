@@ -75,14 +75,14 @@ class Row:
     example: Example
 
 
-def read_examples(path: Path) -> list[Example]:
+def read_examples(path: str | Path) -> list[Example]:
     """Read a JSONL file of examples.
 
     Raises:
         UserError: the file is missing or empty, or has bad rows; the message lists them by line and field.
     """
     rows: list[Row | BadRow] = []
-    for record in read_json_lines_file(path):
+    for record in read_json_lines_file(Path(path)):
         if isinstance(record, BadRow):
             rows.append(record)
             continue

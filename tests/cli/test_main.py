@@ -144,7 +144,7 @@ def test_every_command_shows_examples_and_describes_every_option(
         (["train", "--output", "OUT", "--model", "no/such-model"], "There is no model 'no/such-model'"),
         (["train", "--output", "OUT", "--model", "bad name!"], "There is no model 'bad name!'"),
         (["train", "--output", "OUT", "--model", "embeded"], "Did you mean 'embedded'?"),
-        (["train", "--output", "OUT", "--model", "google/gemma-3-270m"], "this name is hub:google/gemma-3-270m"),
+        (["train", "--output", "OUT", "--model", "mistral/small"], "this name is hub:mistral/small"),
         (["probe", "openai/gpt-5-mini"], "Inspect AI's provider 'openai', which only answers questions"),
         (["chat", "openai/gpt-5-mini"], "Inspect AI's provider 'openai', which only answers questions"),
         (["quickstart", "--output", "OUT", "--model", "no/such-model"], "There is no model 'no/such-model'"),

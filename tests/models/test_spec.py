@@ -7,7 +7,7 @@ import pytest
 
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.models.load import load_model, load_tokenizer, resolve_model
-from response_tuning.models.spec import PROVIDERS, ModelSpec, SpecKind, is_local, parse_spec
+from response_tuning.models.spec import PROVIDERS, ModelSpec, SpecKind, is_local, parse_spec, require_local, spec_of
 from response_tuning.support.errors import UserError
 
 
@@ -82,7 +82,7 @@ def test_the_providers_are_those_of_inspect_ai() -> None:
         ("bad name!", r"There is no model 'bad name!'"),
         ("no/such-model@v2", r"There is no model 'no/such-model@v2'"),
         ("runs/quickstart@v2", r"A folder has no revision"),
-        ("google/gemma-3-270m", r"provider 'google'.*hub:google/gemma-3-270m"),
+        ("mistral/small", r"provider 'mistral'.*hub:mistral/small"),
     ],
 )
 def test_a_wrong_spec_is_one_clear_message(
@@ -123,3 +123,26 @@ def test_a_revision_is_loaded_and_is_part_of_the_fingerprint(
     assert load_tokenizer("some/tiny").model_max_length != 77
     loaded = load_model("hub:some/tiny@v2", device="cpu")
     assert (loaded.path, loaded.revision) == ("some/tiny", "v2")
+
+
+def test_a_provider_that_owns_base_models_on_the_hub_means_those_where_weights_are_needed() -> None:
+    assert parse_spec("google/gemma-3-270m").kind == "provider"
+    spec = require_local("google/gemma-3-270m@main")
+    assert (spec.kind, spec.name, spec.revision) == ("hub", "google/gemma-3-270m", "main")
+
+
+def test_a_provider_of_another_package_is_named_by_a_prefix() -> None:
+    spec = parse_spec("inspect:ours/model")
+    assert (spec.kind, spec.name, spec.is_local) == ("provider", "ours/model", False)
+
+
+@pytest.mark.parametrize("text", ["", "hub:", "owner/name@"])
+def test_a_spec_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="names no model"):
+        require_local(text)
+
+
+def test_a_path_is_a_spec_for_callers_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_spec(spec_of(Path("openai/mine"))).name == str(tmp_path / "openai" / "mine")
+    assert spec_of("embedded") == "embedded"

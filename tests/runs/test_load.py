@@ -130,8 +130,8 @@ def test_a_broken_configuration_of_a_run_is_one_clear_message(
 
 
 def test_a_model_of_a_provider_cannot_be_loaded() -> None:
-    with pytest.raises(UserError, match=r"provider 'google'.*hub:google/gemma-3-270m"):
-        load_run("google/gemma-3-270m")
+    with pytest.raises(UserError, match=r"provider 'mistral'.*hub:mistral/small"):
+        load_run("mistral/small")
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.secrets import hide_secrets
-from response_tuning.models.spec import GRAMMAR, is_local
+from response_tuning.models.spec import GRAMMAR, is_local, parse_spec
 from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
 
@@ -79,7 +79,7 @@ def open_model(options: AskOptions) -> "Model":
         return open_local_model(options.model, batch_size=options.concurrency)
     try:
         return get_model(
-            options.model,
+            parse_spec(options.model).name,
             base_url=options.base_url,
             config=GenerateConfig(max_connections=_NO_LIMIT),
             memoize=False,

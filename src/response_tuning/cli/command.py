@@ -34,7 +34,7 @@ class Command:
     run: Callable[[Any], None]
     """Called with an instance of ``config``; prints its result."""
     summary: str = ""
-    """One line for ``rt --help``, at most 60 characters. Defaults to the first sentence of the config's docstring."""
+    """One line for ``rt --help``. Defaults to the first sentence of the config's docstring."""
 
     @property
     def config_type(self) -> type[BaseModel]:
@@ -54,4 +54,5 @@ def print_result(result: object) -> None:
     """Print a result, a line or a table, to standard output."""
     from rich.console import Console
 
-    Console(highlight=False).print(result)
+    # A line is never wrapped, nor are brackets in a path read as markup.
+    Console(highlight=False).print(result, markup=False, soft_wrap=isinstance(result, str))

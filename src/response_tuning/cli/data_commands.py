@@ -15,7 +15,7 @@ from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.recipes.recipe import Recipe, run_recipe
 from response_tuning.data.recipes.recipe_registry import recipes
 from response_tuning.data.sources.source_registry import sources
-from response_tuning.support.progress import say
+from response_tuning.support.progress import say, warn
 from response_tuning.synthesis.refine import REFINED, RefineConfig, refine
 
 __all__ = ["DATA_COMMANDS"]
@@ -24,7 +24,7 @@ __all__ = ["DATA_COMMANDS"]
 def _data_prepare(config: PrepareConfig) -> None:
     prepared = prepare(config)
     for row in prepared.dropped:
-        say(f"dropped {row}")
+        warn(f"dropped {row}")
     print_result(
         f"{prepared.written:,} examples of {prepared.read:,} rows written to {config.output}, "
         f"{len(prepared.dropped):,} bad rows dropped"

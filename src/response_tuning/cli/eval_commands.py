@@ -13,7 +13,7 @@ from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.everything import EverythingConfig, evaluations_in_all, options_in_all
 from response_tuning.evaluation.registry import evaluations
 from response_tuning.support.errors import UserError
-from response_tuning.support.progress import say
+from response_tuning.support.progress import say, warn
 
 __all__ = ["eval_commands"]
 
@@ -42,7 +42,7 @@ def _eval_all(config: EverythingConfig) -> None:
         try:
             _evaluate(evaluation, options_in_all(evaluation, config))
         except UserError as error:
-            say(f"{evaluation.name} could not run: {error}")
+            warn(f"{evaluation.name} could not run: {error}")
             failed.append(evaluation.name)
     if failed:
         raise UserError(f"{config.model}: {', '.join(failed)} could not run; the reasons are printed above.")
@@ -78,10 +78,12 @@ def _for_each_model(name: str, config: type[BaseModel], run: Callable[[Any], Non
     return Command(name, several, run_each)
 
 
-_MODELS = "Runs, or any other models: 'embedded', folders, .gguf files, hub ids; one after the other."
+_MODELS = (
+    "Runs, or any other models: 'embedded', folders, .gguf files, hub ids OWNER/NAME[@REVISION]; one after the other."
+)
 _MODELS_OR_SERVED = (
-    "Runs, or any other models: 'embedded', folders, .gguf files; or PROVIDER/NAME as Inspect AI has it, such as "
-    "vllm/Qwen/Qwen3-8B, hf/Qwen/Qwen3-0.6B for one of the hub, or openai-api/SERVICE/NAME; one after the other."
+    "Runs, or any other models: 'embedded', folders, .gguf files, hub ids OWNER/NAME[@REVISION]; or PROVIDER/NAME as "
+    "Inspect AI has it, such as vllm/Qwen/Qwen3-8B or openai-api/SERVICE/NAME; one after the other."
 )
 
 _EVAL_ALL_COMMAND = _for_each_model("eval all", EverythingConfig, _eval_all)

@@ -16,11 +16,12 @@ from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.listing import group_listing, main_listing
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import silence
-from response_tuning.support.terminal import Verbosity, set_up_terminal
+from response_tuning.support.terminal import set_up_terminal
 
 __all__ = ["main"]
 
 _HELP = {"-h", "--help"}
+_FLAGS = {"--quiet", "--verbose", "--debug"}
 _FULL_OR_NOT_ALLOWED = {
     errno.EACCES,
     errno.EDQUOT,
@@ -39,19 +40,15 @@ class _CommandLine:
 
     words: list[str] = field(default_factory=list)
     config_path: Path | None = None
-    verbosity: Verbosity = "normal"
-    debug: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
-    set_up_terminal("normal")  # for an error before the options are known
+    set_up_terminal("quiet" if "--quiet" in typed else "verbose" if "--verbose" in typed else "normal")
     try:
-        line = _command_line(typed)
-        set_up_terminal(line.verbosity)
-        return _run(line)
+        return _run(_command_line(typed))
     except UserError as error:
         return _fail(str(error), debug=debug)
     except OSError as error:
@@ -126,10 +123,8 @@ def _command_line(arguments: list[str]) -> _CommandLine:
             if not name:
                 raise UserError("--config needs the name of a YAML file.")
             line.config_path = Path(name)
-        elif argument in ("--quiet", "--verbose"):
-            line.verbosity = "quiet" if argument == "--quiet" else "verbose"
-        elif argument == "--debug":
-            line.debug = True
+        elif argument in _FLAGS:
+            continue
         else:
             line.words.append(argument)
     if {"--quiet", "--verbose"} <= set(arguments):

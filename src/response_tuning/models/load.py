@@ -103,7 +103,7 @@ def load_model(spec: str, *, dtype: Dtype = "auto", device: Device = "auto", fou
             )
         return _load_adapted(adapter, dtype=dtype, device=device)
     packing = nf4(dtype, pick_device(device)) if four_bit else {}
-    path, revision = resolve_model(spec), parse_spec(spec).revision
+    path, revision = resolve_model(spec), require_local(spec).revision
     say(f"loading {spec}")
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -143,7 +143,7 @@ def load_without_weights(spec: str, *, dtype: Dtype) -> LoadedModel:
             if weight not in allocated:
                 allocated[weight] = nn.Parameter(torch.empty_like(weight, device="cpu"), requires_grad=False)
             setattr(module, name, allocated[weight])
-    return LoadedModel(model.eval(), tokenizer, resolve_model(base), parse_spec(base).revision)
+    return LoadedModel(model.eval(), tokenizer, resolve_model(base), require_local(base).revision)
 
 
 def load_model_config(spec: str) -> PreTrainedConfig:
@@ -154,7 +154,9 @@ def load_model_config(spec: str) -> PreTrainedConfig:
     """
     base = _base_spec(spec)
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(resolve_model(base), **_safely(parse_spec(base).revision))
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            resolve_model(base), **_safely(require_local(base).revision)
+        )
     except (OSError, ValueError) as error:
         raise _cannot_load(spec, error) from error
     return config
@@ -169,7 +171,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     adapter = adapter_folder(spec)
     path = resolve_model(spec) if adapter is None else str(adapter)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, **_safely(parse_spec(spec).revision))
+        tokenizer = AutoTokenizer.from_pretrained(path, **_safely(require_local(spec).revision))
     except (OSError, ValueError) as error:
         raise _cannot_load(spec, error) from error
     return cast(PreTrainedTokenizerBase, tokenizer)

@@ -9,23 +9,36 @@
 | ``OWNER/NAME[@REVISION]``     | hub               | a model of the Hugging Face hub, loaded in this process      |
 | ``hub:OWNER/NAME[@REVISION]`` | hub               | the same, where OWNER is also a provider's name (``google``) |
 | ``PROVIDER/NAME``             | provider          | a model that Inspect AI asks; PROVIDER is in ``PROVIDERS``   |
+| ``inspect:PROVIDER/NAME``     | provider          | the same, with a provider that another package brings        |
 
-The first rule that fits decides, in this order: ``hub:``, a provider, an embedded model, ``.gguf``, a path, the hub. A
-path is what exists on the disk, begins with ``/``, ``./`` or ``../``, or has two slashes. So a provider's prefix never
-depends on the disk: a folder ``openai/mine`` is written ``./openai/mine``.
+The first rule that fits decides, in this order: ``hub:`` and ``inspect:``, a provider, an embedded model, ``.gguf``, a
+path, the hub. A path is what exists on the disk, begins with ``/``, ``./`` or ``../``, or has two slashes. So a
+provider's prefix never depends on the disk: a folder ``openai/mine`` is written ``./openai/mine``.
 
 A spec is kept as it was typed: results and ledgers are keyed by it, or by the model's fingerprint.
 """
 
 import difflib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import EMBEDDED, EMBEDDED_INSTRUCT
+from response_tuning.support.progress import warn
 
-__all__ = ["GRAMMAR", "PROVIDERS", "ModelSpec", "SpecKind", "is_local", "parse_spec", "require_local", "suggestion"]
+__all__ = [
+    "GRAMMAR",
+    "PROVIDERS",
+    "ModelSpec",
+    "SpecKind",
+    "is_local",
+    "parse_spec",
+    "require_local",
+    "spec_of",
+    "suggestion",
+]
 
 SpecKind = Literal["embedded", "embedded-instruct", "gguf", "folder", "hub", "provider"]
 
@@ -39,6 +52,9 @@ PROVIDERS = frozenset(
 )
 """The providers of Inspect AI 0.3 (inspect_ai/model/_providers/providers.py)."""
 
+_HUB_OWNERS = frozenset({"google"})
+"""Providers whose names are also those of owners on the hub, of base models that people train (Gemma)."""
+
 GRAMMAR = (
     "A model is 'embedded', 'embedded-instruct', a run, a folder, a .gguf file, a hub id OWNER/NAME[@REVISION] "
     "(hub:OWNER/NAME where OWNER is a provider too), or PROVIDER/NAME of Inspect AI, such as openai/gpt-5-mini."
@@ -46,6 +62,7 @@ GRAMMAR = (
 """The grammar in one sentence, for error messages."""
 
 _HUB_PREFIX = "hub:"
+_PROVIDER_PREFIX = "inspect:"
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,8 @@ def parse_spec(text: str) -> ModelSpec:
     """Parse a model spec. Never fails: whether there is such a model is found out when it is loaded."""
     if text.startswith(_HUB_PREFIX):
         return _hub_spec(text, text.removeprefix(_HUB_PREFIX))
+    if text.startswith(_PROVIDER_PREFIX):
+        return ModelSpec(text, "provider", text.removeprefix(_PROVIDER_PREFIX))
     owner, slash, _ = text.partition("/")
     if slash and owner in PROVIDERS:
         return ModelSpec(text, "provider", text)
@@ -89,6 +108,11 @@ def parse_spec(text: str) -> ModelSpec:
     return _hub_spec(text, text)
 
 
+def spec_of(model: str | Path) -> str:
+    """A spec for Python's callers, who may name a run or a model by its path."""
+    return model if isinstance(model, str) else str(model.absolute())
+
+
 def is_local(text: str) -> bool:
     """Whether a model spec names a model that runs in this process."""
     return parse_spec(text).is_local
@@ -97,18 +121,30 @@ def is_local(text: str) -> bool:
 def require_local(text: str) -> ModelSpec:
     """Parse the spec of a model whose weights are needed.
 
+    Where an owner on the hub has a provider's name (``google``), OWNER/NAME means the hub's model here, with a warning.
+
     Raises:
-        UserError: it is a provider's, which only answers questions.
+        UserError: it names nothing, or is a provider's, which only answers questions.
     """
     spec = parse_spec(text)
+    if not spec.name or text.endswith("@"):
+        raise UserError(f"{text!r} names no model. {GRAMMAR}")
     if spec.is_local:
         return spec
-    provider = text.partition("/")[0]
+    provider, _, name = text.partition("/")
+    if provider in _HUB_OWNERS and "/" not in name:
+        _warn_once(f"{text}: taken for the hub's model, since its weights are needed. Its full name is hub:{text}.")
+        return _hub_spec(text, text)
     folder = f" The folder is ./{text}." if Path(text).exists() else ""
     raise UserError(
         f"{text!r} is a model of Inspect AI's provider {provider!r}, which only answers questions: its weights cannot "
         f"be loaded here. The hub's model of this name is {_HUB_PREFIX}{text}.{folder}"
     )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    warn(message)
 
 
 def suggestion(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from response_tuning.conversation import Conversation, default_format
 from response_tuning.models.load import LoadedModel, load_model
-from response_tuning.models.spec import require_local
+from response_tuning.models.spec import require_local, spec_of
 from response_tuning.runs.contract import Run
 from response_tuning.runs.folder import run_of
 from response_tuning.runs.registry import kind_of
@@ -21,7 +21,7 @@ __all__ = ["load_run", "load_with_conversation", "resolve_format"]
 
 
 def load_run(
-    spec: str,
+    spec: str | Path,
     format: FormatName | Literal["auto"] = "auto",  # noqa: A002 - the option's name
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -32,7 +32,7 @@ def load_run(
         print(run.generate(["Why is the sky blue?"])[0].text)
 
     Args:
-        spec: a model spec (``models.spec``), of any kind but a provider's.
+        spec: a model spec (``models.spec``), of any kind but a provider's, or the path of a run or model.
         format: the chat format; "auto" as in ``resolve_format``.
         dtype: of the weights; "auto" is whichever the device multiplies faster in.
         device: where to compute.
@@ -40,6 +40,7 @@ def load_run(
     Raises:
         UserError: there is no such model, or training has not finished.
     """
+    spec = spec_of(spec)
     require_local(spec)
     kind = kind_of(spec)
     if kind is not None:

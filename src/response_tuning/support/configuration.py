@@ -165,7 +165,10 @@ def _explain_one(detail: Any, config_type: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         return unknown_option(config_type, str(detail["loc"][-1]))
     option = next(part for part in detail["loc"] if part in options_of(config_type))
-    return f"--{option.replace('_', '-')} is {detail['input']!r}: {_bound(detail)}"
+    typed = f"--{option.replace('_', '-')}"
+    if detail["type"] == "missing":
+        return f"{typed} is required."
+    return f"{typed} is {detail['input']!r}: {_bound(detail)}"
 
 
 def write_config(path: Path, config: BaseModel) -> None:

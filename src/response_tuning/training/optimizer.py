@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from response_tuning.support.errors import UserError
-from response_tuning.support.progress import say
+from response_tuning.support.progress import warn
 from response_tuning.training.training_config import OptimizationOptions
 
 __all__ = [
@@ -42,7 +42,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], options: OptimizationOpti
     if options.optimizer == "paged":
         if device.type == "cuda":
             return _paged(groups, options.learning_rate)
-        say(f"note: memory is paged on CUDA only; plain AdamW runs on {device.type}, with the same result.")
+        warn(f"note: memory is paged on CUDA only; plain AdamW runs on {device.type}, with the same result.")
     return AdamW(groups, lr=options.learning_rate)
 
 

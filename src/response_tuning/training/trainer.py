@@ -81,6 +81,8 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
         UserError: bad data, a model that cannot be loaded, or an output folder that holds something else.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint is written.
     """
+    if config.plan:
+        raise UserError("plan trains nothing: leave it out, or use rt train --plan.")
     config = resolve(config)
     run = RunDirectory(config.output)
     objective = make_objective(config)

@@ -206,7 +206,7 @@ def test_an_interruption_reaches_every_process_and_leaves_a_checkpoint_of_that_s
     launcher.send_signal(number)
     printed, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 130
-    assert "Interrupted. The same command goes on" in printed
+    assert "Interrupted. Re-run the same command" in printed
     assert not any(is_alive(worker) for worker in workers)
     assert RunDirectory(config.output).checkpoint.exists()
 

@@ -2,7 +2,7 @@
 
 from accelerate import Accelerator
 
-from response_tuning.support.progress import say
+from response_tuning.support.progress import warn
 from response_tuning.training.parallel.contract import Strategy
 from response_tuning.training.parallel.fsdp import FullySharded
 from response_tuning.training.parallel.replicated import Replicated
@@ -20,5 +20,5 @@ def make_strategy(config: TrainingConfig, accelerator: Accelerator) -> Strategy:
         packs = config.batches.packing != "off"
         return FullySharded(accelerator, config.parallel, packs=packs, narrow=narrow)
     if sharding != "none":
-        say(f"note: --sharding {sharding} does nothing in one process. See --gpus and --processes.")
+        warn(f"note: --sharding {sharding} does nothing in one process. See --gpus and --processes.")
     return Replicated(accelerator)
