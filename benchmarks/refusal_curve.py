@@ -18,6 +18,7 @@ from response_tuning.evaluation.refusals.refusals import evaluate_refusals
 from response_tuning.evaluation.refusals.refusals_config import RefusalsConfig
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.support.files import read_json
+from response_tuning.support.terminal import set_up_terminal
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 
@@ -26,6 +27,7 @@ SETS = ("advbench", "harmbench-standard", "malicious-instruct", "xstest")
 
 def main() -> None:
     """Make what is missing, print, and draw."""
+    set_up_terminal()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder of the mixes and the runs")
     parser.add_argument("--counts", type=int, nargs="*", default=[0, 10, 50, 100, 300], help="numbers of refusals")

@@ -15,7 +15,7 @@ from response_tuning.example import Row, check_output, only_good, write_examples
 from response_tuning.support.errors import UserError
 from response_tuning.support.records import BadRow
 
-__all__ = ["BadRows", "PrepareConfig", "Prepared", "prepare"]
+__all__ = ["BadRows", "PrepareConfig", "PreparedData", "prepare"]
 
 BadRows = Literal["error", "drop"]
 """What to do with rows that cannot be used."""
@@ -63,7 +63,7 @@ class PrepareConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """Counts of rows read and written, and the rows dropped."""
 
     read: int
@@ -71,7 +71,7 @@ class Prepared:
     dropped: list[BadRow]
 
 
-def prepare(config: PrepareConfig) -> Prepared:
+def prepare(config: PrepareConfig) -> PreparedData:
     """Read a source, draw from it, and write the examples. The same options give the same bytes.
 
     Raises:
@@ -90,7 +90,7 @@ def prepare(config: PrepareConfig) -> Prepared:
             raise UserError(f"{error}\nNothing was written. Add --bad-rows drop to leave these rows out.") from None
     examples = only_good(good, source=config.source)
     write_examples(config.output, examples)
-    return Prepared(len(rows), len(examples), dropped)
+    return PreparedData(len(rows), len(examples), dropped)
 
 
 def _options(config: PrepareConfig) -> SourceOptions:

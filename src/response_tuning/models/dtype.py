@@ -1,6 +1,6 @@
 """The dtype that a device multiplies fastest in: what ``--dtype auto`` means.
 
-A processor without instructions for bf16 emulates it, at a three-hundredth of the speed of fp32 in the worst case seen
+A processor without instructions for bf16 emulates it, at a two-hundredth of the speed of fp32 where that was measured
 (docs/log.md). One with such instructions may still be faster in fp32, so both are measured, once per machine.
 """
 

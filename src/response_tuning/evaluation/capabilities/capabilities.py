@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
+from response_tuning.support.extras import require_extra
 from response_tuning.support.files import read_json, write_json, write_json_lines
 from response_tuning.support.progress import say
 
@@ -79,7 +79,7 @@ def evaluate_core(config: CoreConfig) -> CoreResult:
     Raises:
         UserError: the harness is not installed, data are not available, or the model cannot be loaded.
     """
-    _require_harness()
+    require_extra("lm_eval", "core", purpose="This evaluation")
     settings = config.model_dump(mode="json", exclude={"output", "tasks"})
     return evaluate_unjudged(
         config,
@@ -124,11 +124,6 @@ def harness_model(loaded: LoadedModel, conversation: Conversation, *, batch_size
         softmax_dtype="float32",
         batch_size=batch_size,
     )
-
-
-def _require_harness() -> None:
-    if find_spec("lm_eval") is None:
-        raise UserError("The evaluation harness is not installed: pip install 'response-tuning[core]'.")
 
 
 def _result_path(folder: Path, task: str) -> Path:

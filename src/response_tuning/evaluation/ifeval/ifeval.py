@@ -21,7 +21,6 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.inference.generate import Response
 from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
+from response_tuning.support.extras import require_extra
 from response_tuning.support.files import read_json_lines
 from response_tuning.support.progress import say
 
@@ -78,7 +78,8 @@ def evaluate_ifeval(config: IfevalConfig) -> IfevalResult:
         UserError: the harness is not installed, the prompts are not available, the model cannot be loaded, or no prompt
             can be checked.
     """
-    _require_harness()
+    for package in ("lm_eval", "langdetect", "nltk", "immutabledict"):
+        require_extra(package, "core", purpose="IFEval")
     prompts = load_prompts(offline=config.offline)[: config.max_examples]
 
     def measure(folder: Path) -> Measurement[IfevalResult]:
@@ -208,11 +209,6 @@ def _report_not_counted(rows: Sequence[dict[str, Any]]) -> None:
 
 def _joined(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
-
-
-def _require_harness() -> None:
-    if not all(map(find_spec, ("lm_eval", "langdetect", "nltk", "immutabledict"))):
-        raise UserError("The evaluation harness is not installed: pip install 'response-tuning[core]'.")
 
 
 def _facts(result: IfevalResult) -> dict[str, Any]:
