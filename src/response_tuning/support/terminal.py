@@ -12,13 +12,13 @@ from typing import Literal
 
 from response_tuning.support.progress import draw_bars, stderr_console
 
-__all__ = ["Verbosity", "set_up_terminal"]
+__all__ = ["VERBOSITY_VARIABLE", "Verbosity", "set_up_terminal"]
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 """quiet: warnings and errors, no bars. normal: progress as well. verbose: what libraries log as well."""
 
 _PACKAGE = "response_tuning"
-_VARIABLE = "RESPONSE_TUNING_VERBOSITY"
+VERBOSITY_VARIABLE = "RESPONSE_TUNING_VERBOSITY"
 """Hands the verbosity on to worker processes."""
 _LIBRARIES = ("bitsandbytes", "huggingface_hub", "inspect_ai", "peft", "torch", "transformers")
 _MUTED = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -31,8 +31,8 @@ def set_up_terminal(verbosity: Verbosity | None = None) -> None:
     Args:
         verbosity: defaults to that of the process that started this one, else "normal".
     """
-    chosen: str = verbosity or os.environ.get(_VARIABLE, "normal")
-    os.environ[_VARIABLE] = chosen
+    chosen: str = verbosity or os.environ.get(VERBOSITY_VARIABLE, "normal")
+    os.environ[VERBOSITY_VARIABLE] = chosen
     draw_bars(chosen != "quiet")
     root, ours = logging.getLogger(), logging.getLogger(_PACKAGE)
     for logger in (root, ours):

@@ -21,6 +21,7 @@ from types import FrameType
 from response_tuning.support.configuration import flatten, options_of, write_config
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device
+from response_tuning.support.terminal import VERBOSITY_VARIABLE
 from response_tuning.training.presets import preset_values
 from response_tuning.training.training_config import ParallelOptions, TrainingConfig
 
@@ -178,6 +179,8 @@ def _environment(inherited: Mapping[str, str], *, rank: int, processes: int, por
     # Threads of several processes that spin on the same cores slow each other down many times over.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+    # Called from Python, not from the command line, workers print warnings and errors alone.
+    environment.setdefault(VERBOSITY_VARIABLE, "quiet")
     # By default gloo and NCCL look up the address of this machine's name, which may not resolve.
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     if loopback:
