@@ -21,7 +21,7 @@ from response_tuning.support.extras import require_extra
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput
 
-__all__ = ["Answer", "Failure", "Question", "ask_all", "is_local", "open_model", "require_model_to_ask"]
+__all__ = ["Answer", "Failure", "Question", "ask_all", "open_model", "require_model_to_ask"]
 
 _FAILURES_IN_A_ROW = 20
 _REASON_CHARACTERS = 300

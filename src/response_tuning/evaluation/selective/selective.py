@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from response_tuning.asking.ask import Failure, is_local
+from response_tuning.asking.ask import Failure
 from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.data.sampling import draw
 from response_tuning.data.sources.load_examples import load_examples
@@ -33,6 +33,7 @@ from response_tuning.evaluation.shared.statistics import estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
 from response_tuning.inference.score import mean_log_likelihoods
+from response_tuning.models.spec import is_local
 from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.errors import UserError
 from response_tuning.support.plots import check_plot

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from response_tuning.asking.ask import Answer, Failure, Question, is_local, require_model_to_ask
+from response_tuning.asking.ask import Answer, Failure, Question, require_model_to_ask
 from response_tuning.asking.ask_once import ERROR, ask_once, forecast
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.ledger import open_ledger, read_ledger
@@ -22,6 +22,7 @@ from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.models.load import LoadedModel
+from response_tuning.models.spec import is_local
 from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.options import Device, Dtype, FormatName
 from response_tuning.support.progress import progress_bar, say
