@@ -35,7 +35,7 @@ from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
 from response_tuning.training.finished import examples_fingerprint, require_same_data
 from response_tuning.training.loop import run_steps
-from response_tuning.training.objectives.contract import Objective, Prepared
+from response_tuning.training.objectives.contract import Objective
 from response_tuning.training.objectives.registry import make_objective
 from response_tuning.training.optimizer import make_optimizer
 from response_tuning.training.parallel.contract import Strategy
@@ -87,8 +87,8 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
     run = RunDirectory(config.output)
     objective = make_objective(config)
     examples = _load_all(config)
-    if isinstance(objective, Prepared) and not run.is_trained:
-        objective.require(examples.fingerprints["data_fingerprint"])
+    if objective.preparation and not run.is_trained:
+        objective.preparation.require(examples.fingerprints["data_fingerprint"])
     processes = processes_wanted(config.parallel, config.memory.device)
     if processes > 1:
         if not _is_finished(run, config, examples):
@@ -120,8 +120,8 @@ def _train(
     on_step: Callable[[dict[str, Any]], None],
 ) -> None:
     require_kernel(config.memory.loss_kernel, accelerator.device)
-    if isinstance(objective, Prepared):
-        objective.prepare(examples.train, examples.fingerprints["data_fingerprint"], accelerator)
+    if objective.preparation:
+        objective.preparation.prepare(examples.train, examples.fingerprints["data_fingerprint"], accelerator)
     set_seed(config.seed)
     strategy = make_strategy(config, accelerator)
     with named_part("the base model's weights", config):
@@ -137,15 +137,15 @@ def _train(
     if accelerator.is_main_process:
         claim_folder(run.path, config, ignore=CHANGES_NO_RUN)
         remove_leftovers(run.path)
-        if isinstance(objective, Prepared):
-            objective.write(run.path)  # before the report, which names the data that it is of
+        if objective.preparation:
+            objective.preparation.write(run.path)  # before the report, which names the data that it is of
         write_json(run.data_report, {**asdict(report), **examples.fingerprints})
     say(
         f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
         f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
     )
-    if isinstance(objective, Prepared):
-        encoded = objective.arrange(encoded, report.rows_dropped_overlong)
+    if objective.preparation:
+        encoded = objective.preparation.arrange(encoded, report.rows_dropped_overlong)
     training = _prepare(loaded.model, config, objective, strategy, packed=packed)
 
     def save(folder: Path) -> None:
