@@ -24,4 +24,4 @@ class LocalFile:
 
     def read(self, spec: str, options: SourceOptions) -> Iterator[Row | BadRow]:
         """The rows of the file."""
-        return rows_from(read_file(Path(spec), split_at=options.split_at), options.fields)
+        return rows_from(read_file(Path(spec), split_at=options.split_at), options.fields, source=spec)
