@@ -283,7 +283,7 @@ def test_lengths_are_drawn(tmp_path: Path, suffix: str) -> None:
 
 def test_bad_options_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"completion": LONG})
-    with pytest.raises(UserError, match="is the file to check"):
+    with pytest.raises(UserError, match="is the source itself"):
         run(path, fix=path)
     with pytest.raises(UserError, match=r"should end in \.jsonl"):
         run(path, fix=tmp_path / "b.csv")

@@ -21,7 +21,7 @@ from response_tuning.data.quality.near_duplicates import near_duplicates
 from response_tuning.data.quality.row_checks import RowChecks
 from response_tuning.data.quality.token_lengths import conversation_for, measure_tokens, show_tokens
 from response_tuning.data.sources.load_examples import SourceOptions, read_rows
-from response_tuning.example import Example, Row
+from response_tuning.example import Example, Row, check_no_input
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
 from response_tuning.support.input_files import BYTE_ORDER_MARK, open_bytes, suffix_of
@@ -46,6 +46,9 @@ def check(config: CheckConfig) -> QualityReport:
     """
     if config.fix is not None:
         check_target(config.fix, config.source)
+    for option, output in (("--plot", config.plot), ("--report", config.report), ("--fix", config.fix)):
+        if output is not None:
+            check_no_input(output, config.source, *config.against, option=option)
     if config.plot is not None:
         check_plot(config.plot)
     report = QualityReport(config.source)

@@ -32,10 +32,7 @@ def answer_of(row: dict[str, Any]) -> Answer | None:
         ValueError: it is the record of a request alone, or of one that failed.
     """
     if _is_batch_request(row):
-        raise ValueError(
-            "is a request of a batch, which holds no response: prepare the batch's output file, and name this one "
-            "with --batch-input"
-        )
+        raise ValueError("is a request of a batch, which holds no response: prepare the batch's output file instead")
     result = row.get("result")
     if "custom_id" in row and isinstance(result, dict) and "type" in result:  # Anthropic's batches
         return _anthropic(row, result)
@@ -78,7 +75,7 @@ def _choices(body: dict[str, Any], field: str, layout: str, used: tuple[str, ...
         texts = [item for item in body["output"] if isinstance(item, dict) and item.get("type") == "message"]
         if len(texts) == 1:
             _refuse_cut(body.get("status"))
-            answer = {name: texts[0].get(name) for name in ("role", "content")}
+            answer = {"role": "assistant", "content": texts[0].get("content")}
             return Answer(layout, answer, f"{prefix}output", used, request)
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ValueError(f"field '{prefix}choices' holds no answer: {preview(choices)}")
@@ -97,7 +94,7 @@ def _anthropic(row: dict[str, Any], result: dict[str, Any]) -> Answer:
     if result["type"] != "succeeded" or not isinstance(message, dict):
         raise ValueError(f"is a batch request that failed: {preview(result)}")
     _refuse_cut(message.get("stop_reason"))
-    message = {name: message.get(name) for name in ("role", "content")}
+    message = {"role": "assistant", "content": message.get("content")}
     used, asked = ("result", "request"), _messages_of(row.get("request"))
     return Answer("the output of an Anthropic batch", message, "result.message", used, asked)
 
