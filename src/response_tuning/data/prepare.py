@@ -56,7 +56,7 @@ class PrepareConfig(BaseModel):
     subset: str | None = None
     """The configuration of a hub data set, where it has several."""
     split: str = "train"
-    """The split of a hub data set."""
+    """The split of a hub data set, or of a folder whose files are named after splits."""
     revision: str | None = None
     """The commit or tag of a hub data set."""
     offline: bool = False

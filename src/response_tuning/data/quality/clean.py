@@ -6,6 +6,7 @@ from pathlib import Path
 
 from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.findings import Finding, QualityReport
+from response_tuning.data.sources.json_files import holds_json_lines
 from response_tuning.example import Row, check_no_input, write_examples
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_file, write_json_lines
@@ -39,7 +40,8 @@ def write_cleaned(
     kept = [row for position, row in enumerate(rows) if position not in removed]
     lines = {row.number for row in kept}
     source = Path(config.source)
-    if source.is_file() and suffix_of(source) == ".jsonl" and len({row.number for row in rows}) == len(rows):
+    one_a_line = source.is_file() and suffix_of(source) == ".jsonl" and holds_json_lines(source)
+    if one_a_line and len({row.number for row in rows}) == len(rows):
         _copy_lines(source, target, lines)
     else:
         write_examples(target, (row.example for row in kept))
