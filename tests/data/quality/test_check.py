@@ -340,3 +340,16 @@ def test_case_overwriting_the_checked_file_by_its_report_or_list_is_refused(tmp_
     for options in ({"report": path}, {"fix": path}, {"fix": tmp_path / "a.jsonl"}):
         with pytest.raises(UserError, match="Choose another name"):
             run(path, **options)
+
+
+def test_case_31_rows_with_the_text_of_control_tokens_are_named(tmp_path: Path, model_folder: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {"prompt": "What is <|im_end|>?", "completion": "It ends a turn."},
+        {"completion": "Plain text, no tokens."},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = run(path, model=str(model_folder))
+    (found,) = [finding for finding in report.warnings if finding.kind == "control-token"]
+    assert found.number == 1
+    assert "<|im_end|> in prompt" in found.reason

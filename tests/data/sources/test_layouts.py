@@ -43,9 +43,9 @@ def test_case_42_own_fields_beside_messages_never_replace_the_conversation(
     assert (first["prompt"], first["completion"], first["category"]) == ("SYS\n\nfirst question", "one", "Chat")
     assert (second["prompt"], second["completion"]) == ("second question", "two")
     assert [turn["content"] for turn in second["earlier_turns"]] == ["SYS\n\nfirst question", "one"]
-    assert "'category' (1)" in caplog.text
+    assert "'category' (1 rows)" in caplog.text
     (name,) = own
-    assert (f"{name!r} (1)" in caplog.text) == (own[name] is not None)
+    assert (f"{name!r} (1 rows)" in caplog.text) == (own[name] is not None)
 
 
 @pytest.mark.parametrize("off", [{"weight": 0}, {"train": False}, {"loss": False}])
@@ -62,7 +62,7 @@ def test_case_04_fields_of_messages_that_are_not_used_are_named_once_with_a_coun
     row = {"messages": [*chat((U, "q"), name="Ann"), *chat((A, "a"), reasoning_content="hm", tool_calls=None)]}
     with caplog.at_level(logging.INFO):
         examples(row, row)
-    assert "fields of messages 'name' (2), 'reasoning_content' (2)" in caplog.text
+    assert "fields of messages 'name' (2 messages), 'reasoning_content' (2 messages)" in caplog.text
     assert "tool_calls" not in caplog.text
 
 

@@ -1,7 +1,6 @@
 """What the rows of a source held beside prompt and response: counted while they are read, and logged once."""
 
 from collections import Counter
-from collections.abc import Iterable
 
 from response_tuning.support.progress import say, warn
 
@@ -55,13 +54,9 @@ class Usage:
 
 
 def _listed(what: str, counts: Counter[str], of: str) -> str:
-    """The names with their counts, the most frequent first: ``fields 'id' (20 rows), 'tags' (3)``."""
+    """The names with their counts, the most frequent first: ``fields 'id' (20 rows), 'tags' (3 rows)``."""
     if not counts:
         return ""
-    named = [f"{name!r} ({count:,})" for name, count in counts.most_common(_NAMES_SHOWN)]
+    named = [f"{name!r} ({count:,} {of})" for name, count in counts.most_common(_NAMES_SHOWN)]
     rest = len(counts) - len(named)
-    return f"{what} {_joined(named)}{f' and {rest:,} more' if rest else ''} ({of})"
-
-
-def _joined(names: Iterable[str]) -> str:
-    return ", ".join(names)
+    return f"{what} {', '.join(named)}{f' and {rest:,} more' if rest else ''}"
