@@ -84,6 +84,11 @@ class RowChecks:
         dependent = _PROMPT_DEPENDENT.search(example.completion)
         if dependent:
             yield "prompt-dependent", f"the response makes sense only with its prompt: {preview(dependent.group())}"
+        if example.completion[:1].isspace():
+            yield (
+                "leading-space",
+                "the response begins with white space, which is left out in training",
+            )
         if example.prompt is not None and not example.prompt.strip():
             yield "empty-prompt", "the prompt is empty: leave the field out, or fill it for instruction tuning"
 
