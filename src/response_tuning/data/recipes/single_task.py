@@ -63,7 +63,7 @@ TASKS: dict[SingleTask, Task] = {
     "mbpp": Task(
         ("text", "code"),
         lambda row: str(row["text"]),
-        lambda row: str(row["code"]).replace("\r\n", "\n"),
+        lambda row: str(row["code"]).replace("\r\n", "\n").replace("\r", "\n"),
         asset="mbpp",
         is_wanted=lambda row: row.get("task_id") in _MBPP_TRAINING_IDS,
     ),
