@@ -46,7 +46,7 @@ def _word() -> re.Pattern[str]:
     )
     outside = re.escape("".join(is_punctuation))
     word = rf"[^\s{outside}{_WITHOUT_SPACES}]+"
-    return re.compile(rf"[{_WITHOUT_SPACES}]|(?:(?<!\w)-(?=\d)|!(?=[\w=]))?{word}")
+    return re.compile(rf"{word}|[{_WITHOUT_SPACES}]|(?:(?<!\w)-(?=\d)|!(?=[\w=])){word}")
 
 
 @cache
