@@ -12,6 +12,7 @@ Parts are tokenized separately and joined; nothing is ever searched for in the j
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -132,6 +133,7 @@ class Conversation:
         self.format_name = format_name
         self.rt_prefix = rt_prefix
         self._format = _own_format(tokenizer) if format_name == "own" else _named_format(tokenizer, format_name)
+        self._control_tokens = _control_tokens(tokenizer)
         self._rt_prompt_ids = self._text_ids(self._rt_prompt_text())
 
     @property
@@ -153,7 +155,38 @@ class Conversation:
         """The prompt for generation: [BOS], earlier turns, user turn and assistant header."""
         turns = [*earlier_turns, _user(instruction)]
         stripped = [Turn(role=turn.role, content=turn.content.strip()) for turn in turns]
-        return self._text_ids(self._format.prompt_text(stripped))
+        if not any(self.control_tokens_in(turn.content) for turn in stripped):
+            return self._text_ids(self._format.prompt_text(stripped))
+        return self._ids_with_plain_control_texts(stripped)
+
+    def control_tokens_in(self, text: str) -> list[str]:
+        """The texts of control tokens that ``text`` contains. They are encoded as ordinary text everywhere here."""
+        return [] if self._control_tokens is None else self._control_tokens.findall(text)
+
+    def _ids_with_plain_control_texts(self, turns: Sequence[Turn]) -> list[int]:
+        """Encode turns whose texts contain those of control tokens: the template's are control tokens, theirs are not.
+
+        The template is rendered with a mark in place of each such text, and tokenized between the marks.
+        """
+        assert self._control_tokens is not None
+        used = "".join(turn.content for turn in turns)
+        mark = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in used)
+        found: list[str] = []
+
+        def hide(match: re.Match[str]) -> str:
+            found.append(match[0])
+            return f"{mark}{len(found) - 1}{mark}"
+
+        spaced = re.compile(f" ?(?:{self._control_tokens.pattern})")
+        hidden = [Turn(role=turn.role, content=spaced.sub(hide, turn.content)) for turn in turns]
+        first, *parts = self._format.prompt_text(hidden).split(mark)
+        ids = self._text_ids(first)
+        for place, part in enumerate(parts):
+            # Between two marks stands the number of a text, behind them the template's own text.
+            is_text = place % 2 == 0
+            text = found[int(part)] if is_text else part
+            ids += self._continuation_ids(text, split_special_tokens=is_text) if text else []
+        return ids
 
     def response_ids(self, completion: str) -> list[int]:
         """The supervised ids of a response: its text and the stop token."""
@@ -189,18 +222,26 @@ class Conversation:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids
 
-    def _continuation_ids(self, text: str) -> list[int]:
-        """Tokenize text that continues other text, without interpreting any of it as a special token.
+    def _continuation_ids(self, text: str, *, split_special_tokens: bool = True) -> list[int]:
+        """Tokenize text that continues other text, by default without interpreting any of it as a special token.
 
         Some SentencePiece tokenizers prepend a space to any text, but not after a newline.
         """
         anchor, anchored = (
-            self.tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids
+            self.tokenizer(part, add_special_tokens=False, split_special_tokens=split_special_tokens).input_ids
             for part in ("\n", "\n" + text)
         )
         if anchored[: len(anchor)] == anchor:
             return list(anchored[len(anchor) :])
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+        options = {"add_special_tokens": False, "split_special_tokens": split_special_tokens}
+        return list(self.tokenizer(text, **options).input_ids)
+
+
+def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
+    """The texts that the tokenizer turns into control tokens; None if it has none."""
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    texts = sorted({*added, *map(str, tokenizer.all_special_tokens)} - {""}, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, texts))) if texts else None
 
 
 def _user(instruction: str) -> Turn:
@@ -304,7 +345,9 @@ class EncodingReport:
     rows_dropped_overlong: list[int] = field(default_factory=list)
     """Row numbers, from 1."""
     rows_truncated: list[int] = field(default_factory=list)
-    """Row numbers, from 1; their responses have no stop token."""
+    """Row numbers, from 1; their responses have no stop token, or their prompts have lost their beginning."""
+    rows_prompt_truncated: list[int] = field(default_factory=list)
+    """Those of them whose prompt alone was too long."""
     prompt_tokens: int = 0
     supervised_tokens: int = 0
     longest_example_tokens: int = 0
@@ -316,8 +359,7 @@ def encode_examples(
     """Encode a data set. The report lists every example that is truncated or dropped.
 
     Raises:
-        UserError: a prompt fills ``max_length`` by itself, an example is too long and ``overlong`` is "error", or no
-            example is left. The message names the row.
+        UserError: an example is too long and ``overlong`` is "error", or no example is left. The message names the row.
     """
     report = EncodingReport(method, max_length)
     kept: list[EncodedExample] = []
@@ -325,10 +367,18 @@ def encode_examples(
         report.rows_read = row
         encoded = conversation.encode(example, method)
         if encoded.prompt_length >= max_length:
-            raise UserError(
-                f"Row {row}: the prompt alone takes {encoded.prompt_length} tokens, which leaves no tokens for a "
-                f"response in --max-length {max_length}. Raise it or shorten the prompt."
-            )
+            if overlong == "error":
+                raise UserError(
+                    f"Row {row}: the prompt alone takes {encoded.prompt_length} tokens, which leaves no tokens for a "
+                    f"response in --max-length {max_length}. Raise it, or choose --overlong drop or truncate."
+                )
+            shortened = _with_shorter_prompt(example, conversation, max_length) if method == "it" else None
+            if overlong == "drop" or shortened is None:
+                report.rows_dropped_overlong.append(row)
+                continue
+            encoded = conversation.encode(shortened, method)
+            report.rows_truncated.append(row)
+            report.rows_prompt_truncated.append(row)
         if len(encoded.input_ids) > max_length:
             if overlong == "error":
                 raise UserError(
@@ -340,7 +390,8 @@ def encode_examples(
                 continue
             # Truncation removes the stop token: the model must not learn to end in mid-sentence.
             encoded = EncodedExample(encoded.input_ids[:max_length], encoded.prompt_length, truncated=True)
-            report.rows_truncated.append(row)
+            if row not in report.rows_prompt_truncated[-1:]:
+                report.rows_truncated.append(row)
         kept.append(encoded)
         report.prompt_tokens += encoded.prompt_length
         report.supervised_tokens += encoded.supervised_count
@@ -349,3 +400,24 @@ def encode_examples(
     if not kept:
         raise UserError(f"No example fits into --max-length {max_length}: there is nothing to train on.")
     return kept, report
+
+
+def _with_shorter_prompt(example: Example, conversation: Conversation, max_length: int) -> Example | None:
+    """The example with as much of the end of its context as leaves tokens for the response, or half of ``max_length``.
+
+    The oldest turns go first, then the beginning of the instruction. None if not even an empty instruction fits.
+    """
+    fits = max_length - min(len(conversation.response_ids(example.completion)), max_length // 2)
+    prompt, turns = example.prompt or "", list(example.earlier_turns or ())
+    while turns and len(conversation.prompt_ids(prompt, turns)) > fits:
+        turns = turns[2:] if turns[0].role == "user" else turns[1:]
+    low, high = 0, len(prompt)  # the fewest characters to cut, by bisection
+    while low < high:
+        middle = (low + high) // 2
+        if len(conversation.prompt_ids(prompt[middle:], turns)) > fits:
+            low = middle + 1
+        else:
+            high = middle
+    if len(conversation.prompt_ids(prompt[low:], turns)) > fits:
+        return None
+    return example.model_copy(update={"prompt": prompt[low:], "earlier_turns": turns or None})

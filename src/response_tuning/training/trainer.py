@@ -24,7 +24,7 @@ from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
 from response_tuning.models.dtype import fastest_dtype
-from response_tuning.models.load import LoadedModel
+from response_tuning.models.load import LoadedModel, load_tokenizer
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
 from response_tuning.support.configuration import changed, flatten, written_options
 from response_tuning.support.errors import UserError
@@ -124,12 +124,14 @@ def _train(
         objective.preparation.prepare(examples.train, examples.fingerprints["data_fingerprint"], accelerator)
     set_seed(config.seed)
     strategy = make_strategy(config, accelerator)
-    with named_part("the base model's weights", config):
-        loaded = strategy.load(config)
     assert config.encoding.format != "auto"
-    conversation = Conversation(loaded.tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
+    # Encoded before the weights are loaded: an example that is too long is found in seconds.
+    tokenizer = load_tokenizer(config.model)
+    conversation = Conversation(tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
     encoded, report = _encode(examples.train, conversation, config.method, config.encoding)
     held_out = _encode_held_out(examples.held_out, conversation, config.method, config.encoding)
+    with named_part("the base model's weights", config):
+        loaded = strategy.load(config)
     require_known_tokens(loaded, [*encoded, *held_out])
     packed = strategy.decide(loaded.model, lambda: _try_out(loaded.model, encoded, config, accelerator.device))
     agreed = {"configuration": flatten(config, mode="json"), "packing": packed, **examples.fingerprints}
