@@ -8,8 +8,8 @@ The checks are those of the lm-evaluation-harness (``lm_eval.tasks.ifeval``). Th
     inst_level_loose_acc      asterisks
 
 Two of the 25 checks split a response into sentences with NLTK's data set punkt_tab (``sentence_data``). If it is
-neither installed nor can be downloaded, the 64 prompts with those checks are excluded at both levels, listed, and named beside
-the rates: they are hard ones, so that the rates are up to three points higher without them.
+neither installed nor can be downloaded, the 64 prompts with those checks are excluded at both levels, listed, and named
+beside the rates: they are hard ones, so that the rates are up to three points higher without them.
 
 Two steps of the checks are random, and seeded here: the language detection of a short text, and the letter that is
 counted where a prompt asks for a character that is not a letter (1122 asks for "#", 1129 for "!").
