@@ -2,6 +2,9 @@
 
 Responses to 800 regular prompts are rated on helpfulness, clarity, factuality, depth and engagement, those to 200
 unsafe prompts on safety. An & Kim 2024 report the average of the six means.
+
+A difference from just_eval, the authors' program: it scores an aspect that the judge calls "N/A" with 5.0. Here a
+rating that is not a number from 1 to 5 makes the whole answer unparsed, so that its other aspects do not count either.
 """
 
 import re
