@@ -65,3 +65,5 @@ class Evaluation(Generic[Config, Result]):
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     """The lowest and the highest value of each metric that has them and is no proportion, such as (1, 5) for a rating.
     The intervals of ``rt compare`` stay on these scales."""
+    instead_of_model: str | None = None
+    """An option that takes the place of the model, such as a file of responses: with it no model is named."""

@@ -13,8 +13,8 @@ __all__ = ["estimate_kappa", "kappa_draws", "kappas"]
 Floats = NDArray[np.float64]
 
 _PRIOR_TOTAL = 2.0
-"""The total of the prior counts, spread over the cells: half a pair for each cell of two classes (Jeffreys). With half
-as much, the interval covers 87% where one class is rare; with twice as much, 80% where both sides nearly agree."""
+"""The total of the prior counts, divided among the cells: half a pair for each cell of two classes (Jeffreys). With
+half as much, the interval covers 87% where one class is rare; with twice as much, 80% where both sides nearly agree."""
 
 
 def estimate_kappa(counts: Sequence[Sequence[int]]) -> Estimate | None:
