@@ -27,6 +27,7 @@ from response_tuning.evaluation.capabilities.capabilities_config import CoreConf
 from response_tuning.evaluation.capabilities.task_data import harness_tasks_folder, write_local_tasks
 from response_tuning.evaluation.shared.answering import backend_of
 from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
+from response_tuning.evaluation.shared.identity import result_settings
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.models.chat_files import set_stop_tokens
 from response_tuning.models.fingerprint import is_of_same_model
@@ -136,7 +137,8 @@ def _saved(folder: Path, task: str, settings: dict[str, Any]) -> dict[str, Any] 
         return None
     saved: dict[str, Any] = read_json(path)
     is_same_model = is_of_same_model(saved.get("backend", {}).get("fingerprint"), settings["model"])
-    return saved if saved["settings"] == settings and is_same_model and "rows" in saved else None
+    is_same = result_settings(saved["settings"]) == result_settings(settings)
+    return saved if is_same and is_same_model and "rows" in saved else None
 
 
 def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, settings: dict[str, Any]) -> None:

@@ -13,10 +13,11 @@ Floats = NDArray[np.float64]
 NORMAL_QUANTILE = 1.959963984540054
 """Of 97.5%."""
 
-_FEW = 27
-"""Up to this n, Wilson's interval alone covers less than 90% at some proportions above 2% (89.6% at n 25, p 0.022)."""
-_POISSON_LOWER = (0.0512932943875505, 0.35536150617)
-"""The lower 95% confidence limits of a Poisson mean after one and two events."""
+_FEW = range(9, 28)
+"""Where Wilson's interval alone covers less than 90% at some proportions above 2%, because its lower bound for two
+successes is too high (89.6% at n 25, p 0.022)."""
+_POISSON_LOWER = 0.3553615106986622
+"""The lower 95% confidence limit of a Poisson mean after two events."""
 _END_WEIGHT = 0.5
 """The weight of a pseudo-observation at each end of the scale, as in Jeffreys' prior of a proportion."""
 
@@ -24,15 +25,14 @@ _END_WEIGHT = 0.5
 def proportion_bounds(successes: int | NDArray[np.int_], n: int) -> tuple[Floats, Floats]:
     """Wilson's score interval (1927) of ``successes`` among ``n``.
 
-    For one or two successes (or failures) among at most 27, the bound towards them is that of a Poisson mean, after
-    Brown, Cai & DasGupta (2001, section 4.1.1), who propose it for n up to 50.
+    For two successes (or failures) among 9 to 27, the bound towards them is that of a Poisson mean, after Brown, Cai &
+    DasGupta (2001, section 4.1.1), who propose it for one and two among at most 50.
     """
     count = np.asarray(successes, dtype=np.float64)
     low, high = wilson(count / n, n)
-    if n <= _FEW:
-        for events, limit in enumerate(_POISSON_LOWER, start=1):
-            low = np.where((count == events) & (events < n), np.minimum(low, limit / n), low)
-            high = np.where((count == n - events) & (events < n), np.maximum(high, 1 - limit / n), high)
+    if n in _FEW:
+        low = np.where(count == 2, _POISSON_LOWER / n, low)
+        high = np.where(count == n - 2, 1 - _POISSON_LOWER / n, high)
     return low, high
 
 
