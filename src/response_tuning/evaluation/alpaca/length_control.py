@@ -12,7 +12,7 @@ term: published verdicts on a concise and a verbose variant of the reference (``
 from being fitted to one model alone. Without them the number is another one, and is named so (``METHOD_NO_ANCHORS``):
 over 57 models of the leaderboard it differs from the published one by one point in the median.
 
-The interval is a bootstrap over instructions in which every resample chooses its penalty anew, joined with that of the
+The interval is a bootstrap over instructions in which every resample chooses its own penalty, joined with that of the
 same resamples under the weakest penalty. The second one matters for models that are nearly as good as the reference:
 the penalty removes their term, and then most resamples predict exactly 0.5 too.
 """

@@ -53,7 +53,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def minimal_detectable_difference(n: int, discordant: float, *, power: float = 0.8) -> float:
+def minimal_detectable_difference(
+    n: int, discordant: float, *, power: float = 0.8, are_proportions: bool = True
+) -> float:
     """The smallest true paired difference that ``n`` pairs show at the 5% level with this probability.
 
     After Connor (1987), for McNemar's test; the normal approximation, so for n of 20 or more.
@@ -62,9 +64,11 @@ def minimal_detectable_difference(n: int, discordant: float, *, power: float = 0
         n: pairs.
         discordant: the proportion of pairs that differ; for values other than 0 and 1, the mean squared difference.
         power: the wanted probability.
+        are_proportions: whether all values are 0 or 1.
 
     Returns:
-        The difference, at most ``discordant`` for proportions: if that is returned, n is too small to show any.
+        The difference. Proportions cannot differ by more than ``discordant``: if that is returned, n is too small to
+        show any difference.
     """
     from scipy.special import ndtri
 
@@ -74,7 +78,7 @@ def minimal_detectable_difference(n: int, discordant: float, *, power: float = 0
         middle = (low + high) / 2
         needed = NORMAL_QUANTILE * np.sqrt(discordant) + quantile * np.sqrt(max(discordant - middle**2, 0.0))
         low, high = (low, middle) if middle * np.sqrt(n) > needed else (middle, high)
-    return high if discordant > 1 else min(high, discordant)
+    return min(high, discordant) if are_proportions else high
 
 
 def _permutation_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
