@@ -48,6 +48,7 @@ _XSTEST_RESPONSES = {
 }
 """The sha256 of each file of XSTest's labelled responses, by the name that it gives to the model."""
 _ALPACA_EVAL = f"{_GITHUB}/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20"
+_ALPACA_EVAL_DATA = "2edc6fad8be6b14ea7230aabfd08188da6b8b814"
 
 ASSETS: dict[str, Asset] = {
     "alpaca": Asset(
@@ -155,8 +156,14 @@ ASSETS: dict[str, Asset] = {
     ),
     "alpaca-eval-difficulty": Asset(
         path="alpaca_eval/instruction_difficulty.csv",
-        url=f"{_HUB}/tatsu-lab/alpaca_eval/resolve/main/instruction_difficulty.csv",
+        url=f"{_HUB}/tatsu-lab/alpaca_eval/resolve/{_ALPACA_EVAL_DATA}/instruction_difficulty.csv",
         sha256=None,
+        licence="CC BY-NC 4.0",
+    ),
+    "alpaca-eval-anchors": Asset(
+        path="alpaca_eval/df_gamed.csv",
+        url=f"{_HUB}/tatsu-lab/alpaca_eval/resolve/{_ALPACA_EVAL_DATA}/df_gamed.csv",
+        sha256="97aeec3f1c7de6dee6fd31fe66f1702623f4614c3efe1c6fc5f4927cd5fd674d",
         licence="CC BY-NC 4.0",
     ),
     "just-eval": Asset(

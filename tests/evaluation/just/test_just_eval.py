@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.evaluation.just.just_config import JustConfig
-from response_tuning.evaluation.just.just_eval import ASPECTS, JustResult, evaluate_just
+from response_tuning.evaluation.just.just_config import ASPECTS, JustConfig
+from response_tuning.evaluation.just.just_eval import JustResult, evaluate_just
 from response_tuning.support.assets import MIRROR_VARIABLE
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
