@@ -133,10 +133,14 @@ def _reference(config: AlpacaConfig) -> list[ModelOutput]:
 
 def _model_outputs(config: AlpacaConfig, reference: Sequence[ModelOutput], answered: Answered) -> list[ModelOutput]:
     failures = [response for response in answered.responses if isinstance(response, Failure)]
-    if failures:
+    refused = [failure for failure in failures if failure.is_refusal]
+    if len(failures) > len(refused) or len(refused) > config.allow_unparsed:
+        allowed = (
+            f", or --allow-unparsed {len(refused)} to count them as empty" if len(refused) == len(failures) else ""
+        )
         raise UserError(
             f"{len(failures)} of {len(reference)} instructions have no response, the first because: "
-            f"{failures[0].reason} Add --retry-errors to ask for them again."
+            f"{failures[0].reason} Add --retry-errors to ask for them again{allowed}."
         )
     return [
         ModelOutput(
