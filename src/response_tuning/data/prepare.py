@@ -77,7 +77,7 @@ def prepare(config: PrepareConfig) -> PreparedData:
     Raises:
         UserError: the source cannot be read, has bad rows (with ``bad_rows`` "error"), or has no good ones.
     """
-    check_output(config.output)
+    check_output(config.output, config.source)
     rows = read_rows(config.source, _options(config))
     # Drawn by position among all rows, before bad ones are dropped: the paper's code draws the same rows.
     drawn = draw(rows, config.max_examples, seed=config.seed)

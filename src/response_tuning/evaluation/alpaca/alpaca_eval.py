@@ -34,6 +34,7 @@ from response_tuning.evaluation.shared.judge import Case, Judgement
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.support.assets import ASSETS, fetch
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 
@@ -121,7 +122,8 @@ def _reference(config: AlpacaConfig) -> list[ModelOutput]:
         if path.is_dir():
             path = path / "evaluations" / "alpaca" / _OUTPUTS
             if not path.exists():
-                raise UserError(f"{config.reference} has no responses yet. Run: rt eval alpaca {config.reference}")
+                answer = command("eval", "alpaca", config.reference)
+                raise UserError(f"{config.reference} has no responses yet. Run: {answer}")
     outputs = read_model_outputs(path)
     if config.max_examples is None and len(outputs) < ALPACA_EVAL_SIZE:
         raise UserError(

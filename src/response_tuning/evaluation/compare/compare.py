@@ -22,6 +22,7 @@ from response_tuning.evaluation.compare.comparison import Comparison, MetricComp
 from response_tuning.evaluation.registry import evaluations
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_difference, estimate_mean, estimate_ratio
 from response_tuning.runs.folder import evaluation_folder
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, read_json_lines, write_json
 
@@ -90,7 +91,7 @@ def _evaluations(spec: str) -> dict[str, Path]:
     found = {path.parent.name: path.parent for path in sorted(folder.glob("*/metrics.json"))}
     if not found:
         raise UserError(
-            f"Nothing was measured on {spec} yet: {folder} holds no evaluation. Begin with: rt probe {spec}"
+            f"Nothing was measured on {spec} yet: {folder} holds no evaluation. Begin with: {command('probe', spec)}"
         )
     return found
 

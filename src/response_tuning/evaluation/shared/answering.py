@@ -175,8 +175,7 @@ def answer_all(
         rows = _valid(ledger.record, config.max_new_tokens)
         missing = {key: text for key, text in zip(keys, instructions, strict=True) if key not in rows}
         missing_keys = list(missing)
-        with progress_bar("answering", len(set(keys))) as bar:
-            bar.advance(len(set(keys)) - len(missing))
+        with progress_bar("answering", len(set(keys)), done=len(set(keys)) - len(missing)) as bar:
             for batch in generate_responses(
                 loaded,
                 conversation,
