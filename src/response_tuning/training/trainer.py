@@ -260,6 +260,8 @@ def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: C
             model.save_pretrained(str(staging), state_dict=state)  # type: ignore[operator]
         except SafetensorError as error:
             raise UserError(f"{folder} cannot be written: {error}") from error
+        # PEFT's model card has headings alone, and the path of the base model on this machine.
+        (staging / "README.md").unlink(missing_ok=True)
         write_chat_files(
             staging,
             loaded.model,
