@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import warnings
+from contextlib import suppress
 from typing import Literal
 
 from response_tuning.support.progress import draw_bars, stderr_console
@@ -69,10 +70,12 @@ def _mute_libraries() -> None:
 class _LineHandler(logging.Handler):
     """Prints a record as one unbroken line above the progress bar, so that a path in it can be copied and searched.
 
-    Secrets and control characters in it, which servers and libraries may repeat, are replaced.
+    Secrets and control characters in it, which servers and libraries may repeat, are replaced. A line that does not fit
+    on a full disk is no reason to stop the work.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.split(".")[0] == _PACKAGE
         message = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", hide_secrets(record.getMessage()))
-        stderr_console().print(message if ours else f"{record.name}: {message}", soft_wrap=True)
+        with suppress(OSError):
+            stderr_console().print(message if ours else f"{record.name}: {message}", soft_wrap=True)
