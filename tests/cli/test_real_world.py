@@ -158,6 +158,19 @@ def test_bad_bytes_a_terminal_without_unicode_prints_what_it_can(tmp_path: Path)
     assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False), ended.stderr
 
 
+def test_bad_bytes_and_one_example_are_no_traceback_in_any_evaluation(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("response_tuning.support.assets.cache_folder", lambda: tmp_path / "cache")
+    assert (
+        main(["eval", "all", str(model_folder), "--max-examples", "1", "--offline", "--data-dir", str(tmp_path)]) == 2
+    )
+    said = printed(capsys)
+    assert "Traceback" not in said
+    assert "probe could not run: --max-examples is 1: it should be greater than or equal to 2." in said
+
+
 class TestOverwriting:
     """No command replaces its input."""
 

@@ -1,6 +1,6 @@
 """Killed, or out of disk, at random moments: nothing is lost, nothing is paid for twice, and the result is the same.
 
-Each job is killed once and out of disk once; ``RESPONSE_TUNING_MOMENTS=20`` makes it twenty times each.
+Each job is killed and out of disk three times; ``RESPONSE_TUNING_MOMENTS=20`` makes it twenty times each.
 """
 
 import json
@@ -19,7 +19,7 @@ from response_tuning.support.files import read_json, write_json
 from tests.evaluation.judges import KEY, SERVED, section, verdict
 from tests.inference.faulty_server import FaultyServer, serve
 
-MOMENTS = int(os.environ.get("RESPONSE_TUNING_MOMENTS", "1"))
+MOMENTS = int(os.environ.get("RESPONSE_TUNING_MOMENTS", "3"))
 CONCURRENT = 2
 TEXT = "\u8336\u662f\u70ed\u7684 \U0001f375 caf\u00e9 \u0627\u0644\u0634\u0627\u064a"
 

@@ -1,6 +1,7 @@
 """A training is resumed with any setting that changes no result, and its seeds are independent."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from response_tuning.cli.main import main
 from response_tuning.runs.folder import RunDirectory
+from response_tuning.runs.load import load_run
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
 from response_tuning.training import loop
@@ -55,6 +58,19 @@ def test_resume_with_other_memory_settings_has_the_same_result(
         torch.testing.assert_close(weights(config)[name], tensor, atol=1e-5, rtol=1e-4)
     # What is saved is what was done last.
     assert read_values(RunDirectory(config.output).config, TrainingConfig)["micro_batch_tokens"] == 100
+
+
+def test_the_command_that_resumes_an_unfinished_run_resumes_it_from_anywhere(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = config.output.with_name("an unfinished run")
+    interrupted(changed(config, output=run), monkeypatch)
+    with pytest.raises(UserError, match="has not finished") as unfinished:
+        load_run(run)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(shlex.split(str(unfinished.value).partition("Resume it: ")[2])[1:]) == 0
+    assert RunDirectory(run).is_trained
 
 
 def test_resume_with_another_path_to_the_same_data_and_not_with_other_data(

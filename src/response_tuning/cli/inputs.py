@@ -29,7 +29,12 @@ def require_inputs_kept(config: BaseModel, config_path: Path | None = None) -> N
         if any(output == other or _is_same_file(output, other) for other in others):
             raise UserError(f"--{name} {output} is named by another option, too. Choose another name for one of them.")
         if any(_is_same_file(output, path) for path in (*inputs, *([config_path] if config_path else []))):
-            raise UserError(f"--{name} {output} is an input of this command. Choose another name.")
+            what = "the source itself" if _is_source(output, values) else "an input of this command"
+            raise UserError(f"--{name} {output} is {what}. Choose another name.")
+
+
+def _is_source(output: Path, values: dict[str, Any]) -> bool:
+    return any(_is_same_file(output, path) for path in _paths(values.get("source")))
 
 
 def _paths(value: Any) -> Iterator[Path]:

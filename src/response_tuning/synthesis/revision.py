@@ -88,11 +88,11 @@ def find_revision(answer: str, original: str, *, marker: str = MARKER) -> str | 
     Small models leave the marker's nonce out. Any line that looks like a marker counts then, unless ``original`` has
     such a line too. Quotation marks, code fences and closing remarks are kept if ``original`` has them too.
     """
-    answer = _THOUGHTS.sub("", answer)
-    end = _end_of_marker(answer, original, marker)
-    if end is None:
+    revision = _after_marker(answer, original, marker)
+    if revision is None:
         return None
-    revision = _HEADING_OF_THE_PROMPT.sub("", answer[end:].strip())
+    if not _HEADING_OF_THE_PROMPT.match(original.strip()):
+        revision = _HEADING_OF_THE_PROMPT.sub("", revision)
     for opening, closing in _WRAPPERS:
         inner = _unwrapped(revision, opening, closing)
         if inner is not None and _unwrapped(original.strip(), opening, closing) is None:
@@ -103,14 +103,15 @@ def find_revision(answer: str, original: str, *, marker: str = MARKER) -> str | 
     return revision or None
 
 
-def _end_of_marker(answer: str, original: str, marker: str) -> int | None:
-    """The position behind the last marker in ``answer``."""
-    plain = plain_marks(answer)
+def _after_marker(answer: str, original: str, marker: str) -> str | None:
+    """What follows the last marker in ``answer``."""
     nonce = marker.removeprefix(MARKER).strip()
-    exact = list(re.finditer(_EXACT.replace("NONCE", re.escape(nonce)), plain, _LINES)) if nonce else []
-    similar = [] if exact or _MARKER.search(plain_marks(original)) else list(_MARKER.finditer(plain))
-    found = exact or similar
-    return found[-1].end() if found else None
+    exact = list(re.finditer(_EXACT.replace("NONCE", re.escape(nonce)), plain_marks(answer), _LINES)) if nonce else []
+    if exact:
+        return answer[exact[-1].end() :].strip()
+    answer = _THOUGHTS.sub("", answer)
+    similar = [] if _MARKER.search(plain_marks(original)) else list(_MARKER.finditer(plain_marks(answer)))
+    return answer[similar[-1].end() :].strip() if similar else None
 
 
 def refuses(text: str) -> bool:
@@ -120,7 +121,7 @@ def refuses(text: str) -> bool:
 
 
 _NONCE_CHARACTERS = 4
-_EXACT = r"""^[^\w\n]*(?:the[ \t]+)?(?:revis\w*[ \t]*[^\w\n]{0,3}[ \t]*)?NONCE\b[*_:\]>#"'`.]*[ \t]*"""
+_EXACT = r"""^(?:.*</think>)?[^\w\n]*(?:the[ \t]+)?(?:revis\w*[ \t]*[^\w\n]{0,3}[ \t]*)?NONCE\b[*_:\]>#"'`.]*[ \t]*"""
 _LINES = re.IGNORECASE | re.MULTILINE
 # A line that announces the revision, in any markup; text may follow a colon on the same line.
 _MARKER = re.compile(
@@ -135,7 +136,7 @@ _MARKER = re.compile(
 )
 # Small models copy this heading with the text.
 _HEADING_OF_THE_PROMPT = re.compile(r"\A### Text\s*\n\s*")
-_THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_THOUGHTS = re.compile(r"\A\s*<think>.*?(</think>|\Z)", re.DOTALL)
 _WRAPPERS = (("```", "```"), ('"""', '"""'), ('"', '"'), ("\u201c", "\u201d"))
 _REMARK_ANYWHERE = re.compile(
     r"(let me know|i hope (this|that)|please let me know|feel free to|would you like|is there anything"
