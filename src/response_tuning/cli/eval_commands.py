@@ -1,6 +1,6 @@
 """The commands of ``rt eval``: one per registered evaluation, all of them together, and agreement with people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Annotated, Any
 
@@ -78,8 +78,11 @@ def _for_each_model(
         named = [option for option in ("output", "plot") if getattr(values, option, None) is not None]
         if len(values.model) > 1 and named:
             raise UserError(f"--{named[0]} is for one model. Leave it out for several models, or name one at a time.")
-        for model in values.model:
-            run(config.model_validate({**values.model_dump(), "model": model}))
+        each = [config.model_validate({**values.model_dump(), "model": model}) for model in values.model]
+        if len(each) == 1:
+            run(each[0])
+        else:
+            _run_all(run, each)
 
     described = tyro.conf.arg(
         name="models",
@@ -90,6 +93,19 @@ def _for_each_model(
     models = Annotated[tuple[str, ...], tyro.conf.Positional, described]
     several = create_model(config.__name__, __base__=config, __doc__=config.__doc__, model=(models, ...))
     return Command(name, several, run_each)
+
+
+def _run_all(run: Callable[[Any], None], configs: Sequence[Any]) -> None:
+    """Run for one model after the other; those that fail are listed at the end, and make it an error."""
+    failed: list[str] = []
+    for config in configs:
+        try:
+            run(config)
+        except UserError as error:
+            warn(f"{config.model}: {error}")
+            failed.append(config.model)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(configs)} models failed, for the reasons above: {', '.join(failed)}")
 
 
 _MODELS = (

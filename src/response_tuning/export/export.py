@@ -18,6 +18,7 @@ from response_tuning.export.proof.proof import Proof, Reference, make_reference,
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
+from response_tuning.support.commands import command
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json, write_text
@@ -99,7 +100,7 @@ def _writers() -> dict[str, str]:
 
 def _check(config: ExportConfig, run: RunDirectory) -> None:
     if not run.is_trained:
-        raise UserError(f"{run.path} holds no finished run. Train it first: rt train --output {run.path}")
+        raise UserError(f"{run.path} holds no finished run. Train it first: {command('train', '--output', run.path)}")
     if not config.formats:
         raise UserError("Choose at least one format: --formats safetensors, gguf, or both.")
     if config.output.exists() and not _is_free(config.output):

@@ -25,6 +25,7 @@ from response_tuning.models.embedded import embedded_instruct_file, import_embed
 from response_tuning.models.four_bit import keep_packed_weights, nf4
 from response_tuning.models.heads import keep_head_input_contiguous
 from response_tuning.models.spec import GRAMMAR, ModelSpec, parse_spec, require_local, suggestion
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype
 from response_tuning.support.progress import say
@@ -208,7 +209,7 @@ def _folder_with_model(path: Path) -> Path:
     if (path / "config.yaml").exists() and (path / "data.json").exists():
         raise UserError(
             f"The training in {path} has not finished, so there is no model yet. Resume it: "
-            f"rt train --config {path / 'config.yaml'}"
+            + command("train", "--config", path / "config.yaml", "--output", path)
         )
     if path.is_dir():
         raise UserError(

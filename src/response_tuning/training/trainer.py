@@ -37,7 +37,7 @@ from response_tuning.training.finished import examples_fingerprint, require_same
 from response_tuning.training.loop import run_steps
 from response_tuning.training.objectives.contract import Objective
 from response_tuning.training.objectives.registry import make_objective
-from response_tuning.training.optimizer import make_optimizer
+from response_tuning.training.optimizer import make_optimizer, require_optimizer
 from response_tuning.training.parallel.contract import Strategy
 from response_tuning.training.parallel.launch import launch, processes_wanted
 from response_tuning.training.parallel.processes import (
@@ -120,6 +120,7 @@ def _train(
     on_step: Callable[[dict[str, Any]], None],
 ) -> None:
     require_kernel(config.memory.loss_kernel, accelerator.device)
+    require_optimizer(config.optimization, accelerator.device)
     if objective.preparation:
         objective.preparation.prepare(examples.train, examples.fingerprints["data_fingerprint"], accelerator)
     set_seed(config.seed)
@@ -262,6 +263,8 @@ def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: C
             model.save_pretrained(str(staging), state_dict=state)  # type: ignore[operator]
         except SafetensorError as error:
             raise UserError(f"{folder} cannot be written: {error}") from error
+        # PEFT's model card has headings alone, and the path of the base model on this machine.
+        (staging / "README.md").unlink(missing_ok=True)
         write_chat_files(
             staging,
             loaded.model,

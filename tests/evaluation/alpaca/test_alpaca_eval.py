@@ -198,6 +198,32 @@ def test_a_missing_response_is_an_error_that_says_how_to_go_on(tmp_path: Path, r
         assert len(server.asked) == 6 + 1 + 12
 
 
+def test_rejected_prompts_count_as_empty_responses(tmp_path: Path, reference: Path) -> None:
+    """A model whose server filters one instruction lost that one; the others are measured."""
+
+    def answer(question: str) -> str:
+        return "status 403" if "river 3" in question else OUTPUT
+
+    with serve(both(longer, answer)) as server:
+        with pytest.raises(UserError, match="--allow-unparsed 1 to count them as empty"):
+            evaluate_alpaca(config(tmp_path, reference, server))
+        result = evaluated(config(tmp_path, reference, server, allow_unparsed=1))
+    outputs = read_model_outputs(tmp_path / "out" / "model_outputs.json")
+    assert [output.output for output in outputs] == [OUTPUT, OUTPUT, "", OUTPUT, OUTPUT, OUTPUT]
+    assert result.win_rate is not None
+    assert result.win_rate.estimate.n == len(REFERENCE)
+
+
+def test_overwriting_a_win_rate_by_none_is_impossible(tmp_path: Path, reference: Path) -> None:
+    with serve(both(longer)) as server:
+        judged = evaluated(config(tmp_path, reference, server))
+        files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.suffix != ".eval"}
+        assert evaluated(config(tmp_path, reference, server, judge=None, max_examples=2)).win_rate is None
+    assert judged.win_rate is not None
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == files
+    assert read_json(tmp_path / "out" / "metrics.json")["metrics"]["win_rate"] is not None
+
+
 def test_a_reference_with_too_few_answers_has_to_be_wanted(tmp_path: Path, reference: Path) -> None:
     with serve(both(longer)) as server:
         with pytest.raises(UserError, match="answers 6 of AlpacaEval's 805 instructions"):

@@ -31,6 +31,7 @@ from response_tuning.evaluation.shared.judge import Case, Judgement
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.support.assets import ASSETS, fetch
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 
@@ -121,7 +122,8 @@ def _reference(config: AlpacaConfig) -> list[ModelOutput]:
         if path.is_dir():
             path = path / "evaluations" / "alpaca" / _OUTPUTS
             if not path.exists():
-                raise UserError(f"{config.reference} has no responses yet. Run: rt eval alpaca {config.reference}")
+                answer = command("eval", "alpaca", config.reference)
+                raise UserError(f"{config.reference} has no responses yet. Run: {answer}")
     outputs = read_model_outputs(path)
     if config.max_examples is None and len(outputs) < ALPACA_EVAL_SIZE:
         raise UserError(
@@ -133,10 +135,14 @@ def _reference(config: AlpacaConfig) -> list[ModelOutput]:
 
 def _model_outputs(config: AlpacaConfig, reference: Sequence[ModelOutput], answered: Answered) -> list[ModelOutput]:
     failures = [response for response in answered.responses if isinstance(response, Failure)]
-    if failures:
+    refused = [failure for failure in failures if failure.is_refusal]
+    if len(failures) > len(refused) or len(refused) > config.allow_unparsed:
+        allowed = (
+            f", or --allow-unparsed {len(refused)} to count them as empty" if len(refused) == len(failures) else ""
+        )
         raise UserError(
             f"{len(failures)} of {len(reference)} instructions have no response, the first because: "
-            f"{failures[0].reason} Add --retry-errors to ask for them again."
+            f"{failures[0].reason} Add --retry-errors to ask for them again{allowed}."
         )
     return [
         ModelOutput(

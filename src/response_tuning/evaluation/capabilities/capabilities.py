@@ -15,10 +15,12 @@ Results are saved task by task, so that an interrupted evaluation resumes with t
 
 import json
 import logging
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,10 +183,32 @@ def _quiet_harness() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     disable_progress_bar()
     try:
-        yield
+        with nullcontext() if sys.stderr.isatty() else _without_bars():
+            yield
     finally:
         logger.setLevel(level)
         enable_progress_bar()
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Let the harness draw no bars, which would fill a log file: it overrides tqdm's own switch."""
+    from lm_eval.api import model as harness_models
+    from lm_eval.models import huggingface
+
+    modules: list[Any] = [harness_models, huggingface]
+    drawn = [module.tqdm for module in modules]
+    for module, bar in zip(modules, drawn, strict=True):
+        module.tqdm = partial(_undrawn, bar)
+    try:
+        yield
+    finally:
+        for module, bar in zip(modules, drawn, strict=True):
+            module.tqdm = bar
+
+
+def _undrawn(bar: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return bar(*arguments, **{**options, "disable": True})
 
 
 def _task_manager(config: CoreConfig, folder: Path) -> "TaskManager":

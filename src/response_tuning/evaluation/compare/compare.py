@@ -34,6 +34,7 @@ from response_tuning.evaluation.shared.statistics import (
 from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.models.spec import is_local
 from response_tuning.runs.folder import RunDirectory, evaluation_folder
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, read_json_lines, write_json
 from response_tuning.support.progress import warn
@@ -110,7 +111,7 @@ def _evaluations(spec: str) -> dict[str, Path]:
     found = {path.parent.name: path.parent for path in sorted(folder.glob("*/metrics.json"))}
     if not found:
         raise UserError(
-            f"Nothing was measured on {spec} yet: {folder} holds no evaluation. Begin with: rt probe {spec}"
+            f"Nothing was measured on {spec} yet: {folder} holds no evaluation. Begin with: {command('probe', spec)}"
         )
     return found
 

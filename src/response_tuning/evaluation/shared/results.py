@@ -83,7 +83,9 @@ def save_evaluation(
         folder,
         task,
         metrics=metrics,
-        settings=config.model_dump(mode="json", exclude={"output", "offline", "dry_run", "retry_errors"}),
+        settings=config.model_dump(
+            mode="json", exclude={"output", "offline", "dry_run", "retry_errors", "retry_unparsed"}
+        ),
         backend=answered.backend,
         judge=judge,
     )
