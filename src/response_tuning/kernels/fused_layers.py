@@ -13,8 +13,9 @@ The results are the same up to rounding. Layers that do anything else do not cha
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -28,13 +29,13 @@ _CLOSE = 1e-4
 
 def fuse_layers(model: nn.Module) -> None:
     """Compute the layers of ``model`` with an adapter, and its frozen norms, by the functions below, where they fit."""
-    offsets: dict[type[nn.Module], float | None] = {}
+    offsets: dict[Hashable, float | None] = {}
     for module in model.modules():
         if isinstance(module, AdaptedLinear):
             if _is_plain(module):
                 _replace_forward(module, partial(_adapted_linear, module, module.forward))
         elif (epsilon := _epsilon_of_norm(module)) is not None:
-            kind = type(module)
+            kind = (type(module), epsilon, tuple(module.get_parameter("weight").shape), _settings(module))
             if kind not in offsets:
                 offsets[kind] = _scale_offset(module, epsilon)
             if (offset := offsets[kind]) is not None:
@@ -112,8 +113,15 @@ def _epsilon_of_norm(module: nn.Module) -> float | None:
     weight = parameters.get("weight")
     if len(parameters) != 1 or weight is None or weight.ndim != 1 or weight.requires_grad:
         return None
+    if any(module.buffers()) or len(signature(module.forward).parameters) != 1:  # a gate, or something else to compute
+        return None
     epsilon = getattr(module, "eps", None) or getattr(module, "variance_epsilon", None)
     return epsilon if isinstance(epsilon, float) else None
+
+
+def _settings(module: nn.Module) -> tuple[tuple[str, object], ...]:
+    """The numbers and flags of ``module``, by which modules of one class may differ."""
+    return tuple((name, value) for name, value in sorted(vars(module).items()) if isinstance(value, int | float | str))
 
 
 def _scale_offset(module: nn.Module, epsilon: float) -> float | None:
@@ -127,10 +135,13 @@ def _scale_offset(module: nn.Module, epsilon: float) -> float | None:
         weight.data.uniform_(0.5, 1.5)
         hidden, aim = torch.randn((2, 4, len(weight)), device="cpu")
     hidden.requires_grad_()
-    expected = _value_and_gradient(tried, hidden, aim)
+    try:
+        expected = _value_and_gradient(tried, hidden, aim)
+    except (RuntimeError, TypeError, ValueError, IndexError):  # it wants another input
+        return None
     for offset in (0.0, 1.0):
         found = _value_and_gradient(partial(_frozen_norm, tried, offset, epsilon), hidden, aim)
-        if all(torch.allclose(*pair, rtol=_CLOSE, atol=_CLOSE) for pair in zip(found, expected, strict=True)):
+        if all(pair[0].shape == pair[1].shape and torch.allclose(*pair, rtol=_CLOSE, atol=_CLOSE) for pair in zip(found, expected, strict=True)):
             return offset
     return None
 

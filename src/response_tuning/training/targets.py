@@ -1,0 +1,182 @@
+"""Which weights an adapter is added to, and what part of a model that is.
+
+PEFT adds adapters to linear layers, and to *parameters*: matrices, or stacks of matrices such as the experts of a
+layer, that a module holds itself. What it cannot do, and what is done instead:
+
+- It refuses or skips a linear layer whose weight another module reads directly, as the fused kernels of Mamba do: an
+  adapter there would train in name only. Such a layer is left alone.
+- For models whose experts were renamed in transformers 5 it takes a linear layer named like a former expert
+  (``gate_proj`` of a shared expert) for all experts. There the layer's weight is named as a parameter.
+- An adapter of a parameter has no dropout and no DoRA, and cannot be one of a 4-bit weight. Parameters are left alone
+  there.
+
+The coverage of a training is logged when it begins, and saved.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from inspect import getsource
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import transformers_weight_conversion as renamed
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from response_tuning.models.heads import decoder_and_head
+from response_tuning.support.errors import UserError
+from response_tuning.training.training_config import AdapterOptions
+
+__all__ = ["Coverage", "Targets", "coverage", "targets_of"]
+
+_MOST_NAMED = 4
+_WHOLE = 0.995
+"""A share of the weights that is reported as all of them: what is left are norms and routers."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What an adapter is added to, by full names."""
+
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a training changes of a model."""
+
+    modules: int
+    """Layers with an adapter; of full tuning, layers with weights."""
+    parameters: int
+    """Parameters that train."""
+    share: float
+    """The fraction of the weights between embeddings and head that an adapter changes, or that train."""
+    left_out: dict[str, float]
+    """The fractions that do not change, by the name of the weight without the number of its layer; largest first."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As saved with the run."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        text = f"{self.modules} modules, {self.parameters:,} parameters, {self.share:.0%} of the layers' weights"
+        if self.share >= _WHOLE or not self.left_out:
+            return text
+        named = [f"{name} {share:.0%}" for name, share in list(self.left_out.items())[:_MOST_NAMED] if share >= 0.005]
+        return f"{text} (unchanged: {', '.join(named)})" if named else text
+
+
+def targets_of(model: nn.Module, adapter: AdapterOptions) -> Targets:
+    """What PEFT can add an adapter to: every linear layer but the head, and every stack of experts.
+
+    Args:
+        model: a causal language model without an adapter.
+        adapter: the way of tuning, which decides whether parameters can have one.
+
+    Raises:
+        UserError: there is nothing to add an adapter to.
+    """
+    _, head = decoder_and_head(model)
+    takes_parameters = adapter.tuning != "dora" and not adapter.lora_dropout
+    taken_for_experts = _taken_for_experts(model)
+    modules, parameters = [], []
+    for name, module, parent in _with_parents(model):
+        if module is head:
+            continue
+        leaf = name.rpartition(".")[2]
+        if isinstance(module, nn.Linear | Conv1D):
+            if leaf in _read_directly(type(parent)):
+                continue
+            if leaf not in taken_for_experts:
+                modules.append(name)
+            elif takes_parameters and type(module) is nn.Linear:
+                parameters.append(f"{name}.weight")
+        elif takes_parameters:
+            parameters += [f"{name}.{parameter}" for parameter in _stacks(module)]
+    if not modules and not parameters:
+        raise UserError(
+            f"{type(model).__name__} has no linear layer that an adapter can be added to. Choose --tuning full."
+        )
+    return Targets(tuple(modules), tuple(parameters))
+
+
+def coverage(model: nn.Module) -> Coverage:
+    """What a model that is about to be trained changes: with an adapter, or without one by all weights that train."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    _, head = decoder_and_head(base)
+    outside = {id(weight) for module in (head, *_embeddings(base)) for weight in module.parameters()}
+    adapted, changed = _changed_weights(base)
+    total, left_out = 0, Counter[str]()
+    for name, weight in base.named_parameters():
+        if id(weight) in outside or _is_of_adapter(name):
+            continue
+        total += (count := _count(weight))
+        if id(weight) not in changed:
+            left_out[re.sub(r"\.\d+(?=\.)", "", name.replace("base_layer.", ""))] += count
+    parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    shares = {name: count / total for name, count in left_out.most_common()}
+    return Coverage(adapted, parameters, 1 - sum(left_out.values()) / max(1, total), shares)
+
+
+def _with_parents(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]]:
+    for name, module in model.named_modules():
+        if name:
+            yield name, module, model.get_submodule(name.rpartition(".")[0])
+
+
+def _stacks(module: nn.Module) -> list[str]:
+    """The parameters of ``module`` that are stacks of matrices; PyTorch's own layers, such as convolutions, have none."""
+    if type(module).__module__.startswith("torch."):
+        return []
+    return [name for name, weight in module.named_parameters(recurse=False) if weight.ndim == 3 and len(weight) > 1]
+
+
+@cache
+def _read_directly(parent: type[nn.Module]) -> frozenset[str]:
+    """The layers whose weight a module's code reads, where an adapter of the layer would not take part."""
+    try:
+        source = getsource(parent)
+    except (OSError, TypeError):
+        return frozenset()
+    return frozenset(re.findall(r"self\.(\w+)\.weight\b(?!\.(?:dtype|device|shape|ndim))", source))
+
+
+def _taken_for_experts(model: nn.Module) -> frozenset[str]:
+    """The names of layers that PEFT replaces by the experts' parameters, for models renamed in transformers 5."""
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    pattern = renamed._MODEL_TO_CONVERSION_PATTERN.get(kind)
+    return frozenset(renamed._MOE_TARGET_MODULE_MAPPING.get(pattern, ()))
+
+
+def _embeddings(base: nn.Module) -> list[nn.Module]:
+    return [module for module in base.modules() if isinstance(module, nn.Embedding)]
+
+
+def _changed_weights(base: nn.Module) -> tuple[int, set[int]]:
+    """How many modules change, and the identities of the weights that do."""
+    adapted = [module for module in base.modules() if isinstance(module, BaseTunerLayer)]
+    if not adapted:
+        trained = [weight for weight in base.parameters() if weight.requires_grad]
+        holders = [module for module in base.modules() if any(True for _ in module.parameters(recurse=False))]
+        return len(holders), {id(weight) for weight in trained}
+    changed = set()
+    for module in adapted:
+        layer: Any = module.get_base_layer()
+        changed.add(id(getattr(layer, getattr(module, "parameter_name", "weight"))))
+        if getattr(layer, "bias", None) is not None and not hasattr(module, "parameter_name"):
+            changed.add(id(layer.bias))  # merging does not change it, and it is no matrix that is missing
+    return len(adapted), changed
+
+
+def _is_of_adapter(name: str) -> bool:
+    return "lora_" in name
+
+
+def _count(weight: nn.Parameter) -> int:
+    """The weights of a parameter; of a packed one, before it was packed."""
+    state = getattr(weight, "quant_state", None)
+    return int(state.shape.numel()) if state is not None else weight.numel()
