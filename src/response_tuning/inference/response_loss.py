@@ -5,11 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedConfig
 
 from response_tuning.inference.batch import Batch, padding_to_round
 from response_tuning.kernels.linear_cross_entropy import capped, linear_cross_entropy, trained_linear_cross_entropy
-from response_tuning.models.heads import decoder_and_head, logit_scale
+from response_tuning.models.heads import decoder_and_head, logit_cap, logit_scale
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import LossKernel
 
@@ -33,9 +32,7 @@ class ResponseLoss:
         self._scale = logit_scale(model)
         self.label_smoothing = label_smoothing
         self._kernel = kernel
-        config = self._decoder.config
-        assert isinstance(config, PreTrainedConfig)
-        self._softcap: float | None = getattr(config.get_text_config(), "final_logit_softcapping", None)
+        self._softcap = logit_cap(model)
 
     def __call__(self, batch: Batch) -> Tensor:
         """The loss [supervised tokens] of each supervised token of ``batch``, in nats and fp32.

@@ -66,15 +66,16 @@ def _adapted_linear(module: AdaptedLinear, forward: Callable[..., Tensor], hidde
     name = module.active_adapters[0]
     base = module.base_layer
     assert isinstance(base, nn.Linear)
+    # Reshaped out here: PyTorch lets nobody change a view in place that was made inside (Gemma 3n does).
     output: Tensor = _AdaptedLinear.apply(  # type: ignore[no-untyped-call]
-        hidden.to(base.weight.dtype),
+        hidden.to(base.weight.dtype).flatten(0, -2),
         base.weight,
         base.bias,
         module.lora_A[name].weight,
         module.lora_B[name].weight,
         module.scaling[name],
     )
-    return output
+    return output.view(*hidden.shape[:-1], -1)
 
 
 class _AdaptedLinear(torch.autograd.Function):
@@ -82,29 +83,27 @@ class _AdaptedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, first: Tensor, second: Tensor, scaling: float
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, first: Tensor, second: Tensor, scaling: float
     ) -> Tensor:
-        rows = hidden.flatten(0, -2)
-        with torch.autocast(hidden.device.type, enabled=False):  # everything has one type already
-            first, second = first.to(hidden.dtype), second.to(hidden.dtype)
+        with torch.autocast(rows.device.type, enabled=False):  # everything has one type already
+            first, second = first.to(rows.dtype), second.to(rows.dtype)
             reduced = (rows @ first.T).mul_(scaling)
             output = nn.functional.linear(rows, weight, bias).addmm_(reduced, second.T)
         ctx.save_for_backward(rows, weight, first, second, reduced)
         ctx.scaling = scaling
-        return output.view(*hidden.shape[:-1], -1)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, first, second, reduced = ctx.saved_tensors
-        gradient = output_gradients[0].flatten(0, -2)
-        hidden_gradient = None
+        gradient = output_gradients[0]
+        rows_gradient = None
         with torch.autocast(rows.device.type, enabled=False):
             reduced_gradient = (gradient @ second).mul_(ctx.scaling)
             first_gradient, second_gradient = reduced_gradient.T @ rows, gradient.T @ reduced
             if ctx.needs_input_grad[0]:
-                hidden_gradient = (gradient @ weight).addmm_(reduced_gradient, first)
-                hidden_gradient = hidden_gradient.view(*output_gradients[0].shape[:-1], -1)
-        return hidden_gradient, None, None, first_gradient.float(), second_gradient.float(), None
+                rows_gradient = (gradient @ weight).addmm_(reduced_gradient, first)
+        return rows_gradient, None, None, first_gradient.float(), second_gradient.float(), None
 
 
 def _epsilon_of_norm(module: nn.Module) -> float | None:

@@ -5,8 +5,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from response_tuning.support.errors import UserError
 
-__all__ = ["decoder_and_head", "keep_head_input_contiguous", "logit_scale"]
+__all__ = ["decoder_and_head", "keep_head_input_contiguous", "logit_cap", "logit_scale"]
 
+_CAPS = ("final_logit_softcapping", "logits_soft_cap")
+"""What configurations name the cap of logits (Gemma; RecurrentGemma)."""
 _MULTIPLIERS = ("logit_scale", "lm_head_multiplier")
 """What models (Cohere; Falcon-H1) multiply their logits by, as their configurations name it."""
 _DIVISOR = "logits_scaling"
@@ -25,10 +27,25 @@ def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
         UserError: the head is not one linear layer.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    decoder, head = base.base_model, base.get_output_embeddings()  # type: ignore[operator]
+    decoder, head = _decoder(base), base.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(decoder, nn.Module) or decoder is base or not isinstance(head, nn.Linear):
         raise UserError(f"{type(base).__name__} has no plain linear output head, which training and scoring here need.")
     return decoder, head
+
+
+def _decoder(base: nn.Module) -> object:
+    """What lies below the head: ``base_model``, but for classes that name it otherwise (Llama 4)."""
+    decoder = base.base_model
+    return decoder if decoder is not base else getattr(base, "model", None)
+
+
+def logit_cap(model: nn.Module) -> float | None:
+    """``c`` where the logits of ``model`` are capped as ``c * tanh(logits / c)`` (Gemma 2); None where they are not."""
+    decoder, _ = decoder_and_head(model)
+    assert isinstance(decoder.config, PreTrainedConfig)
+    config = decoder.config.get_text_config()
+    values = [getattr(config, name, None) for name in _CAPS]
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
 
 
 def logit_scale(model: nn.Module) -> float:

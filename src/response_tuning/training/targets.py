@@ -21,9 +21,10 @@ from functools import cache
 from inspect import getsource
 from typing import Any
 
+import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import transformers_weight_conversion as renamed
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from response_tuning.models.heads import decoder_and_head
@@ -88,14 +89,14 @@ def targets_of(model: nn.Module, adapter: AdapterOptions) -> Targets:
         if module is head:
             continue
         leaf = name.rpartition(".")[2]
-        if isinstance(module, nn.Linear | Conv1D):
+        if _is_linear(module):
             if leaf in _read_directly(type(parent)):
                 continue
             if leaf not in taken_for_experts:
                 modules.append(name)
             elif takes_parameters and type(module) is nn.Linear:
                 parameters.append(f"{name}.weight")
-        elif takes_parameters:
+        elif takes_parameters and leaf not in _reached_into(type(parent)):
             parameters += [f"{name}.{parameter}" for parameter in _stacks(module)]
     if not modules and not parameters:
         raise UserError(
@@ -122,6 +123,35 @@ def coverage(model: nn.Module) -> Coverage:
     return Coverage(adapted, parameters, 1 - sum(left_out.values()) / max(1, total), shares)
 
 
+def _is_linear(module: nn.Module) -> bool:
+    """Whether ``module`` is a linear layer, packed in four bits or not. Subclasses such as routers compute other things."""
+    if isinstance(module, Conv1D) or type(module).__module__.startswith("bitsandbytes."):
+        return isinstance(module, Conv1D | nn.Linear)
+    return isinstance(module, nn.Linear) and (
+        type(module).forward is nn.Linear.forward or _computes_linear_map(type(module), module)
+    )
+
+
+def _computes_linear_map(kind: type[nn.Module], module: nn.Linear) -> bool:
+    """Whether the forward pass of a subclass of ``nn.Linear`` is that of ``nn.Linear``, tried out with small weights."""
+    if kind not in _LINEAR_MAPS:
+        generator = torch.Generator().manual_seed(0)
+        inputs, weight, bias = (torch.randn(shape, generator=generator) for shape in ((2, 4), (3, 4), (3,)))
+        given = {"weight": weight} | ({} if module.bias is None else {"bias": bias})
+        expected = nn.functional.linear(inputs, weight, None if module.bias is None else bias)
+        try:
+            found = torch.func.functional_call(module, given, (inputs,))
+        except Exception:  # whatever it computes, it is another thing
+            found = None
+        _LINEAR_MAPS[kind] = (
+            isinstance(found, Tensor) and found.shape == expected.shape and torch.allclose(found, expected, atol=1e-5)
+        )
+    return _LINEAR_MAPS[kind]
+
+
+_LINEAR_MAPS: dict[type[nn.Module], bool] = {}
+
+
 def _with_parents(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]]:
     for name, module in model.named_modules():
         if name:
@@ -138,11 +168,21 @@ def _stacks(module: nn.Module) -> list[str]:
 @cache
 def _read_directly(parent: type[nn.Module]) -> frozenset[str]:
     """The layers whose weight a module's code reads, where an adapter of the layer would not take part."""
+    return frozenset(re.findall(r"self\.(\w+)\.weight\b(?!\[|\.(?:dtype|device|shape|ndim))", _source(parent)))
+
+
+@cache
+def _reached_into(parent: type[nn.Module]) -> frozenset[str]:
+    """The modules whose attributes a module's code reads or sets, as RecurrentGemma resets a state: PEFT's wrapper of a
+    parameter would take them for its own."""
+    return frozenset(re.findall(r"self\.(\w+)\.\w+", _source(parent)))
+
+
+def _source(kind: type[nn.Module]) -> str:
     try:
-        source = getsource(parent)
+        return getsource(kind)
     except (OSError, TypeError):
-        return frozenset()
-    return frozenset(re.findall(r"self\.(\w+)\.weight\b(?!\.(?:dtype|device|shape|ndim))", source))
+        return ""
 
 
 def _taken_for_experts(model: nn.Module) -> frozenset[str]:

@@ -91,7 +91,8 @@ def collate_packed(examples: Sequence[EncodedExample]) -> Batch:
     predicting = ((positions >= (prompts - 1).repeat_interleave(lengths)) & ~_is_last(positions)).nonzero().squeeze(1)
     rows = torch.arange(len(examples)).repeat_interleave(supervised)
     targets = input_ids[predicting + 1]
-    row = nn.functional.pad(input_ids, (0, all_positions.numel() - len(input_ids)))
+    # A real token: one with an embedding of zeros, alone in its part of the row, gives NaN gradients in Gemma 3n.
+    row = nn.functional.pad(input_ids, (0, all_positions.numel() - len(input_ids)), value=int(input_ids[0]))
     return Batch(row[None, :], predicting, targets, rows, all_positions)
 
 
