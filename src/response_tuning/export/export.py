@@ -54,7 +54,9 @@ def export(config: ExportConfig) -> Exported:
     """
     run = RunDirectory(config.run)
     _check(config, run)
-    loaded, conversation = load_with_conversation(str(run.path), "auto", dtype=config.dtype, device=config.device)
+    loaded, conversation = load_with_conversation(
+        str(run.path), "auto", dtype=config.dtype, device=config.device, dequantized=config.base == "dequantized"
+    )
     if "gguf" in config.formats:
         check_can_be_gguf(loaded.model.config)
     settings = read_values(run.config, TrainingConfig)
