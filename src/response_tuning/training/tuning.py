@@ -44,7 +44,23 @@ def load_base(spec: str, tuning: Tuning, *, dtype: Dtype, device: Device, weight
     kept: Dtype = "float32" if tuning == "full" else dtype
     if not weights:
         return load_without_weights(spec, dtype=kept)
-    return load_model(spec, dtype=kept, device=device, four_bit=tuning == "qlora")
+    loaded = load_model(spec, dtype=kept, device=device, four_bit=tuning == "qlora")
+    if tuning == "qlora":
+        _require_four_bit_forward(loaded.model)
+    return loaded
+
+
+@torch.no_grad()
+def _require_four_bit_forward(model: nn.Module) -> None:
+    """Refuse a model that reads the numbers of its packed weights, as Mamba and RWKV do."""
+    device = next(model.parameters()).device
+    try:
+        model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=device), use_cache=False)
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{type(model).__name__} cannot compute with 4-bit weights ({reason}). Choose --tuning lora."
+        ) from error
 
 
 def require_known_tokens(loaded: LoadedModel, encoded: Iterable[EncodedExample]) -> None:

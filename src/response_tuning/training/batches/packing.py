@@ -136,7 +136,7 @@ def obstacle(model: nn.Module, examples: Sequence[EncodedExample]) -> str | None
     together = _hidden_states(decoder, beginnings)
     for index in range(len(beginnings)):
         if _sees_another(decoder, beginnings, together, altered=index, vocabulary=len(head.weight)):
-            return f"{name} lets one example of a packed row see another"
+            return f"{name} lets one example of a packed row change another"
     alone = torch.cat([_hidden_states(decoder, [beginning]) for beginning in beginnings])
     most = _MOST_MOVED_FP32 if together.dtype == torch.float32 else _MOST_MOVED
     if not _moved(alone, together) <= most:
