@@ -16,6 +16,7 @@ from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import FormatName, Prefix
+from tests.conftest import train_tokenizer
 from tests.tokenizer_families import FAMILIES, make_tokenizer
 
 
@@ -132,11 +133,7 @@ DATED = (
 )
 
 
-def test_a_template_with_a_clock_is_saved_with_a_fixed_date(
-    examples: list[Example], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tests.conftest import train_tokenizer
-
+def test_a_template_with_a_clock_is_saved_with_a_fixed_date(examples: list[Example]) -> None:
     tokenizer = train_tokenizer(examples, special_tokens=["<s>", "</s>", "<|im_start|>", "<|im_end|>"])
     tokenizer.chat_template = DATED
     conversation = Conversation(tokenizer, "own")

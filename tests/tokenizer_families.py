@@ -35,14 +35,10 @@ def sentencepiece(prepend: str) -> Tokenizer:
     every part ("always", legacy too), before the first part alone ("first"), or nowhere ("never")."""
     learned = Tokenizer(models.BPE(unk_token="<unk>"))
     learned.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    learned.train_from_iterator(
-        LINES * 3, trainers.BpeTrainer(vocab_size=330 + 200, special_tokens=[*SPECIAL, *BYTES])
-    )
+    learned.train_from_iterator(LINES * 3, trainers.BpeTrainer(vocab_size=330 + 200, special_tokens=[*SPECIAL, *BYTES]))
     tokenizer = Tokenizer.from_str(learned.to_str().replace('"byte_fallback":false', '"byte_fallback":true'))
     if prepend == "normalizer":
-        tokenizer.normalizer = normalizers.Sequence(
-            [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
-        )
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
         tokenizer.pre_tokenizer = None
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepend, split=False)

@@ -92,7 +92,7 @@ def default_format(model_spec: str) -> FormatName:
 
 
 def recognised_format(template: object) -> tuple[FormatName, Prefix] | None:
-    """The chat format and the prefix that a saved chat template was trained in; None of a template of another origin."""
+    """The chat format and prefix that a saved chat template was trained in; None of a template of another origin."""
     if not isinstance(template, str):
         return None
     mark = read_mark(template)
@@ -219,7 +219,7 @@ class Conversation:
         return [*([self.tokenizer.bos_token_id] if begins_with_bos else []), *self._header_ids()]
 
     def _header_ids(self) -> list[int]:
-        """The ids of the assistant header where it stands in a prompt.
+        """The ids of the assistant header within a prompt.
 
         Tokenized by itself, a tokenizer may put a space before it that it has in no prompt.
         """

@@ -24,20 +24,63 @@ _SIZES: dict[str, Any] = {
     "eos_token_id": 2,
     "initializer_range": 0.2,
     # Names that older architectures use for the same.
-    **{"n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_inner": 48, "n_positions": 128, "n_ctx": 128},
-    **{"d_model": 32, "n_layers": LAYERS, "n_heads": 4, "max_seq_len": 128, "ffn_hidden_size": 48},
-    **{"num_layers": LAYERS, "num_heads": 4, "ffn_dim": 48, "num_kv_heads": 2, "rotary_dim": 4},
+    "n_embd": 32,
+    "n_layer": LAYERS,
+    "n_head": 4,
+    "n_inner": 48,
+    "n_positions": 128,
+    "n_ctx": 128,
+    "d_model": 32,
+    "n_layers": LAYERS,
+    "n_heads": 4,
+    "max_seq_len": 128,
+    "ffn_hidden_size": 48,
+    "num_layers": LAYERS,
+    "num_heads": 4,
+    "ffn_dim": 48,
+    "num_kv_heads": 2,
+    "rotary_dim": 4,
     # Experts.
-    **{"num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4, "num_experts_per_tok": 2},
-    **{"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "moe_topk": 2, "n_group": 1},
-    **{"topk_group": 1, "n_shared_experts": 1, "intermediate_size_mlp": 48, "moe_k": 2, "first_k_dense_replace": 1},
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "moe_num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "moe_topk": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "n_shared_experts": 1,
+    "intermediate_size_mlp": 48,
+    "moe_k": 2,
+    "first_k_dense_replace": 1,
     # Attention over a compressed state.
-    **{"kv_lora_rank": 8, "q_lora_rank": 16, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 6},
+    "kv_lora_rank": 8,
+    "q_lora_rank": 16,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 6,
     # State spaces and linear attention.
-    **{"state_size": 8, "mamba_d_state": 8, "mamba_d_conv": 4, "mamba_expand": 2, "mamba_n_heads": 4},
-    **{"mamba_d_head": 16, "mamba_n_groups": 1, "mamba_chunk_size": 8, "chunk_size": 8, "n_groups": 1},
-    **{"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
-    **{"sliding_window": 16, "lru_width": 32, "attention_window_size": 16, "time_step_rank": 4, "conv_kernel": 4},
+    "state_size": 8,
+    "mamba_d_state": 8,
+    "mamba_d_conv": 4,
+    "mamba_expand": 2,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_n_groups": 1,
+    "mamba_chunk_size": 8,
+    "chunk_size": 8,
+    "n_groups": 1,
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "sliding_window": 16,
+    "lru_width": 32,
+    "attention_window_size": 16,
+    "time_step_rank": 4,
+    "conv_kernel": 4,
 }
 """Given to a configuration as far as it knows the name."""
 
@@ -164,7 +207,6 @@ EVERYDAY = ("llama", "gemma3_text", "qwen3_5_text", "mixtral", "granite", "deeps
 """Tried in every run of the tests."""
 
 
-
 def small_config(name: str, **changes: Any) -> PreTrainedConfig:
     config_class = CONFIG_MAPPING[name]
     known = config_class().get_text_config()
@@ -172,8 +214,7 @@ def small_config(name: str, **changes: Any) -> PreTrainedConfig:
     wanted = {**_SIZES, **_OWN.get(name, {}), **changes}
     attributes = {**getattr(known, "attribute_map", {}), **vars(known)}
     given = {key: value for key, value in wanted.items() if key in attributes or key in _OWN.get(name, {})}
-    config = text_class(**given)
-    return config
+    return text_class(**given)
 
 
 def small_model(name: str, **changes: Any) -> PreTrainedModel:
@@ -183,4 +224,6 @@ def small_model(name: str, **changes: Any) -> PreTrainedModel:
         for parameter in model.parameters():
             if parameter.ndim == 1 or not bool(parameter.any()):
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.eval()
+    model.eval()
+    assert isinstance(model, PreTrainedModel)
+    return model

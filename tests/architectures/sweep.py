@@ -87,7 +87,7 @@ def over_four_bits(name: str, folder: Path) -> str:
     found = gradients(model, losses)
     idle = [key for key, gradient in found.items() if "lora_B" in key and not gradient.any()]
     assert not idle, f"no gradient {idle[:3]}"
-    return f"{coverage(model).share:.0%}"
+    return f"{coverage(model).fraction:.0%}"
 
 
 def saved_and_loaded(name: str, folder: Path) -> str:
@@ -180,7 +180,7 @@ def adapted(name: str, tuning: Any) -> str:
         merged: Any = model.merge_and_unload()  # type: ignore[operator]
         after = merged(input_ids=batch.input_ids, use_cache=False).logits
     assert close(before, after, 1e-4), f"merged {float((before - after).abs().max()):.1e}"
-    return f"{covered.share:.0%}"
+    return f"{covered.fraction:.0%}"
 
 
 def packing(name: str) -> str:

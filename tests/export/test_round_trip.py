@@ -1,7 +1,6 @@
 """One table: trained in memory = loaded from disk = exported, for ways of tuning, kinds of base and of tokenizer."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -123,7 +122,7 @@ def test_trained_in_memory_is_loaded_from_disk_is_exported(
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     torch.testing.assert_close(logits(exported, ids), in_memory, rtol=1e-4, atol=1e-4)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    messages = [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}]
+    messages: Any = [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}]
     assert tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False) == ids
 
     weights = config.output / ("model" if tuning == "full" else "adapter")
@@ -146,11 +145,11 @@ def test_a_base_named_by_a_relative_path_is_found_from_another_folder_and_after_
     monkeypatch.chdir(elsewhere)
     found = load_model(str(project / "runs/mine"), dtype="float32", device="cpu").model
     torch.testing.assert_close(logits(found, [1, 5, 6]), expected, rtol=0, atol=0)
-    os.rename(project, tmp_path / "moved")
+    project.rename(tmp_path / "moved")
     found = load_model(str(tmp_path / "moved/runs/mine"), dtype="float32", device="cpu").model
     torch.testing.assert_close(logits(found, [1, 5, 6]), expected, rtol=0, atol=0)
     shutil.rmtree(tmp_path / "moved" / "models")
-    with pytest.raises(UserError, match="base model of .* is not there any more"):
+    with pytest.raises(UserError, match=r"base model of .* is not there any more"):
         load_model(str(tmp_path / "moved/runs/mine"), dtype="float32", device="cpu")
 
 
@@ -162,7 +161,7 @@ def test_another_base_under_the_old_name_is_refused(tmp_path: Path, data: Path) 
     model = AutoModelForCausalLM.from_pretrained(base)
     model.model.layers[0].mlp.up_proj.weight.data.mul_(-1)
     model.save_pretrained(base)
-    with pytest.raises(UserError, match="changed since .* was trained on it"):
+    with pytest.raises(UserError, match=r"changed since .* was trained on it"):
         load_model(str(run.path), dtype="float32", device="cpu")
 
 
@@ -210,7 +209,7 @@ def test_the_log_and_the_run_name_what_is_trained_after_what_and_what_stops_it(
     saved = json.loads(run.tuning.read_text())
     assert saved["stop_tokens"] == ["</s>"]
     assert saved["prefix"] == "<s><|assistant|>\n"
-    assert saved["share"] == pytest.approx(0.14, abs=0.01)
+    assert saved["fraction"] == pytest.approx(0.14, abs=0.01)
 
 
 def test_a_stop_token_that_cannot_be_learned_is_named(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from response_tuning.conversation import Conversation
 from response_tuning.example import Example
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.inference.score import example_losses

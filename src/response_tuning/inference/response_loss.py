@@ -89,8 +89,8 @@ class ResponseLoss:
         """
         own = self._own_losses(batch)
         hidden = self._scaled(self.hidden_states(batch).float())
-        weight, bias = self._head.weight.detach(), self._head.bias
-        bias = None if bias is None else bias.detach()
+        weight = self._head.weight.detach()
+        bias = None if self._head.bias is None else self._head.bias.detach()
         ours = linear_cross_entropy(
             hidden, weight, batch.targets, bias=bias, softcap=self._softcap, dtype=torch.float32
         )
@@ -109,8 +109,8 @@ class ResponseLoss:
             mean = self(batch).mean()
             if not torch.isclose(mean, exact.mean(), rtol=0.02, atol=0.02):
                 raise UserError(
-                    f"--loss-kernel {self._kernel} gives a loss of {mean:.3f} on this device where {exact.mean():.3f} is right. "
-                    "Leave it out."
+                    f"--loss-kernel {self._kernel} gives a loss of {mean:.3f} on this device, where "
+                    f"{exact.mean():.3f} is right. Leave it out."
                 )
 
     def _own_losses(self, batch: Batch) -> Tensor:

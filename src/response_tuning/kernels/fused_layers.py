@@ -140,7 +140,10 @@ def _scale_offset(module: nn.Module, epsilon: float) -> float | None:
         return None
     for offset in (0.0, 1.0):
         found = _value_and_gradient(partial(_frozen_norm, tried, offset, epsilon), hidden, aim)
-        if all(pair[0].shape == pair[1].shape and torch.allclose(*pair, rtol=_CLOSE, atol=_CLOSE) for pair in zip(found, expected, strict=True)):
+        if all(
+            pair[0].shape == pair[1].shape and torch.allclose(*pair, rtol=_CLOSE, atol=_CLOSE)
+            for pair in zip(found, expected, strict=True)
+        ):
             return offset
     return None
 

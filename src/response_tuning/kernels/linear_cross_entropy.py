@@ -17,8 +17,8 @@ That is two matmuls per tile, none repeated in the backward pass, and memory tha
 target's logit is known beforehand, so nothing has to be rescaled on the way; and where the CPU's library rounds matmuls
 to bf16, it rounds differences, which are small where they matter, and not logits, which are large (docs/log.md).
 
-A bias of the head is added to the logits of each tile; a scale of the logits is folded into the hidden states beforehand
-(``models.heads.logit_scale``).
+A bias of the head is added to the logits of each tile. A scale of the logits is folded into the hidden states
+beforehand (``models.heads.logit_scale``).
 
 Most tiles hold almost none of most tokens' mass, and on the CPU those tokens are skipped in the second matmul: gradient
 filtering (Wijmans et al. 2024, arXiv 2411.09009, section 4.3), with a bound. The mass skipped for a token never exceeds

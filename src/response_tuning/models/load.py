@@ -222,13 +222,13 @@ def _load_same_base(adapter: Path, *, dtype: Dtype, device: Device, dequantized:
     expected, found = record.get("weights"), weights_fingerprint(base.origin)
     if expected and found and expected != found and spec != EMBEDDED:
         raise UserError(
-            f"The base model {spec} changed since {adapter} was trained on it: its weights have the fingerprint {found} "
-            f"and had {expected}. Put the old weights back, or train again."
+            f"The base model {spec} changed since {adapter} was trained on it: its weights have the fingerprint "
+            f"{found} and had {expected}. Put the old weights back, or train again."
         )
     if not packed:
         return base
     if dequantized:
-        return replace(base, model=base.model.dequantize())  # type: ignore[operator]
+        return replace(base, model=base.model.dequantize())
     say(f"{adapter} was trained over 4-bit weights; it is merged into those of {base.path}, which were not rounded")
     return base
 

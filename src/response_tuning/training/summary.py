@@ -1,4 +1,4 @@
-"""What a training trains, after which prefix, and which tokens stop it: one line when it begins, and a file in the run."""
+"""What a training trains, after which prefix, and what stops it: a line when it begins, and a file of the run."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _PLACEHOLDER = "{prompt}"
 _SMALL = 0.1
 """The norm of a head's row, relative to the median, below which it was hardly trained."""
 _ALIKE = 3
-"""So many identical rows are placeholders."""
+"""This number of identical rows, or more, are placeholders."""
 
 
 def summary(coverage: Coverage, conversation: Conversation, method: Method) -> dict[str, Any]:
@@ -70,8 +70,9 @@ def unlearnable_stop_token(model: nn.Module, conversation: Conversation, tuning:
         return None
     reason = f"{ratio:.3f} of the median norm" if ratio < _SMALL else f"identical with {alike - 1} others"
     return (
-        f"The head's row of the stop token {stop!r} was never trained ({reason}), and --tuning {tuning} leaves the head as "
-        "it is, so responses may never end. Choose a --format that ends with another token, such as tulu, or --tuning full."
+        f"The head's row of the stop token {stop!r} was never trained ({reason}), and --tuning {tuning} keeps the head "
+        "as it is, so responses may never end. Choose a --format that ends with another token, such as tulu, or "
+        "--tuning full."
     )
 
 

@@ -17,7 +17,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
 from inspect import getsource
 from typing import Any
 
@@ -35,7 +34,7 @@ __all__ = ["Coverage", "Targets", "coverage", "targets_of"]
 
 _MOST_NAMED = 4
 _WHOLE = 0.995
-"""A share of the weights that is reported as all of them: what is left are norms and routers."""
+"""From this fraction on, the log names nothing that is left out: it is norms and routers."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Coverage:
     """Layers with an adapter; of full tuning, layers with weights."""
     parameters: int
     """Parameters that train."""
-    share: float
+    fraction: float
     """The fraction of the weights between embeddings and head that an adapter changes, or that train."""
     left_out: dict[str, float]
     """The fractions that do not change, by the name of the weight without the number of its layer; largest first."""
@@ -64,10 +63,14 @@ class Coverage:
         return asdict(self)
 
     def __str__(self) -> str:
-        text = f"{self.modules} modules, {self.parameters:,} parameters, {self.share:.0%} of the layers' weights"
-        if self.share >= _WHOLE or not self.left_out:
+        text = f"{self.modules} modules, {self.parameters:,} parameters, {self.fraction:.0%} of the layers' weights"
+        if self.fraction >= _WHOLE or not self.left_out:
             return text
-        named = [f"{name} {share:.0%}" for name, share in list(self.left_out.items())[:_MOST_NAMED] if share >= 0.005]
+        named = [
+            f"{name} {fraction:.0%}"
+            for name, fraction in list(self.left_out.items())[:_MOST_NAMED]
+            if fraction >= 0.005
+        ]
         return f"{text} (unchanged: {', '.join(named)})" if named else text
 
 
@@ -119,12 +122,12 @@ def coverage(model: nn.Module) -> Coverage:
         if id(weight) not in changed:
             left_out[re.sub(r"\.\d+(?=\.)", "", name.replace("base_layer.", ""))] += count
     parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    shares = {name: count / total for name, count in left_out.most_common()}
-    return Coverage(adapted, parameters, 1 - sum(left_out.values()) / max(1, total), shares)
+    fractions = {name: count / total for name, count in left_out.most_common()}
+    return Coverage(adapted, parameters, 1 - sum(left_out.values()) / max(1, total), fractions)
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """Whether ``module`` is a linear layer, packed in four bits or not. Subclasses such as routers compute other things."""
+    """Whether ``module`` is a linear layer, packed in four bits or not; subclasses such as routers are none."""
     if isinstance(module, Conv1D) or type(module).__module__.startswith("bitsandbytes."):
         return isinstance(module, Conv1D | nn.Linear)
     return isinstance(module, nn.Linear) and (
@@ -133,7 +136,7 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _computes_linear_map(kind: type[nn.Module], module: nn.Linear) -> bool:
-    """Whether the forward pass of a subclass of ``nn.Linear`` is that of ``nn.Linear``, tried out with small weights."""
+    """Whether a subclass of ``nn.Linear`` computes what ``nn.Linear`` does; tried out with small weights."""
     if kind not in _LINEAR_MAPS:
         generator = torch.Generator().manual_seed(0)
         inputs, weight, bias = (torch.randn(shape, generator=generator) for shape in ((2, 4), (3, 4), (3,)))
@@ -159,19 +162,17 @@ def _with_parents(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]
 
 
 def _stacks(module: nn.Module) -> list[str]:
-    """The parameters of ``module`` that are stacks of matrices; PyTorch's own layers, such as convolutions, have none."""
+    """The parameters of ``module`` that are stacks of matrices, as experts are and PyTorch's convolutions are not."""
     if type(module).__module__.startswith("torch."):
         return []
     return [name for name, weight in module.named_parameters(recurse=False) if weight.ndim == 3 and len(weight) > 1]
 
 
-@cache
 def _read_directly(parent: type[nn.Module]) -> frozenset[str]:
     """The layers whose weight a module's code reads, where an adapter of the layer would not take part."""
     return frozenset(re.findall(r"self\.(\w+)\.weight\b(?!\[|\.(?:dtype|device|shape|ndim))", _source(parent)))
 
 
-@cache
 def _reached_into(parent: type[nn.Module]) -> frozenset[str]:
     """The modules whose attributes a module's code reads or sets, as RecurrentGemma resets a state: PEFT's wrapper of a
     parameter would take them for its own."""
@@ -179,17 +180,23 @@ def _reached_into(parent: type[nn.Module]) -> frozenset[str]:
 
 
 def _source(kind: type[nn.Module]) -> str:
-    try:
-        return getsource(kind)
-    except (OSError, TypeError):
-        return ""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if name not in _SOURCES:
+        try:
+            _SOURCES[name] = getsource(kind)
+        except (OSError, TypeError):  # made in a shell
+            _SOURCES[name] = ""
+    return _SOURCES[name]
+
+
+_SOURCES: dict[str, str] = {}
 
 
 def _taken_for_experts(model: nn.Module) -> frozenset[str]:
     """The names of layers that PEFT replaces by the experts' parameters, for models renamed in transformers 5."""
     kind = getattr(getattr(model, "config", None), "model_type", None)
-    pattern = renamed._MODEL_TO_CONVERSION_PATTERN.get(kind)
-    return frozenset(renamed._MOE_TARGET_MODULE_MAPPING.get(pattern, ()))
+    patterns: dict[Any, str] = vars(renamed)["_MODEL_TO_CONVERSION_PATTERN"]
+    return frozenset(vars(renamed)["_MOE_TARGET_MODULE_MAPPING"].get(patterns.get(kind), ()))
 
 
 def _embeddings(base: nn.Module) -> list[nn.Module]:

@@ -106,6 +106,15 @@ def test_a_sentencepiece_tokenizer_cuts_the_same_tokens(
     check_prompts(tmp_path, sentencepiece_tokenizer, texts, shape="llama", format_name="tulu")
 
 
+@pytest.mark.parametrize("family", ["SentencePiece", "SentencePiece, Prepend normalizer", "SentencePiece, legacy"])
+def test_llama_2s_tokenizers_cut_the_same_tokens(tmp_path: Path, family: str) -> None:
+    """``legacy=False`` puts a space before the first text of all, and none behind BOS; legacy ones do both."""
+    tokenizer = make_tokenizer(family)
+    assert read_vocabulary(tokenizer, rows=len(tokenizer)).add_space_prefix == (family != "SentencePiece")
+    texts = ["Why is the sky blue?", "Name a river.", "Hello! How are you?", "Say \u00fc\u4e2d"]
+    check_prompts(tmp_path, tokenizer, texts, shape="llama", format_name="tulu")
+
+
 @pytest.mark.slow
 def test_the_embedded_tokenizer_cuts_the_same_tokens(tmp_path: Path, examples: list[Example]) -> None:
     texts = AWKWARD_TEXTS + [example.completion for example in examples]

@@ -139,9 +139,7 @@ def _puts_space_before(tokenizer: "PreTrainedTokenizerBase") -> bool:
     and with ``legacy=False`` none behind a control token, with which every prompt here begins.
     """
     control = tokenizer.bos_token or tokenizer.eos_token
-    alone, behind = (
-        tokenizer(text, add_special_tokens=False).input_ids for text in (str(control), f"{control}x")
-    )
+    alone, behind = (tokenizer(text, add_special_tokens=False).input_ids for text in (str(control), f"{control}x"))
     first = str(tokenizer.convert_ids_to_tokens(behind[len(alone)]))
     return first.startswith(_SENTENCEPIECE_SPACE)
 

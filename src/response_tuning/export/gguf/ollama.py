@@ -16,7 +16,7 @@ _QUESTIONS = ("q0uestionA", "q1uestionB")
 _ANSWER = "a0nswerA"
 """Words that no template contains, at which a rendered conversation is split."""
 _SYSTEM = r'"%s%s\n\n"'
-"""A system message, SYSTEM in a Modelfile, stands before the next question, as in training."""
+"""A system message, SYSTEM in a Modelfile, precedes the next question, as in training."""
 
 
 @dataclass(frozen=True)
