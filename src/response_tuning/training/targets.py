@@ -32,7 +32,8 @@ from response_tuning.training.training_config import AdapterOptions
 
 __all__ = ["Coverage", "Targets", "coverage", "targets_of"]
 
-_MOST_NAMED = 4
+_MOST_NAMED, _NAMED_FROM = 4, 0.005
+"""How many weights that are left out are logged, and from which fraction."""
 _WHOLE = 0.995
 """From this fraction on, the log names nothing that is left out: it is norms and routers."""
 

@@ -16,6 +16,7 @@ from response_tuning.models.load import LoadedModel, load_tokenizer
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import EMBEDDED, FormatName
 from tests.export.conftest import SHAPES, random_model
+from tests.tokenizer_families import make_tokenizer
 
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
