@@ -184,7 +184,8 @@ class GroupedNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         groups = hidden.unflatten(-1, (-1, self.group))
-        return (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * self.weight
+        normed: Tensor = (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + self.eps)).flatten(-2)
+        return normed * self.weight
 
 
 def test_a_norm_with_a_gate_or_groups_is_left_as_it_is() -> None:

@@ -12,6 +12,7 @@ from response_tuning.example import Example
 from response_tuning.export.gguf.gguf_file import write_gguf
 from response_tuning.export.gguf.gguf_tokenizer import read_vocabulary
 from response_tuning.export.proof import engines
+from response_tuning.export.proof.proof import make_dialogue
 from response_tuning.models.load import LoadedModel, load_tokenizer
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import EMBEDDED, FormatName
@@ -80,6 +81,8 @@ def check_prompts(
     engine = engines.gguf_engine(path, stop_ids=conversation.stop_token_ids, device="cpu")
     for text in texts:
         assert engine.render(text) == conversation.prompt_ids(text), text
+    messages, ids = make_dialogue(conversation)
+    assert engine.render(messages) == ids
 
 
 @pytest.mark.parametrize("rule", RULES)
