@@ -15,8 +15,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
+from response_tuning.chat_template import marked, read_mark, with_fixed_date
 from response_tuning.example import Example, Turn
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import EMBEDDED, FormatName, Method, Overlong, Prefix
@@ -32,6 +33,7 @@ __all__ = [
     "EncodingReport",
     "default_format",
     "encode_examples",
+    "recognised_format",
 ]
 
 _PROBE_INSTRUCTION = "Which colour is the sky?"
@@ -90,6 +92,23 @@ def default_format(model_spec: str) -> FormatName:
     return "question-answer" if model_spec == EMBEDDED else "tulu"
 
 
+def recognised_format(template: object) -> tuple[FormatName, Prefix] | None:
+    """The chat format and prefix that a saved chat template was trained in; None of a template of another origin."""
+    if not isinstance(template, str):
+        return None
+    mark = read_mark(template)
+    if mark is not None and mark[0] in get_args(FormatName) and mark[1] in get_args(Prefix):
+        return cast(FormatName, mark[0]), cast(Prefix, mark[1])
+    if _UNMARKED in template:  # saved by an earlier version
+        names = [name for name, known in FORMATS.items() if json.dumps(known.before_instruction) in template]
+        return (names[0], "none") if names else None
+    return None
+
+
+_UNMARKED = "This chat format knows the roles user and assistant alone."
+"""What templates of versions without a mark contain, and no others."""
+
+
 @dataclass(frozen=True)
 class EncodedExample:
     """Token ids of one example: ``prompt_length`` ids of the prompt, followed by supervised ones only."""
@@ -134,12 +153,24 @@ class Conversation:
         self.rt_prefix = rt_prefix
         self._format = _own_format(tokenizer) if format_name == "own" else _named_format(tokenizer, format_name)
         self._control_tokens = _control_tokens(tokenizer)
-        self._rt_prompt_ids = self._text_ids(self._rt_prompt_text())
+        self._rt_prompt_ids = self._prefix_ids()
 
     @property
     def chat_template(self) -> str:
         """The Jinja template to save with the tokenizer; any server then renders the same prompts."""
-        return self._format.chat_template
+        return marked(self._format.chat_template, format_name=self.format_name, prefix=self.rt_prefix)
+
+    @property
+    def prefix_text(self) -> str:
+        """The prefix that response tuning trains responses after, as text."""
+        text = self.tokenizer.decode(self._rt_prompt_ids)
+        assert isinstance(text, str)
+        return text
+
+    @property
+    def stop_tokens(self) -> list[str]:
+        """The tokens of ``stop_token_ids``; the first is trained after every response."""
+        return [str(self.tokenizer.convert_ids_to_tokens(token)) for token in self.stop_token_ids]
 
     @property
     def lead(self) -> str:
@@ -153,7 +184,7 @@ class Conversation:
 
     def prompt_ids(self, instruction: str, earlier_turns: Sequence[Turn] = ()) -> list[int]:
         """The prompt for generation: [BOS], earlier turns, user turn and assistant header."""
-        turns = [*earlier_turns, _user(instruction)]
+        turns = _alternating([*earlier_turns, _user(instruction)])
         stripped = [Turn(role=turn.role, content=turn.content.strip()) for turn in turns]
         if not any(self.control_tokens_in(turn.content) for turn in stripped):
             return self._text_ids(self._format.prompt_text(stripped))
@@ -212,10 +243,34 @@ class Conversation:
         assert isinstance(text, str)
         return text.strip()
 
-    def _rt_prompt_text(self) -> str:
+    def _prefix_ids(self) -> list[int]:
+        """What response tuning trains responses after: the ids that a whole prompt ends in, after its BOS."""
+        whole = self._format.prompt_text([_user("")])
         if self.rt_prefix == "empty_user":
-            return self._format.prompt_text([_user("")])
-        return _leading_bos(self.tokenizer, self._format.prompt_text([_user("")])) + self._format.header_text
+            return self._text_ids(whole)
+        begins_with_bos = bool(_leading_bos(self.tokenizer, whole))
+        return [*([self.tokenizer.bos_token_id] if begins_with_bos else []), *self._header_ids()]
+
+    def _header_ids(self) -> list[int]:
+        """The ids of the assistant header within a prompt.
+
+        Tokenized by itself, a tokenizer may put a space before it that it has in no prompt.
+        """
+        header = self._format.header_text
+        text = self._format.prompt_text([_user(_PROBE_INSTRUCTION)])
+        whole, alone = self._text_ids(text), self._text_ids(header)
+        if alone and whole[-len(alone) :] == alone:
+            return alone
+        begins = len(text) - len(header)
+        if self.tokenizer.is_fast:
+            offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+            first = next(place for place, (_, end) in enumerate(offsets) if end > begins)
+            return whole[first:]
+        before = self._text_ids(text[:begins])
+        common = next(
+            (place for place, pair in enumerate(zip(whole, before, strict=False)) if pair[0] != pair[1]), len(before)
+        )
+        return whole[common:]
 
     def _text_ids(self, text: str) -> list[int]:
         """Tokenize rendered text as ``apply_chat_template`` does: all special tokens are already in the text."""
@@ -246,6 +301,17 @@ def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | N
 
 def _user(instruction: str) -> Turn:
     return Turn(role="user", content=instruction)
+
+
+def _alternating(turns: Sequence[Turn]) -> list[Turn]:
+    """Neighbouring turns of one side as one turn, joined by a blank line, as the data reader and the template do."""
+    joined: list[Turn] = []
+    for turn in turns:
+        if joined and joined[-1].role == turn.role:
+            parts = [part for part in (joined.pop().content, turn.content) if part]
+            turn = Turn(role=turn.role, content="\n\n".join(parts))
+        joined.append(turn)
+    return joined
 
 
 def _leading_bos(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
@@ -287,10 +353,8 @@ def _jinja_template(chat_format: ChatFormat, *, bos: str, stop: str) -> str:
     return (
         f"{{{{ {quote(bos)} }}}}"
         "{% for message in messages %}"
-        "{% set content = message['content'] | trim %}"
-        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}"
-        f"{{% elif message['role'] == 'assistant' %}}{{{{ {answer} }}}}"
-        "{% else %}{{ raise_exception('This chat format knows the roles user and assistant alone.') }}{% endif %}"
+        "{% set content = message['content'] %}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}{{% else %}}{{{{ {answer} }}}}{{% endif %}}"
         "{% endfor %}"
         f"{{% if add_generation_prompt %}}{{{{ {header} }}}}{{% endif %}}"
     )
@@ -301,9 +365,12 @@ def _own_format(tokenizer: "PreTrainedTokenizerBase") -> _RenderedFormat:
     template = tokenizer.chat_template
     if not isinstance(template, str):
         raise UserError("The model has no chat template of its own. Choose a format by name, such as tulu.")
+    template = with_fixed_date(template)
 
     def render(messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+        text = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
         assert isinstance(text, str)
         return text
 

@@ -19,7 +19,7 @@ __all__ = ["RunDirectory", "check_folder", "claim_folder", "evaluation_folder", 
 
 _ONLY_THE_PLACE = frozenset({"output"})
 _HALF_WRITTEN = (
-    *(".config.yaml.*", ".data.json.*", ".*.jsonl.*"),
+    *(".config.yaml.*", ".data.json.*", ".tuning.json.*", ".*.jsonl.*"),
     *(".adapter.partial-*", ".model.partial-*"),
     "checkpoints/.*",  # safetensors writes under names of its own, as large as the checkpoint
 )
@@ -43,6 +43,11 @@ class RunDirectory:
     def data_report(self) -> Path:
         """What became of the rows of the data."""
         return self.path / "data.json"
+
+    @property
+    def tuning(self) -> Path:
+        """What was trained: coverage, the prefix of responses as text, and the stop tokens."""
+        return self.path / "tuning.json"
 
     @property
     def adapter(self) -> Path:

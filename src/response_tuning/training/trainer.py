@@ -22,15 +22,19 @@ from response_tuning.example import Example, require_prompts
 from response_tuning.inference.batch import collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
+from response_tuning.models.adapter import write_base_record
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
 from response_tuning.models.dtype import fastest_dtype
+from response_tuning.models.fingerprint import weights_fingerprint
 from response_tuning.models.load import LoadedModel, load_tokenizer
+from response_tuning.models.spec import parse_spec
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
+from response_tuning.runs.load import resolve_format
 from response_tuning.support.configuration import changed, flatten, written_options
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json
-from response_tuning.support.options import Dtype, LossKernel, Method
-from response_tuning.support.progress import say
+from response_tuning.support.options import Dtype, FormatName, LossKernel, Method
+from response_tuning.support.progress import say, warn
 from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
 from response_tuning.training.finished import examples_fingerprint, require_same_data
@@ -49,6 +53,8 @@ from response_tuning.training.parallel.processes import (
 from response_tuning.training.parallel.registry import make_strategy
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.step import Training
+from response_tuning.training.summary import summary, summary_line, unlearnable_stop_token
+from response_tuning.training.targets import coverage
 from response_tuning.training.training_config import CHANGES_NO_RUN, EncodingOptions, TrainingConfig
 from response_tuning.training.tuning import make_trainable, require_known_tokens
 
@@ -149,7 +155,14 @@ def _train(
     )
     if objective.preparation:
         encoded = objective.preparation.arrange(encoded, report.rows_dropped_overlong)
+    warning = unlearnable_stop_token(loaded.model, conversation, config.adapter.tuning)
     training = _prepare(loaded.model, config, objective, strategy, packed=packed)
+    if accelerator.is_main_process:
+        covered = coverage(training.model)
+        say(summary_line(covered, conversation, config.method, config.adapter.tuning))
+        if warning is not None:
+            warn(warning)
+        write_json(run.tuning, summary(covered, conversation, config.method))
 
     def save(folder: Path) -> None:
         _save(folder, training, loaded, conversation)
@@ -197,11 +210,18 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     """
     resolved: dict[str, Any] = {}
     if config.encoding.format == "auto":
-        resolved["format"] = default_format(config.model)
+        resolved["format"] = _format_of(config.model)
     if config.memory.dtype == "auto":
         begun = written_options(RunDirectory(config.output).config).get("dtype")
         resolved["dtype"] = _dtype(config, begun if begun in ("bfloat16", "float32") else None)
     return changed(config, **resolved) if resolved else config
+
+
+def _format_of(spec: str) -> FormatName:
+    """The format that "auto" means for a base model: that of the run, adapter or export that it may be."""
+    if parse_spec(spec).kind not in ("folder", "gguf"):
+        return default_format(spec)
+    return resolve_format(spec, "auto", load_tokenizer(spec))
 
 
 def _dtype(config: TrainingConfig, begun: Dtype | None) -> Dtype:
@@ -256,7 +276,10 @@ def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: C
         return
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     if isinstance(model, PeftModel):
-        model.peft_config["default"].base_model_name_or_path = loaded.path
+        is_folder = Path(loaded.origin).exists()
+        model.peft_config["default"].base_model_name_or_path = (
+            str(Path(loaded.origin).absolute()) if is_folder else loaded.origin
+        )
         model.peft_config["default"].revision = loaded.revision
     with staged_folder(folder) as staging:
         try:
@@ -265,6 +288,15 @@ def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: C
             raise UserError(f"{folder} cannot be written: {error}") from error
         # PEFT's model card has headings alone, and the path of the base model on this machine.
         (staging / "README.md").unlink(missing_ok=True)
+        if isinstance(model, PeftModel):
+            write_base_record(
+                staging,
+                folder,
+                spec=training.config.model,
+                base=loaded.origin,
+                weights=weights_fingerprint(loaded.origin),
+                four_bit=training.config.adapter.tuning == "qlora",
+            )
         write_chat_files(
             staging,
             loaded.model,
