@@ -180,9 +180,9 @@ def _rank(row: Row) -> int:
 
 def _is_under(row: Row, limit: int) -> bool:
     """Whether an outcome would be the same under exactly this limit of tokens."""
-    if row["ending"] == "truncated":
-        return bool(row["max_tokens"] == limit)
-    return row["ending"] != "finished" or (row["output_tokens"] or 0) <= limit
+    if row["ending"] not in ("finished", "truncated") or row["max_tokens"] == limit:
+        return True  # as it was asked for, even if the server counts tokens in another way
+    return row["ending"] == "finished" and (row["output_tokens"] or 0) <= limit
 
 
 def _of_earlier_version(row: Row, identity: dict[str, Any]) -> Row:

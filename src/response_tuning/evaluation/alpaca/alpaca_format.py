@@ -3,6 +3,7 @@
 The first two are JSON arrays of objects. Unknown fields are kept.
 """
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from response_tuning.data.sources.readers import read_file
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
+from response_tuning.support.input_files import read_bytes
 from response_tuning.support.records import BadRow, preview
 
 __all__ = [
@@ -136,17 +138,16 @@ def read_difficulties(path: Path) -> list[float]:
         UserError: the file is missing, or its rows are not consecutive indices from 0, each with a number.
     """
     difficulties: list[float] = []
-    for record in read_file(path):
-        if isinstance(record, BadRow):
-            raise UserError(str(record))
+    for row in csv.DictReader(read_bytes(path).decode("utf-8-sig").splitlines()):
+        place = f"{path}:{len(difficulties) + 2}"
         try:
-            difficulty = float(record.value["instruction_difficulty"])
+            difficulty = float(row["instruction_difficulty"])
             # The index is the first column, whatever its name: pandas writes it without one.
-            index = int(next(iter(record.value.values())))
+            index = int(next(iter(row.values())))
         except (KeyError, TypeError, ValueError):
-            raise UserError(f"{record.place}: should have an index and a number 'instruction_difficulty'.") from None
+            raise UserError(f"{place}: should have an index and a number 'instruction_difficulty'.") from None
         if index != len(difficulties) or not isfinite(difficulty):
-            raise UserError(f"{record.place}: should have index {len(difficulties)}, but is {preview(record.value)}.")
+            raise UserError(f"{place}: should have index {len(difficulties)}, but is {preview(row)}.")
         difficulties.append(difficulty)
     return difficulties
 
