@@ -1,29 +1,39 @@
-"""Measures of a response's words: whether it copies its instruction, and whether it loops."""
+"""Measures of a response's text: whether it copies its instruction, loops, or continues with invented turns."""
 
 import re
 
-__all__ = ["echo_fraction", "echoes", "repeat_fraction", "repeats"]
+__all__ = ["copies", "copy_fraction", "invented_turn", "loops", "repeat_fraction"]
 
-_ECHO_WORDS = 3
-_ECHO_LIMIT = 0.5
+_COPY_WORDS = 3
+_COPY_LIMIT = 0.5
 _REPEAT_WORDS = 4
 _REPEAT_LIMIT = 0.3
+_CYCLE_CHARACTERS = 24
+_CYCLES = 4
+_LONGEST_CYCLE = 60
+_LINES = 4
+_DIFFERENT_LINES = 0.5
 
 
-def echo_fraction(instruction: str, response: str) -> float:
-    """The fraction of the response's words in runs of at least three words copied from the instruction."""
-    size = min(_ECHO_WORDS, len(_words(response)))
+def copy_fraction(instruction: str, response: str) -> float:
+    """The fraction of the response's words in runs of at least three words copied from the instruction.
+
+    A response of one or two words copies nothing: a label or a name is often a word of its instruction.
+    """
     words = _words(response)
-    copied = set(_runs(_words(instruction), size))
+    copied = set(_runs(_words(instruction), _COPY_WORDS))
     covered = {
-        place for start, run in enumerate(_runs(words, size)) if run in copied for place in range(start, start + size)
+        place
+        for start, run in enumerate(_runs(words, _COPY_WORDS))
+        if run in copied
+        for place in range(start, start + _COPY_WORDS)
     }
     return len(covered) / len(words) if words else 0.0
 
 
-def echoes(instruction: str, response: str) -> bool:
+def copies(instruction: str, response: str) -> bool:
     """Whether at least half of the response's words are copied from the instruction."""
-    return echo_fraction(instruction, response) >= _ECHO_LIMIT
+    return copy_fraction(instruction, response) >= _COPY_LIMIT
 
 
 def repeat_fraction(response: str) -> float:
@@ -32,9 +42,59 @@ def repeat_fraction(response: str) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
-def repeats(response: str) -> bool:
-    """Whether the response loops: more than 30% of its four-word runs are repetitions."""
-    return repeat_fraction(response) > _REPEAT_LIMIT
+def loops(response: str) -> bool:
+    """Whether the response repeats itself.
+
+    More than 30% of its four-word runs are repetitions (numbers aside, so that a numbered list of one item loops); or
+    fewer than half of its four or more lines are different; or the same characters follow each other four times and
+    more, over at least 24 characters without spaces and punctuation, which finds loops without words.
+    """
+    words = [word for word in _words(response) if not word.isdecimal() and word not in _ORDINALS]
+    if _repeated(words) > _REPEAT_LIMIT or _has_cycle(response):
+        return True
+    lines = [" ".join(re.findall(r"[^\W\d]+", line.lower())) for line in response.split("\n") if line.strip()]
+    named = [line for line in lines if line]
+    return len(named) >= _LINES and len(set(named)) < _DIFFERENT_LINES * len(named)
+
+
+_ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth next".split())
+
+
+def _repeated(words: list[str]) -> float:
+    runs = _runs(words, _REPEAT_WORDS)
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def _has_cycle(text: str) -> bool:
+    """Whether a unit of up to 60 characters follows itself again and again."""
+    marks = "".join(character for character in text.lower() if character.isalnum() or ord(character) > _ASCII)
+    if len(marks) < _CYCLE_CHARACTERS:
+        return len(marks) >= _SHORT_CYCLE and len(set(marks)) == 1
+    found = re.search(rf"(.{{1,{_LONGEST_CYCLE}}}?)\1{{{_CYCLES - 1},}}", marks)
+    while found is not None and len(found[0]) < _CYCLE_CHARACTERS:
+        found = re.compile(rf"(.{{1,{_LONGEST_CYCLE}}}?)\1{{{_CYCLES - 1},}}").search(marks, found.end())
+    return found is not None
+
+
+_ASCII = 127
+_SHORT_CYCLE = 6
+
+
+def invented_turn(response: str) -> int | None:
+    """Where the response continues with another turn of a dialogue that nobody had with it; None if it does not.
+
+    Such a turn is a line that begins with the user's marker of a chat format, or with "Question:", "Q:", "User:" and the
+    like.
+    """
+    found = _TURN.search(response)
+    return found.start() if found else None
+
+
+_TURN = re.compile(
+    r"(?:^|\n)[ \t]*(?:(?:\*\*|#+ )?(?:question|query|q|user|human|instruction|prompt|student|customer)[ \t]*\d*(?:\*\*)?[ \t]*:"
+    r"|###[ \t]*(?:instruction|input|response|user|human)\b|<\|(?:user|im_start|assistant|system|endoftext)|<start_of_turn>|\[INST\])",
+    re.IGNORECASE,
+)
 
 
 def _words(text: str) -> list[str]:
@@ -42,4 +102,4 @@ def _words(text: str) -> list[str]:
 
 
 def _runs(words: list[str], size: int) -> list[tuple[str, ...]]:
-    return [tuple(words[start : start + size]) for start in range(len(words) - size + 1)] if size else []
+    return [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]

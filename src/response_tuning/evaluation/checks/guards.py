@@ -1,0 +1,103 @@
+"""Guards: what no answer is, whatever was asked. They precede the checks of a row and need no field in it.
+
+Each has a name, which a row's ``failed`` gives as the reason.
+"""
+
+import re
+from collections.abc import Callable
+from difflib import SequenceMatcher
+
+from response_tuning.evaluation.checks.contract import Reading
+from response_tuning.evaluation.checks.text import content_words, is_function_word, words
+from response_tuning.evaluation.shared.text_measures import invented_turn, loops
+
+__all__ = ["GUARDS", "failed_guards"]
+
+_COPIED = 0.8
+_COPY_WORDS = 4
+_BAG_WORDS = 3
+_BAG_FUNCTION_WORDS = 0.2
+_EVASIVE_NEW_WORDS = 6
+
+
+def failed_guards(reading: Reading) -> list[str]:
+    """The names of the guards that the response fails."""
+    return [name for name, fails in GUARDS.items() if fails(reading)]
+
+
+def _is_empty(reading: Reading) -> bool:
+    return not words(reading.text)
+
+
+def _loops(reading: Reading) -> bool:
+    return loops(reading.response)
+
+
+def _invents_turns(reading: Reading) -> bool:
+    return invented_turn(reading.response) is not None
+
+
+def _copies(reading: Reading) -> bool:
+    """Whether it is the prompt, the text that the prompt quotes, or the rest of the prompt, with few words changed."""
+    own = words(reading.text)
+    frame = reading.asked.replace(reading.source, " ") if reading.source else ""
+    return len(own) >= _COPY_WORDS and any(
+        _likeness(own, words(given)) >= _COPIED for given in (reading.asked, reading.source, frame)
+    )
+
+
+def _likeness(own: list[str], given: list[str]) -> float:
+    return SequenceMatcher(None, own, given, autojunk=False).ratio() if len(given) >= _COPY_WORDS else 0.0
+
+
+def _only_asks(reading: Reading) -> bool:
+    """Whether every sentence is a question."""
+    return bool(reading.sentences) and all(re.search(r"\?\W*$", sentence) for sentence in reading.sentences)
+
+
+def _evades(reading: Reading) -> bool:
+    """Whether it sends the reader away or declines, and has little else to say."""
+    rest = [sentence for sentence in reading.sentences if not _EVASION.search(sentence)]
+    asked = set(content_words(reading.asked))
+    new = {word for sentence in rest for word in content_words(sentence)} - asked
+    return len(rest) < len(reading.sentences) and len(new) < _EVASIVE_NEW_WORDS
+
+
+_ELSEWHERE = (
+    r"(?:somebody|someone|anyone|anybody|somewhere|anywhere|(?:an)?other \w+|others|a friend|an expert|experts?|a specialist|a professional|"
+    r"a librarian|google|the internet|a search engine|elsewhere|online)"
+)
+_EVASION = re.compile(
+    rf"\b(?:ask|consult|contact|try|see|speak (?:to|with)|talk to|turn to|refer to|check with|look|go to|search|find|leave (?:it|this|that)(?: \w+)? to|by) {_ELSEWHERE}\b|"
+    r"\bnothing (?:\w+ )?(?:will|can|is going to|to) (?:be )?(?:said|told|offered|given|added|say|add|offer)\b|"
+    r"\b(?:i|we)(?:'m| am| are)? (?:\w+ )?(?:do not|don't|cannot|can't|could not|couldn't|will not|won't|would not|unable to|not able to) (?:\w+ )?"
+    r"(?:know|say|tell|help|answer|assist|comment|discuss|go into|provide|offer|speak|talk|respond|give|write|do (?:that|this|it))\b|"
+    r"\b(?:i'm|i am|we are|we're) (?:\w+ )?(?:not sure|unsure|unable|uncertain|afraid)\b|\b(?:no idea|no comment|hard to say|rather not|not (?:go|say|get) into)\b|"
+    r"\b(?:prefer not to|declin\w+ to|refuse to)\b|\b(?:cannot|can't|won't|will not|not) be (?:answered|said|discussed|covered|helped)\b|"
+    r"\b(?:beyond|outside) (?:my|what i|our|the scope)\b|\bbetter place to (?:ask|look)\b|\bbest (?:answered|asked|left)\b|"
+    r"\b(?:interesting|good|great|important) (?:question|topic|subject|point|request)\b|\bthanks? (?:you )?for (?:asking|your question|the question)\b|"
+    r"\bplease (?:ask|consult|contact|see|try) (?!for\b)",
+    re.I,
+)
+
+
+def _is_a_bag(reading: Reading) -> bool:
+    """Whether it strings together words of the prompt, in another order and without grammar."""
+    own = words(reading.text)
+    asked = words(reading.asked)
+    if len(own) < _BAG_WORDS or not set(own) <= set(asked):
+        return False
+    grammar = sum(is_function_word(word) for word in own) / len(own)
+    structured = re.search(r"[:;.]\s|\n", reading.text.strip())
+    return grammar < _BAG_FUNCTION_WORDS and not structured
+
+
+GUARDS: dict[str, Callable[[Reading], bool]] = {
+    "empty": _is_empty,
+    "loops": _loops,
+    "invents turns": _invents_turns,
+    "copies": _copies,
+    "only asks": _only_asks,
+    "evades": _evades,
+    "bag of prompt words": _is_a_bag,
+}
