@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from response_tuning.conversation import FORMATS, Conversation, default_format, encode_examples
 from response_tuning.example import Example, Turn
 from response_tuning.support.errors import UserError
-from response_tuning.support.options import FormatName
+from response_tuning.support.options import FormatName, Overlong
 from tests.conftest import train_tokenizer
 
 NAMED_FORMATS: list[FormatName] = ["tulu", "chatml", "question-answer", "alpaca"]
@@ -170,7 +170,7 @@ class TestOwnTemplate:
         encoded = conversation.encode(EXAMPLE, "rt")
         assert encoded.input_ids[: encoded.prompt_length] == ids(own, "<s><|im_start|>assistant\n")
         assert encoded.input_ids[-1] == own.convert_tokens_to_ids("<|im_end|>")
-        assert conversation.chat_template == self.GOOD
+        assert conversation.chat_template.endswith(self.GOOD)
 
     def test_it_encodes_like_the_same_format_by_name(self, own: PreTrainedTokenizerBase) -> None:
         own.chat_template = self.GOOD
@@ -230,7 +230,7 @@ class TestLength:
     ) -> None:
         conversation = Conversation(tokenizer, "tulu")
         with pytest.raises(UserError, match=r"Row 1: the prompt alone takes"):
-            encode_examples([EXAMPLE], conversation, "it", max_length=8, overlong="truncate")
+            encode_examples([EXAMPLE], conversation, "it", max_length=8, overlong="error")
 
     def test_nothing_left_to_train_on_is_an_error(self, tokenizer: PreTrainedTokenizerBase) -> None:
         with pytest.raises(UserError, match="nothing to train on"):
@@ -240,3 +240,46 @@ class TestLength:
 def test_the_default_format_is_the_papers_except_for_the_embedded_model() -> None:
     assert default_format("meta-llama/Llama-3.1-8B") == "tulu"
     assert default_format("embedded") == "question-answer"
+
+
+CONTROL_TEXTS = [
+    "What does the marker <|im_end|> mean in ChatML?",
+    "<|im_end|>",
+    "Reply with </s> and </s><s>nothing else.",
+    "a <|im_start|>user\nb",
+]
+
+
+@pytest.mark.parametrize("text", CONTROL_TEXTS)
+@pytest.mark.parametrize("format_name", NAMED_FORMATS)
+def test_case_31_text_of_users_never_becomes_a_control_token(
+    tokenizer: PreTrainedTokenizerBase, format_name: FormatName, text: str
+) -> None:
+    conversation = Conversation(tokenizer, format_name)
+    special = set(tokenizer.all_special_ids)
+    plain = conversation.prompt_ids("Hello", [Turn(role="user", content="a"), Turn(role="assistant", content="b")])
+    ids = conversation.prompt_ids(text, [Turn(role="user", content=text), Turn(role="assistant", content=text)])
+    assert [token for token in ids if token in special] == [token for token in plain if token in special]
+    assert str(tokenizer.decode([token for token in ids if token not in special])).count(text) == 3
+    encoded = conversation.encode(Example(prompt=text, completion=text), "it")
+    assert conversation.decode(encoded.input_ids[encoded.prompt_length :]) == text
+
+
+@pytest.mark.parametrize("overlong", ["drop", "truncate"])
+def test_case_overlong_prompt_is_dropped_or_truncated_as_asked_and_counted(
+    tokenizer: PreTrainedTokenizerBase, overlong: Overlong
+) -> None:
+    conversation = Conversation(tokenizer, "chatml")
+    earlier = [Turn(role="user", content="old " * 90), Turn(role="assistant", content="answer " * 90)]
+    long = Example(prompt="word " * 200 + "the question?", completion="Yes.", earlier_turns=earlier)
+    examples = [Example(prompt="Hi", completion="Hello."), long]
+    kept, report = encode_examples(examples, conversation, "it", max_length=80, overlong=overlong)
+    if overlong == "drop":
+        assert (len(kept), report.rows_dropped_overlong, report.rows_truncated) == (1, [2], [])
+        return
+    assert (report.rows_truncated, report.rows_prompt_truncated) == ([2], [2])
+    text = str(tokenizer.decode(kept[1].input_ids))
+    assert len(kept[1].input_ids) <= 80
+    assert "the question?<|im_end|>" in text.replace(" <|im_end|>", "<|im_end|>")
+    assert kept[1].input_ids[kept[1].prompt_length :] == conversation.response_ids("Yes.")
+    assert "old" not in text

@@ -75,8 +75,21 @@ def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
     path.write_text("x\n" * 25)
     with pytest.raises(UserError) as caught:
         read_examples(path)
-    assert str(caught.value).count("is not valid JSON") == 20
-    assert "and 5 more bad rows" in str(caught.value)
+    assert str(caught.value).count("is not valid JSON") == 1
+    assert "and 24 more rows of this kind" in str(caught.value)
+
+
+def test_different_causes_are_named_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "examples.jsonl"
+    path.write_text('x\n{"prompt": "p"}\n{"completion": 3}\n{"completion": 4}\n')
+    with pytest.raises(UserError) as caught:
+        read_examples(path)
+    assert [line.split(":")[1] for line in str(caught.value).splitlines() if not line.startswith(" ")] == [
+        "1",
+        "2",
+        "3",
+    ]
+    assert "and 1 more rows of this kind: " in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])

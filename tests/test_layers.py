@@ -16,6 +16,7 @@ ROOT = PACKAGE.name
 LAYERS = (
     "support",
     "example",
+    "chat_template",
     "conversation",
     "models",
     "kernels",

@@ -12,10 +12,12 @@ Parts are tokenized separately and joined; nothing is ever searched for in the j
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
+from response_tuning.chat_template import marked, read_mark, with_fixed_date
 from response_tuning.example import Example, Turn
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import EMBEDDED, FormatName, Method, Overlong, Prefix
@@ -31,6 +33,7 @@ __all__ = [
     "EncodingReport",
     "default_format",
     "encode_examples",
+    "recognised_format",
 ]
 
 _PROBE_INSTRUCTION = "Which colour is the sky?"
@@ -89,6 +92,23 @@ def default_format(model_spec: str) -> FormatName:
     return "question-answer" if model_spec == EMBEDDED else "tulu"
 
 
+def recognised_format(template: object) -> tuple[FormatName, Prefix] | None:
+    """The chat format and prefix that a saved chat template was trained in; None of a template of another origin."""
+    if not isinstance(template, str):
+        return None
+    mark = read_mark(template)
+    if mark is not None and mark[0] in get_args(FormatName) and mark[1] in get_args(Prefix):
+        return cast(FormatName, mark[0]), cast(Prefix, mark[1])
+    if _UNMARKED in template:  # saved by an earlier version
+        names = [name for name, known in FORMATS.items() if json.dumps(known.before_instruction) in template]
+        return (names[0], "none") if names else None
+    return None
+
+
+_UNMARKED = "This chat format knows the roles user and assistant alone."
+"""What templates of versions without a mark contain, and no others."""
+
+
 @dataclass(frozen=True)
 class EncodedExample:
     """Token ids of one example: ``prompt_length`` ids of the prompt, followed by supervised ones only."""
@@ -132,12 +152,25 @@ class Conversation:
         self.format_name = format_name
         self.rt_prefix = rt_prefix
         self._format = _own_format(tokenizer) if format_name == "own" else _named_format(tokenizer, format_name)
-        self._rt_prompt_ids = self._text_ids(self._rt_prompt_text())
+        self._control_tokens = _control_tokens(tokenizer)
+        self._rt_prompt_ids = self._prefix_ids()
 
     @property
     def chat_template(self) -> str:
         """The Jinja template to save with the tokenizer; any server then renders the same prompts."""
-        return self._format.chat_template
+        return marked(self._format.chat_template, format_name=self.format_name, prefix=self.rt_prefix)
+
+    @property
+    def prefix_text(self) -> str:
+        """The prefix that response tuning trains responses after, as text."""
+        text = self.tokenizer.decode(self._rt_prompt_ids)
+        assert isinstance(text, str)
+        return text
+
+    @property
+    def stop_tokens(self) -> list[str]:
+        """The tokens of ``stop_token_ids``; the first is trained after every response."""
+        return [str(self.tokenizer.convert_ids_to_tokens(token)) for token in self.stop_token_ids]
 
     @property
     def lead(self) -> str:
@@ -151,9 +184,40 @@ class Conversation:
 
     def prompt_ids(self, instruction: str, earlier_turns: Sequence[Turn] = ()) -> list[int]:
         """The prompt for generation: [BOS], earlier turns, user turn and assistant header."""
-        turns = [*earlier_turns, _user(instruction)]
+        turns = _alternating([*earlier_turns, _user(instruction)])
         stripped = [Turn(role=turn.role, content=turn.content.strip()) for turn in turns]
-        return self._text_ids(self._format.prompt_text(stripped))
+        if not any(self.control_tokens_in(turn.content) for turn in stripped):
+            return self._text_ids(self._format.prompt_text(stripped))
+        return self._ids_with_plain_control_texts(stripped)
+
+    def control_tokens_in(self, text: str) -> list[str]:
+        """The texts of control tokens that ``text`` contains. They are encoded as ordinary text everywhere here."""
+        return [] if self._control_tokens is None else self._control_tokens.findall(text)
+
+    def _ids_with_plain_control_texts(self, turns: Sequence[Turn]) -> list[int]:
+        """Encode turns whose texts contain those of control tokens: the template's are control tokens, theirs are not.
+
+        The template is rendered with a mark in place of each such text, and tokenized between the marks.
+        """
+        assert self._control_tokens is not None
+        used = "".join(turn.content for turn in turns)
+        mark = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in used)
+        found: list[str] = []
+
+        def hide(match: re.Match[str]) -> str:
+            found.append(match[0])
+            return f"{mark}{len(found) - 1}{mark}"
+
+        spaced = re.compile(f" ?(?:{self._control_tokens.pattern})")
+        hidden = [Turn(role=turn.role, content=spaced.sub(hide, turn.content)) for turn in turns]
+        first, *parts = self._format.prompt_text(hidden).split(mark)
+        ids = self._text_ids(first)
+        for place, part in enumerate(parts):
+            # Between two marks stands the number of a text, behind them the template's own text.
+            is_text = place % 2 == 0
+            text = found[int(part)] if is_text else part
+            ids += self._continuation_ids(text, split_special_tokens=is_text) if text else []
+        return ids
 
     def response_ids(self, completion: str) -> list[int]:
         """The supervised ids of a response: its text and the stop token."""
@@ -179,32 +243,75 @@ class Conversation:
         assert isinstance(text, str)
         return text.strip()
 
-    def _rt_prompt_text(self) -> str:
+    def _prefix_ids(self) -> list[int]:
+        """What response tuning trains responses after: the ids that a whole prompt ends in, after its BOS."""
+        whole = self._format.prompt_text([_user("")])
         if self.rt_prefix == "empty_user":
-            return self._format.prompt_text([_user("")])
-        return _leading_bos(self.tokenizer, self._format.prompt_text([_user("")])) + self._format.header_text
+            return self._text_ids(whole)
+        begins_with_bos = bool(_leading_bos(self.tokenizer, whole))
+        return [*([self.tokenizer.bos_token_id] if begins_with_bos else []), *self._header_ids()]
+
+    def _header_ids(self) -> list[int]:
+        """The ids of the assistant header within a prompt.
+
+        Tokenized by itself, a tokenizer may put a space before it that it has in no prompt.
+        """
+        header = self._format.header_text
+        text = self._format.prompt_text([_user(_PROBE_INSTRUCTION)])
+        whole, alone = self._text_ids(text), self._text_ids(header)
+        if alone and whole[-len(alone) :] == alone:
+            return alone
+        begins = len(text) - len(header)
+        if self.tokenizer.is_fast:
+            offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+            first = next(place for place, (_, end) in enumerate(offsets) if end > begins)
+            return whole[first:]
+        before = self._text_ids(text[:begins])
+        common = next(
+            (place for place, pair in enumerate(zip(whole, before, strict=False)) if pair[0] != pair[1]), len(before)
+        )
+        return whole[common:]
 
     def _text_ids(self, text: str) -> list[int]:
         """Tokenize rendered text as ``apply_chat_template`` does: all special tokens are already in the text."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids
 
-    def _continuation_ids(self, text: str) -> list[int]:
-        """Tokenize text that continues other text, without interpreting any of it as a special token.
+    def _continuation_ids(self, text: str, *, split_special_tokens: bool = True) -> list[int]:
+        """Tokenize text that continues other text, by default without interpreting any of it as a special token.
 
         Some SentencePiece tokenizers prepend a space to any text, but not after a newline.
         """
         anchor, anchored = (
-            self.tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids
+            self.tokenizer(part, add_special_tokens=False, split_special_tokens=split_special_tokens).input_ids
             for part in ("\n", "\n" + text)
         )
         if anchored[: len(anchor)] == anchor:
             return list(anchored[len(anchor) :])
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+        options = {"add_special_tokens": False, "split_special_tokens": split_special_tokens}
+        return list(self.tokenizer(text, **options).input_ids)
+
+
+def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
+    """The texts that the tokenizer turns into control tokens; None if it has none."""
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    texts = sorted({*added, *map(str, tokenizer.all_special_tokens)} - {""}, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, texts))) if texts else None
 
 
 def _user(instruction: str) -> Turn:
     return Turn(role="user", content=instruction)
+
+
+def _alternating(turns: Sequence[Turn]) -> list[Turn]:
+    """Neighbouring turns of one side as one turn, joined by a blank line, as the data reader and the template do."""
+    joined: list[Turn] = []
+    for turn in turns:
+        if joined and joined[-1].role == turn.role:
+            parts = [part for part in (joined.pop().content, turn.content) if part]
+            turn = Turn(role=turn.role, content="\n\n".join(parts))
+        joined.append(turn)
+    return joined
 
 
 def _leading_bos(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
@@ -246,10 +353,8 @@ def _jinja_template(chat_format: ChatFormat, *, bos: str, stop: str) -> str:
     return (
         f"{{{{ {quote(bos)} }}}}"
         "{% for message in messages %}"
-        "{% set content = message['content'] | trim %}"
-        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}"
-        f"{{% elif message['role'] == 'assistant' %}}{{{{ {answer} }}}}"
-        "{% else %}{{ raise_exception('This chat format knows the roles user and assistant alone.') }}{% endif %}"
+        "{% set content = message['content'] %}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}{{% else %}}{{{{ {answer} }}}}{{% endif %}}"
         "{% endfor %}"
         f"{{% if add_generation_prompt %}}{{{{ {header} }}}}{{% endif %}}"
     )
@@ -260,9 +365,12 @@ def _own_format(tokenizer: "PreTrainedTokenizerBase") -> _RenderedFormat:
     template = tokenizer.chat_template
     if not isinstance(template, str):
         raise UserError("The model has no chat template of its own. Choose a format by name, such as tulu.")
+    template = with_fixed_date(template)
 
     def render(messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+        text = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
         assert isinstance(text, str)
         return text
 
@@ -304,7 +412,9 @@ class EncodingReport:
     rows_dropped_overlong: list[int] = field(default_factory=list)
     """Row numbers, from 1."""
     rows_truncated: list[int] = field(default_factory=list)
-    """Row numbers, from 1; their responses have no stop token."""
+    """Row numbers, from 1; their responses have no stop token, or their prompts have lost their beginning."""
+    rows_prompt_truncated: list[int] = field(default_factory=list)
+    """Those of them whose prompt alone was too long."""
     prompt_tokens: int = 0
     supervised_tokens: int = 0
     longest_example_tokens: int = 0
@@ -316,8 +426,7 @@ def encode_examples(
     """Encode a data set. The report lists every example that is truncated or dropped.
 
     Raises:
-        UserError: a prompt fills ``max_length`` by itself, an example is too long and ``overlong`` is "error", or no
-            example is left. The message names the row.
+        UserError: an example is too long and ``overlong`` is "error", or no example is left. The message names the row.
     """
     report = EncodingReport(method, max_length)
     kept: list[EncodedExample] = []
@@ -325,10 +434,18 @@ def encode_examples(
         report.rows_read = row
         encoded = conversation.encode(example, method)
         if encoded.prompt_length >= max_length:
-            raise UserError(
-                f"Row {row}: the prompt alone takes {encoded.prompt_length} tokens, which leaves no tokens for a "
-                f"response in --max-length {max_length}. Raise it or shorten the prompt."
-            )
+            if overlong == "error":
+                raise UserError(
+                    f"Row {row}: the prompt alone takes {encoded.prompt_length} tokens, which leaves no tokens for a "
+                    f"response in --max-length {max_length}. Raise it, or choose --overlong drop or truncate."
+                )
+            shortened = _with_shorter_prompt(example, conversation, max_length) if method == "it" else None
+            if overlong == "drop" or shortened is None:
+                report.rows_dropped_overlong.append(row)
+                continue
+            encoded = conversation.encode(shortened, method)
+            report.rows_truncated.append(row)
+            report.rows_prompt_truncated.append(row)
         if len(encoded.input_ids) > max_length:
             if overlong == "error":
                 raise UserError(
@@ -340,7 +457,8 @@ def encode_examples(
                 continue
             # Truncation removes the stop token: the model must not learn to end in mid-sentence.
             encoded = EncodedExample(encoded.input_ids[:max_length], encoded.prompt_length, truncated=True)
-            report.rows_truncated.append(row)
+            if row not in report.rows_prompt_truncated[-1:]:
+                report.rows_truncated.append(row)
         kept.append(encoded)
         report.prompt_tokens += encoded.prompt_length
         report.supervised_tokens += encoded.supervised_count
@@ -349,3 +467,24 @@ def encode_examples(
     if not kept:
         raise UserError(f"No example fits into --max-length {max_length}: there is nothing to train on.")
     return kept, report
+
+
+def _with_shorter_prompt(example: Example, conversation: Conversation, max_length: int) -> Example | None:
+    """The example with as much of the end of its context as leaves tokens for the response, or half of ``max_length``.
+
+    The oldest turns go first, then the beginning of the instruction. None if not even an empty instruction fits.
+    """
+    fits = max_length - min(len(conversation.response_ids(example.completion)), max_length // 2)
+    prompt, turns = example.prompt or "", list(example.earlier_turns or ())
+    while turns and len(conversation.prompt_ids(prompt, turns)) > fits:
+        turns = turns[2:] if turns[0].role == "user" else turns[1:]
+    low, high = 0, len(prompt)  # the fewest characters to cut, by bisection
+    while low < high:
+        middle = (low + high) // 2
+        if len(conversation.prompt_ids(prompt[middle:], turns)) > fits:
+            low = middle + 1
+        else:
+            high = middle
+    if len(conversation.prompt_ids(prompt[low:], turns)) > fits:
+        return None
+    return example.model_copy(update={"prompt": prompt[low:], "earlier_turns": turns or None})

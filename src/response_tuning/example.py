@@ -1,5 +1,6 @@
 """One training or evaluation example, and the JSONL file that holds many."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ __all__ = [
     "Example",
     "Row",
     "Turn",
+    "by_cause",
+    "check_no_input",
     "check_output",
     "example_from",
     "only_good",
@@ -25,6 +28,8 @@ __all__ = [
 ]
 
 _ERRORS_SHOWN = 20
+_PLACES_SHOWN = 20
+_DIGITS = re.compile(r"\d+")
 
 
 class Turn(BaseModel):
@@ -98,16 +103,30 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
     write_json_lines(path, (example.model_dump(exclude_unset=True) for example in examples))
 
 
-def check_output(output: Path, source: str | None = None) -> None:
+def check_output(output: Path, *sources: str | Path | None) -> None:
     """Validate the path of an output file before any long work.
 
     Raises:
-        UserError: it does not end in .jsonl, or is the file ``source``, which must not be overwritten.
+        UserError: it does not end in .jsonl, or is one of the ``sources``, which must not be overwritten.
     """
     if output.suffix != ".jsonl":
         raise UserError(f"--output {output} should end in .jsonl, the format that is written.")
-    if source and output.exists() and Path(source).exists() and output.samefile(source):
-        raise UserError(f"--output {output} is the source itself. Choose another name.")
+    check_no_input(output, *sources, option="--output")
+
+
+def check_no_input(output: Path, *sources: str | Path | None, option: str) -> None:
+    """Require that ``output`` is none of the files that are read, nor in a folder of them under its name.
+
+    Raises:
+        UserError: it is; writing would replace what is read.
+    """
+    for source in sources:
+        path = Path(source or "")
+        if not source or not output.exists() or not path.exists():
+            continue
+        if output.samefile(path) or (path.is_dir() and output.resolve().is_relative_to(path.resolve())):
+            what = "the source itself" if output.samefile(path) else f"a file of the source {source}"
+            raise UserError(f"{option} {output} is {what}. Choose another name.")
 
 
 def only_good(rows: Sequence[Row | BadRow], *, source: str) -> list[Example]:
@@ -118,14 +137,27 @@ def only_good(rows: Sequence[Row | BadRow], *, source: str) -> list[Example]:
     """
     bad = [row for row in rows if isinstance(row, BadRow)]
     if bad:
-        shown = [str(row) for row in bad[:_ERRORS_SHOWN]]
-        rest = [f"... and {len(bad) - len(shown)} more bad rows."] if len(bad) > len(shown) else []
-        raise UserError("\n".join([*shown, *rest]))
+        raise UserError("\n".join(by_cause(bad)))
     if not rows:
         raise UserError(
             f'{source} holds no examples. Each line should look like {{"prompt": "...", "completion": "..."}}.'
         )
     return [row.example for row in rows if isinstance(row, Row)]
+
+
+def by_cause(bad: Sequence[BadRow]) -> list[str]:
+    """One line per cause: its first row in full, and how many more rows it concerns, with the places of a few."""
+    causes: dict[str, list[BadRow]] = {}
+    for row in bad:
+        causes.setdefault(_DIGITS.sub("0", row.reason.partition(": ")[0]), []).append(row)
+    lines = []
+    for rows in list(causes.values())[:_ERRORS_SHOWN]:
+        places = [row.place for row in rows[1 : 1 + _PLACES_SHOWN]]
+        dots = ", ..." if len(rows) > 1 + _PLACES_SHOWN else ""
+        more = f"\n  and {len(rows) - 1:,} more rows of this kind: {', '.join(places)}{dots}" if places else ""
+        lines.append(f"{rows[0]}{more}")
+    rest = sum(len(rows) for rows in list(causes.values())[_ERRORS_SHOWN:])
+    return [*lines, f"... and {rest:,} more bad rows."] if rest else lines
 
 
 def require_prompts(examples: list[Example], *, source: str, purpose: str) -> None:

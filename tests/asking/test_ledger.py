@@ -1,4 +1,6 @@
 import json
+import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -22,20 +24,71 @@ def test_a_later_row_of_a_key_replaces_an_earlier_one(tmp_path: Path) -> None:
     with open_ledger(path, IDENTITY) as ledger:
         ledger.add({"key": "1", "state": "error"})
         ledger.add({"key": "1", "state": "refined"})
-    assert read_ledger(path, IDENTITY) == {"1": {"key": "1", "state": "refined"}}
+    record = read_ledger(path, IDENTITY)
+    assert record is not None
+    assert record.latest == {"1": {"key": "1", "state": "refined"}}
+    assert len(record.rows) == 2
 
 
-@pytest.mark.parametrize("cut", range(1, 60))
-def test_whatever_a_kill_leaves_of_the_last_lines_can_be_opened(tmp_path: Path, cut: int) -> None:
+def test_ledger_cut_in_a_character_or_anywhere_else_can_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    row = {"key": "1", "state": "refined", "answer": "\u8336\u662f\u70ed\u7684\U0001f375\u00e9\u2028"}
+    with open_ledger(path, IDENTITY) as ledger:
+        ledger.add({"key": "0", "answer": "\u8336"})
+        ledger.add(row)
+    whole = path.read_bytes()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        record = read_ledger(path, IDENTITY)
+        complete = whole[:end].count(b"\n")
+        assert len(record.rows if record else ()) == max(0, complete - 1)
+        with open_ledger(path, IDENTITY) as ledger:
+            assert len(ledger.rows) == max(0, complete - 1)
+            for missing in [{"key": "0", "answer": "\u8336"}, row][len(ledger.rows) :]:
+                ledger.add(missing)
+        assert path.read_bytes() == whole
+
+
+def test_ledger_on_a_full_disk_keeps_whole_lines_alone(tmp_path: Path) -> None:
+    """The limit on the size of files stands for the disk: a write beyond it is cut short, as there."""
+    path = tmp_path / "ledger.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_ledger(path, IDENTITY) as ledger:
+        ledger.add({"key": "0", "answer": "\u8336" * 20})
+        kept = path.read_bytes()
+        for room in range(1, 40, 3):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) + room, before[1]))
+            try:
+                with pytest.raises(OSError, match=re.escape(str(path))):
+                    ledger.add({"key": "1", "answer": "\u8336" * 20})
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert path.read_bytes() == kept
+        ledger.add({"key": "1"})
+    record = read_ledger(path, IDENTITY)
+    assert record is not None
+    assert list(record.latest) == ["0", "1"]
+
+
+def test_ledger_with_a_damaged_line_keeps_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ledger.jsonl"
     with open_ledger(path, IDENTITY) as ledger:
-        ledger.add({"key": "1", "state": "refined"})
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-cut])
-    with open_ledger(path, IDENTITY) as ledger:
-        assert ledger.rows == {}
-        ledger.add({"key": "1", "state": "refined"})
-    assert path.read_bytes() == whole
+        ledger.add({"key": "0"})
+    with path.open("ab") as file:
+        file.write(b"\0\0\0\xff\n[1]\n" + b'{"key": "1"}\n')
+    record = read_ledger(path, IDENTITY)
+    assert record is not None
+    assert list(record.latest) == ["0", "1"]
+    assert "2 lines cannot be read and are ignored" in " ".join(capsys.readouterr().err.split())
+
+
+def test_ledger_of_an_earlier_version_may_name_more_than_counts_now(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with open_ledger(path, {**IDENTITY, "base_url": "http://127.0.0.1:1"}) as ledger:
+        ledger.add({"key": "0"})
+    record = read_ledger(path, IDENTITY)
+    assert record is not None
+    assert record.identity["base_url"] == "http://127.0.0.1:1"
 
 
 def test_another_identity_is_refused_and_the_difference_shown(tmp_path: Path) -> None:
@@ -46,7 +99,7 @@ def test_another_identity_is_refused_and_the_difference_shown(tmp_path: Path) ->
         pass
 
 
-@pytest.mark.parametrize("content", ['{"completion": "An answer."}\n', "Notes\n", "[1]\n"])
+@pytest.mark.parametrize("content", ['{"completion": "An answer."}\n', "Notes\n", "[1]\n", "Notes", '{"a": 1}'])
 def test_a_file_of_something_else_is_refused_and_stays(tmp_path: Path, content: str) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text(content, encoding="utf-8")

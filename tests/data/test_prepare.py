@@ -117,3 +117,26 @@ def test_a_source_of_bad_rows_alone_and_a_wrong_output_name_are_refused(tmp_path
         prepared(tmp_path, "out.jsonl", source=str(path), bad_rows="drop")
     with pytest.raises(UserError, match=r"should end in \.jsonl"):
         prepared(tmp_path, "out.csv", source=str(path))
+
+
+def test_case_overwriting_an_input_is_refused_and_the_input_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"completion": "a"}\n{"completion": "b"}\n')
+    for source in (str(path), str(tmp_path)):
+        with pytest.raises(UserError, match="Choose another name"):
+            prepared(tmp_path, "a.jsonl", source=source, max_examples=1)
+    assert path.read_text().count("\n") == 2
+
+
+def test_case_columns_by_other_names_are_one_error_with_a_count(tmp_path: Path) -> None:
+    path = tmp_path / "replies.csv"
+    path.write_text("question,reply,agent\n" + "q,r,a\n" * 120)
+    with pytest.raises(UserError) as caught:
+        prepared(tmp_path, "out.jsonl", source=str(path))
+    message = str(caught.value)
+    assert message.count("has no field 'completion'") == 1
+    assert "and 119 more rows of this kind" in message
+    command = message.partition("rt data prepare ")[2].partition(" --output")[0]
+    assert command == f"{path} --completion-field reply --prompt-field question"
+    prepared(tmp_path, "out.jsonl", source=str(path), completion_field="reply", prompt_field="question")
+    assert len(read_examples(tmp_path / "out.jsonl")) == 120

@@ -12,7 +12,10 @@ from response_tuning.example import Example, write_examples
 from response_tuning.export import export as export_module
 from response_tuning.export.export import export
 from response_tuning.export.export_config import ExportConfig
+from response_tuning.export.licence import Base
 from response_tuning.export.merged import write_merged
+from response_tuning.export.model_card import model_card
+from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
 from response_tuning.training.trainer import train
@@ -90,6 +93,31 @@ def test_the_card_tells_data_settings_results_and_licence_but_no_folders(run: Pa
         if path.suffix in {".json", ".md", ".jinja"}:
             assert "secret folder" not in path.read_text()
             assert str(run.parent) not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("/home/me/secret/answers.jsonl", "answers.jsonl"),
+        ("../secret/answers", "answers"),
+        ("~/secret/base", "base"),
+        ("secret/answers.jsonl.gz", "answers.jsonl.gz"),
+        ("secret/of/mine", "mine"),
+        ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B"),
+        ("owner/name@refs/pr/1", "owner/name@refs/pr/1"),
+        ("starter", "starter"),
+    ],
+)
+def test_a_model_card_without_local_paths_though_they_are_gone(
+    run: Path, value: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = Base("name", None, "unknown")
+    settings = {"method": "rt", "model": value, "data": value, "held_out": value}
+    card = model_card(RunDirectory(run), settings, base, [], gguf_name=None, title="mine")
+    assert f"model: {shown}\ndata: {shown}\nheld_out: {shown}\n" in card
+    assert "secret" not in card
+    assert not (run / "adapter" / "README.md").exists()
 
 
 def test_an_export_that_answers_otherwise_is_not_kept(

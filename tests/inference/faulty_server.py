@@ -99,6 +99,8 @@ def serve(reply: Reply, *, hang_seconds: float = 3.0) -> Iterator[FaultyServer]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        # Of connections that wait to be accepted; with the default of 5, a busy processor refuses some.
+        request_queue_size = 128
 
         def handle_error(self, *_: Any) -> None:
             """A client that hung up on a slow answer is what was wanted."""

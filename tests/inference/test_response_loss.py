@@ -4,11 +4,12 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from response_tuning.conversation import Conversation
+from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.example import Example
 from response_tuning.inference.batch import collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.support.errors import UserError
+from tests.architectures.small_models import small_model
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -68,6 +69,28 @@ def test_gemma_2s_capped_logits_pass_the_check_and_match(
     torch.manual_seed(0)
     model = Gemma2ForCausalLM(config).eval().requires_grad_(False)
     ResponseLoss(model).check(collate([Conversation(tokenizer, "tulu").encode(examples[0], "it")]))
+
+
+@pytest.mark.parametrize("name", ["granite", "cohere", "falcon_h1", "minicpm3", "hyperclovax", "phi", "gptj"])
+def test_a_scaled_or_biased_head_passes_the_check_in_bf16_too(name: str) -> None:
+    """The comparison is in fp32 whatever the weights are in, so that it needs no tolerance for rounding."""
+    batch = collate([EncodedExample(list(range(3, 20)), prompt_length=4)])
+    changes = {"logits_scaling": 3.0} if name == "hyperclovax" else {}
+    loss = ResponseLoss(small_model(name, **changes).bfloat16())
+    loss.check(batch)
+    loss.check(batch)  # the model is left as it was
+
+
+def test_a_single_token_that_differs_is_enough_to_refuse(model: LlamaForCausalLM) -> None:
+    batch = collate([EncodedExample(list(range(3, 40)), prompt_length=1)])
+
+    def nudge(_module: object, _inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        logits[0, 7, int(batch.targets[7])] += 0.01
+        return logits
+
+    model.get_output_embeddings().register_forward_hook(nudge)
+    with pytest.raises(UserError, match="the loss of a token is"):
+        ResponseLoss(model).check(batch)
 
 
 def test_a_model_that_scales_its_logits_is_refused(

@@ -160,3 +160,49 @@ def test_a_model_without_values_can_be_planned_with() -> None:
         model = adapted("gemma 3")
         fuse_layers(model)
     assert len(replaced(model)) > LINEAR_LAYERS
+
+
+class GatedNorm(nn.Module):
+    """As Qwen 3 Next's: one weight and one epsilon, and a second input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.variance_epsilon = nn.Parameter(torch.ones(width)), 1e-6
+
+    def forward(self, hidden: Tensor, gate: Tensor | None = None) -> Tensor:
+        normed = hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.variance_epsilon) * self.weight
+        gated: Tensor = normed if gate is None else normed * nn.functional.silu(gate)
+        return gated
+
+
+class GroupedNorm(nn.Module):
+    """As Zamba 2's: modules of one class differ by the size of their groups."""
+
+    def __init__(self, width: int, group: int) -> None:
+        super().__init__()
+        self.weight, self.eps, self.group = nn.Parameter(torch.ones(width)), 1e-6, group
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        groups = hidden.unflatten(-1, (-1, self.group))
+        normed: Tensor = (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + self.eps)).flatten(-2)
+        return normed * self.weight
+
+
+def test_a_norm_with_a_gate_or_groups_is_left_as_it_is() -> None:
+    whole, grouped = GroupedNorm(8, 8), GroupedNorm(8, 4)
+    layers = nn.ModuleList([GatedNorm(8), whole, grouped]).requires_grad_(False)
+    fuse_layers(layers)
+    assert replaced(layers) == [whole]
+    hidden, gate = torch.randn(3, 8), torch.randn(3, 8)
+    assert not torch.allclose(layers[0](hidden, gate), layers[0](hidden))
+
+
+def test_a_layers_output_may_be_changed_in_place() -> None:
+    """Gemma 3n scales its projections in place."""
+    model = adapted("llama")
+    fuse_layers(model)
+    layer = model.get_submodule("base_model.model.model.layers.0.mlp.up_proj")
+    hidden = torch.randn(2, 3, 16, requires_grad=True)
+    layer(hidden).mul_(2.0).sum().backward()
+    (doubled,) = torch.autograd.grad((2 * layer(hidden)).sum(), hidden)
+    torch.testing.assert_close(hidden.grad, doubled)

@@ -44,6 +44,34 @@ def test_tiled_loss_and_gradient_equal_the_plain_ones(
     torch.testing.assert_close(gradient, plain_gradient, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize(("softcap", "label_smoothing"), [(None, 0.0), (5.0, 0.1)])
+@pytest.mark.parametrize("tile_rows", [7, VOCABULARY])
+def test_a_bias_of_the_head_is_added_in_every_tile(
+    hidden: torch.Tensor,
+    head: torch.Tensor,
+    targets: torch.Tensor,
+    tile_rows: int,
+    softcap: float | None,
+    label_smoothing: float,
+    trained: bool,
+) -> None:
+    bias = torch.linspace(-30, 30, VOCABULARY)  # large enough that some sums overflow and a shift is needed
+    inputs = [hidden, *((head.requires_grad_(), bias.requires_grad_()) if trained else ())]
+    loss_of = trained_linear_cross_entropy if trained else linear_cross_entropy
+    losses = loss_of(
+        hidden, head, targets, bias=bias, softcap=softcap, label_smoothing=label_smoothing, tile_rows=tile_rows
+    )
+    logits = hidden @ head.T + bias
+    logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    plain = cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    torch.testing.assert_close(losses, plain, rtol=1e-4, atol=1e-4)
+    for found, expected in zip(
+        torch.autograd.grad(losses.sum(), inputs), torch.autograd.grad(plain.sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("tile_rows", [7, 64, VOCABULARY, 4096])
 def test_smoothed_labels_give_the_plain_smoothed_loss(

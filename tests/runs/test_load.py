@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from response_tuning.conversation import Conversation
 from response_tuning.example import Example
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.inference.score import example_losses
@@ -46,7 +45,10 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, exa
 
 
 def with_template(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    tokenizer.chat_template = Conversation(tokenizer, "chatml").chat_template
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
     return tokenizer
 
 

@@ -42,14 +42,13 @@ class _Checker(HTMLParser):
         self.text.append(data)
 
 
-def write_folder(folder: Path, rows: int = 20) -> Path:
-    """A finished quickstart in which the base fails and RT and IT do alike, but for relevance."""
+def write_folder(folder: Path, rows: int = 20, *, relevant: int = 18) -> Path:
+    """A finished quickstart in which the base fails, RT and IT do alike, and IT has ``relevant`` relevant responses."""
     values: dict[str, dict[str, Any]] = {}
     for model, value in (("base", 0.0), ("rt", 0.5), ("it", 0.55)):
         values[model] = {
             m: {"value": value, "n": rows, "low": max(0.0, value - 0.1), "high": value + 0.1} for m in METRICS
         }
-    values["it"]["relevant"] = {"value": 0.9, "n": rows, "low": 0.85, "high": 0.95}
     write_json(folder / "summary.json", {**values, "seconds": {"import": 3.0}, "peak_memory_bytes": 2_500_000_000})
     for model in ("base", "rt", "it"):
         probe = folder / model / "evaluations" / "probe"
@@ -58,7 +57,14 @@ def write_folder(folder: Path, rows: int = 20) -> Path:
             {"settings": {"max_new_tokens": 128}, "format": "tulu", "versions": {"torch": "2.13.0"}},
         )
         row = {"response": HOSTILE, "stops": True, "echoes": False, "repeats": True}
-        write_json_lines(probe / "responses.jsonl", ({"prompt": f"Question {n}?", **row} for n in range(rows)))
+        passed = dict.fromkeys(METRICS, rows // 2) | ({"relevant": relevant} if model == "it" else {})
+        write_json_lines(
+            probe / "responses.jsonl",
+            (
+                {"prompt": f"Question {n}?", **row, "values": {m: float(n < passed[m]) for m in METRICS}}
+                for n in range(rows)
+            ),
+        )
     for method in ("rt", "it"):
         log = [{"loss": 3.0 - 0.1 * n, "supervised_tokens": 100 * n, "seconds": n} for n in range(1, 11)]
         write_json_lines(folder / method / "training.jsonl", log)
@@ -106,19 +112,48 @@ def test_a_share_of_one_half_is_drawn_in_the_middle(page: str) -> None:
     assert float(re.search(r'cx="([\d.]+)"', response_tuned).group(1)) == width / 2  # type: ignore[union-attr]
 
 
-def test_the_finding_says_which_intervals_do_not_overlap(page: str) -> None:
-    finding = page[page.index('class="finding"') : page.index("<h2>")]
-    assert "The base model answered 0% of 20" in finding
-    assert "50% (40% to 60%)" in finding
-    assert "do not overlap in relevant," in finding
+def finding_of(page: str) -> str:
+    return " ".join(page[page.index('class="finding"') : page.index("<h2>")].split())
 
 
-def test_the_finding_says_when_nothing_tells_rt_and_it_apart(tmp_path: Path) -> None:
+def test_the_finding_is_the_paired_difference_with_its_interval_and_what_the_run_can_show(page: str) -> None:
+    finding = finding_of(page)
+    assert "Rate of answers over 20 held-out instructions: base model 0%, " in finding
+    assert "RT minus IT, paired by instruction: +0.0 points (-16.1 to +16.1; p 1.000)" in finding
+    assert "this run cannot tell RT and IT apart" in finding
+    assert "excludes zero in relevant." in finding
+
+
+def test_the_table_has_the_paired_difference_of_every_metric(page: str) -> None:
+    relevant = page[page.index("<strong>relevant</strong>") :]
+    # 8 of 20 instructions, all one way: exact p 2 / 2**8, times nine metrics.
+    assert "-40.0" in relevant[: relevant.index("</tr>")]
+    assert "0.008" in relevant[: relevant.index("</tr>")]
+    assert "(0.070)" in relevant[: relevant.index("</tr>")]
+
+
+def test_a_difference_that_shows_is_not_called_none(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, relevant=10)
+    assert "excludes zero in none of them." in finding_of(write_report(folder).read_text())
+    rows = [json.loads(line) for line in (folder / "it/evaluations/probe/responses.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["values"]["answers"] = 1.0
+    write_json_lines(folder / "it" / "evaluations" / "probe" / "responses.jsonl", rows)
+    finding = finding_of(write_report(folder).read_text())
+    assert "-50.0 points (" in finding
+    assert "The interval excludes zero." in finding
+    assert "cannot tell" not in finding
+
+
+def test_the_finding_is_about_what_was_asked_where_that_was_measured(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
-    summary["it"]["relevant"] = summary["it"]["stops"]
+    for model in ("base", "rt", "it"):
+        summary[model]["correct"] = summary[model]["stops"]
     write_json(folder / "summary.json", summary)
-    assert "this run cannot tell them apart" in write_report(folder).read_text()
+    page = write_report(folder).read_text()
+    assert "Rate of correct over 20" in finding_of(page)
+    assert "<strong>correct</strong>" in page
 
 
 def test_options_that_differ_are_marked(page: str) -> None:

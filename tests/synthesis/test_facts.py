@@ -1,6 +1,9 @@
+from time import process_time
+
 import pytest
 
 from response_tuning.synthesis.facts import lost_facts
+from response_tuning.synthesis.revision import find_revision
 
 
 @pytest.mark.parametrize(
@@ -24,3 +27,20 @@ from response_tuning.synthesis.facts import lost_facts
 )
 def test_lost_numbers_and_names_are_found(original: str, revision: str, lost: list[str]) -> None:
     assert lost_facts(original, revision) == lost
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We met Anna Berger at noon, " * 3_700,  # 104,000 characters in one line
+        "\n" * 100_000 + "We met Anna.",
+        "* " * 50_000 + "Anna",
+        "We owe " + "1" * 5_000 + " francs to " + "A'" * 50_000,
+        "-" * 100_000,
+    ],
+)
+def test_lost_facts_takes_linear_time(text: str) -> None:
+    before = process_time()
+    assert lost_facts(text, text) == []
+    assert find_revision(f"### Revision\n{text}.\n\nx", text) is not None
+    assert process_time() - before < 2

@@ -1,5 +1,6 @@
 """Refining against a real server that fails on purpose: every row in one state, none lost, none asked twice."""
 
+import hashlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, read_examples, write_examples
 from response_tuning.support.errors import UserError
 from response_tuning.synthesis.refine import RefineConfig, refine
+from response_tuning.synthesis.request import fill_template, read_template
 from response_tuning.synthesis.revision import MARKER
 from tests.inference.faulty_server import FAULTS, FaultyServer, serve
 
@@ -115,8 +117,6 @@ def test_after_every_fault_each_row_is_in_one_state_and_none_is_lost(tmp_path: P
     # The failed rows are asked again only where that is wanted.
     with serve(lambda question, _: revision(question)) as server:
         again = config(tmp_path, server)
-        ledger = ledger_path(again.output)
-        ledger.write_text(re.sub(r"http://127[^\"]*", server.url, ledger.read_text(encoding="utf-8")), encoding="utf-8")
         assert refine(again).states == result.states
         assert server.asked == []
         assert refine(again.model_copy(update={"retry_errors": True})).states == {"refined": len(source)}
@@ -173,7 +173,7 @@ def test_no_secret_appears_in_any_file_or_on_the_terminal(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_examples(tmp_path / "in.jsonl", examples(3))
-    replies = {1: "status 500", 2: f"{MARKER}\nRow 2: tea number 2, of Zug, is warm. My key is {KEY}."}
+    replies = {1: "status 500"}
     with serve(lambda question, _: replies.get(row_number(question), revision(question))) as server:
         options = ["--model", MODEL, "--base-url", server.url, "--retries", "0", "-j", "1"]
         assert main(["data", "refine", "in.jsonl", "--output", "out.jsonl", *options]) == 0
@@ -216,12 +216,100 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_another_model_or_limit_does_not_mix_into_an_audit_trail(tmp_path: Path) -> None:
-    write_examples(tmp_path / "in.jsonl", examples(2))
+def test_keys_of_asked_rows_hold_neither_filters_nor_addresses_nor_limits(tmp_path: Path) -> None:
+    write_examples(tmp_path / "in.jsonl", examples(3))
+
+    def reply(question: str, _: int) -> str:
+        number = row_number(question)
+        return f"{MARKER}\nIn row {number}, tea number {number}, brewed in Zug, is warm."
+
+    with serve(reply) as server:
+        assert refine(config(tmp_path, server)).states == {"refined": 3}
+    with serve(reply) as server:
+        assert refine(config(tmp_path, server, shortest_share=1.0)).states == {"much shorter": 3}
+        assert [row["state"] for row in audit(tmp_path)][-3:] == ["much shorter"] * 3
+        assert refine(config(tmp_path, server, shortest_share=0.1, max_tokens=99)).states == {"refined": 3}
+        assert server.asked == []
+
+
+def test_keys_of_asked_rows_of_an_earlier_version_are_found(tmp_path: Path) -> None:
+    """It numbered the rows, and asked with a marker that had no nonce."""
+    source = examples(2)
+    write_examples(tmp_path / "in.jsonl", source)
+    template = read_template("refine.txt")
+    lines: list[dict[str, object]] = [
+        {"identity": {"command": "refine", "model": MODEL, "base_url": "http://x", "max_tokens": 9}}
+    ]
+    for number, example in enumerate(source, start=1):
+        text = fill_template(template, prompt="", completion=example.completion, marker=MARKER)
+        row = {"key": f"{number}:{hashlib.sha256(text.encode()).hexdigest()[:16]}", "state": "refined", "detail": ""}
+        row |= {"source_completion": example.completion, "completion": "Tea."}
+        lines.append(row | {"answer": revision(text), "seconds": 1.0, "input_tokens": 1, "output_tokens": 1})
+    ledger = ledger_path(tmp_path / "out.jsonl")
+    ledger.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     with serve(lambda question, _: revision(question)) as server:
-        refine(config(tmp_path, server))
-        with pytest.raises(UserError, match="max_tokens: 1024 before, 99 now"):
-            refine(config(tmp_path, server, max_tokens=99))
+        assert refine(config(tmp_path, server)).states == {"refined": 2}
+    assert server.asked == []
+
+
+def test_refine_and_markers_a_text_may_hold_a_marker_of_its_own(tmp_path: Path) -> None:
+    own = "The plan has two steps and no more of them.\n\nRevision: read it twice before you send it to anybody."
+    write_examples(tmp_path / "in.jsonl", [Example(completion=own), Example(completion=f" {own}\n")])
+
+    def echo(question: str, _: int) -> str:
+        (marker,) = re.findall(r'the heading "(### Revision \w+)"', question)
+        assert marker.split()[-1] not in own
+        return f"{marker}\nIn short:\n\n{own}"
+
+    with serve(echo) as server:
+        assert refine(config(tmp_path, server)).states == {"refined": 2}
+    assert len(server.asked) == 1
+    assert [row.completion for row in read_examples(tmp_path / "out.jsonl")] == [f"In short:\n\n{own}"] * 2
+    with serve(lambda *_: f"### Revision\nIn short:\n\n{own}") as server:
+        assert refine(config(tmp_path, server, output=tmp_path / "b.jsonl")).states == {"no marker": 2}
+    kept = [row.completion for row in read_examples(tmp_path / "b.jsonl")]
+    assert kept == [own, f" {own}\n"]
+
+
+def test_refine_and_secrets_texts_stay_and_messages_hold_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_API_KEY", "lm-studio")
+    monkeypatch.setenv("FAULTY_API_KEY", "hunter2-hunter2")
+    source = [
+        Example(completion="Read pk_department_employees, and send Bearer YOUR_ACCESS_TOKEN_HERE."),
+        Example(completion="Start lm-studio and type hunter2-hunter2, please, before noon."),
+    ]
+    write_examples(tmp_path / "in.jsonl", source)
+
+    def echo(question: str, _: int) -> str:
+        (marker,) = re.findall(r'the heading "(### Revision \w+)"', question)
+        return f"{marker}\n{question.split('### Text')[-1].strip()} Thanks."
+
+    with serve(echo) as server:
+        address = server.url.replace("//", "//me:secret-word@")
+        assert refine(config(tmp_path, server, base_url=address)).states == {"refined": 2}
+    written = [row.completion for row in read_examples(tmp_path / "out.jsonl")]
+    assert written == [f"{example.completion} Thanks." for example in source]
+    assert "secret-word" not in ledger_path(tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    with serve(lambda *_: "status 401") as server, pytest.raises(UserError) as stopped:
+        refine(config(tmp_path, server, output=tmp_path / "b.jsonl"))
+    assert "hunter2" not in str(stopped.value) + capsys.readouterr().err
+
+
+def test_28_judge_cut_off_512_the_advice_after_a_cut_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_examples(tmp_path / "in.jsonl", examples(2))
+
+    def reply(question: str, before: int) -> str:
+        return "(long) Let me think" if row_number(question) == 1 and not before else revision(question)
+
+    with serve(reply) as server:
+        assert refine(config(tmp_path, server)).states == {"truncated": 1, "refined": 1}
+        assert "larger --max-tokens than 1024 to ask for these again, alone" in " ".join(
+            capsys.readouterr().err.split()
+        )
+        assert refine(config(tmp_path, server, max_tokens=2048)).states == {"refined": 2}
+    assert [row_number(question) for question in server.asked].count(1) == 2
 
 
 def test_rows_that_changed_since_are_asked_and_no_others(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Twenty ways in which a model gets the marker wrong, and what makes a revision unfit to replace its original."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from response_tuning.asking.ask import Answer, Failure
-from response_tuning.synthesis.revision import MARKER, find_revision, judge_answer
+from response_tuning.synthesis.revision import MARKER, find_revision, judge_answer, marker_for
 
 ORIGINAL = "The Apollo 11 crew, with Neil Armstrong, landed on July 20, 1969. It took 4 days."
 REVISION = "Apollo 11 landed on July 20, 1969, after four days. Neil Armstrong was in the crew."
@@ -117,3 +119,34 @@ def test_a_refusal_that_was_one_before_may_be_refined() -> None:
     original = "I'm sorry, I can't help with that. It would hurt somebody, and I don't want that."
     revision = "I'm sorry, but I can't help with that, because it would hurt somebody."
     assert judge_answer(answer(f"{MARKER}\n{revision}"), original, shortest_share=0.5).reason is None
+
+
+_PARTS = (
+    *(
+        "<think>",
+        "</think>",
+        "### Text\n",
+        "### Revision\n",
+        "Revision: x",
+        '"',
+        "```",
+        "```\n",
+        "\r\n",
+        "\u2028",
+        "\n\n",
+    ),
+    *("Let me know", "I'm sorry, I can't help", "**Revised:**", "\u201cso\u201d", "[/x]", "Anna", "3,000", " "),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(_PARTS) | st.text(max_size=6), min_size=1, max_size=8).map("".join))
+def test_refine_and_markers_an_echo_alters_no_text(text: str) -> None:
+    """Whatever a text holds, a model that repeats it under the marker changes no byte of it."""
+    if not text.strip():
+        return
+    marker = marker_for(text.strip())
+    assert marker.split()[-1] not in text.upper()
+    for echo in (f"{marker}\n{text.strip()}", f"<think>{text} {marker}</think>{marker}\n\n{text}\n"):
+        outcome = judge_answer(Answer(echo, "finished", 1, 1, 0.1), text, marker=marker, shortest_share=0.5)
+        assert outcome.completion == text, outcome

@@ -325,3 +325,15 @@ def test_the_learning_rate_rises_in_warm_up_and_falls_as_scheduled(schedule: str
     assert factors[10] == pytest.approx(1.0)
     assert factors[-1] == pytest.approx(last, abs=1e-3)
     assert factors[10:] == sorted(factors[10:], reverse=True)
+
+
+def test_case_overlong_prompt_is_found_before_the_model_is_loaded(
+    config: TrainingConfig, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("response_tuning.training.parallel.replicated.Replicated.load", load)
+    write_examples(data, [Example(prompt="word " * 3_000, completion="Yes.")])
+    with pytest.raises(UserError, match="Row 1: the prompt alone takes"):
+        trainer.train(changed(config, method="it", overlong="error"))

@@ -267,4 +267,6 @@ def test_layers_that_are_not_fused_train_the_same_up_to_rounding(config: Trainin
     fused = train(config)
     plain = train(changed(config, fused_layers="off", output=tmp_path / "plain"))
     assert losses(fused.path) == pytest.approx(losses(plain.path), rel=1e-4)
-    assert losses(fused.path) != losses(plain.path)
+    # The losses, means over many tokens, may agree to the last digit; all the weights do not.
+    weights, others = (load_file(run.adapter / "adapter_model.safetensors") for run in (fused, plain))
+    assert any(not torch.equal(weights[name], others[name]) for name in weights)

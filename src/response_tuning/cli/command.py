@@ -54,5 +54,6 @@ def print_result(result: object) -> None:
     """Print a result, a line or a table, to standard output."""
     from rich.console import Console
 
-    # A line is never wrapped, nor are brackets in a path read as markup.
-    Console(highlight=False).print(result, markup=False, soft_wrap=isinstance(result, str))
+    # A line is never wrapped. No text is markup, in tables neither: names may have brackets.
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(result, soft_wrap=isinstance(result, str))

@@ -15,6 +15,7 @@ from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.recipes.recipe import Recipe, run_recipe
 from response_tuning.data.recipes.recipe_registry import recipes
 from response_tuning.data.sources.source_registry import sources
+from response_tuning.support.commands import command
 from response_tuning.support.progress import say, warn
 from response_tuning.synthesis.refine import REFINED, RefineConfig, refine
 
@@ -29,14 +30,14 @@ def _data_prepare(config: PrepareConfig) -> None:
         f"{prepared.written:,} examples of {prepared.read:,} rows written to {config.output}, "
         f"{len(prepared.dropped):,} bad rows dropped"
     )
-    say(f"Check them: rt data check {config.output}")
+    say(f"Check them: {command('data', 'check', config.output)}")
 
 
 def _data_check(config: CheckConfig) -> None:
     from response_tuning.data.quality.check import check
     from response_tuning.data.quality.quality_report import print_report
 
-    print_report(check(config), Console(highlight=False))
+    print_report(check(config), Console(highlight=False, markup=False, emoji=False))
 
 
 def _data_refine(config: RefineConfig) -> None:

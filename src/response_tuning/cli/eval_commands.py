@@ -1,6 +1,6 @@
 """The commands of ``rt eval``: one per registered evaluation, all of them together, and agreement with people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Annotated, Any
 
@@ -25,7 +25,12 @@ def eval_commands() -> tuple[Command, ...]:
 
 @cache
 def _evaluation_command(evaluation: Evaluation[Any, Any]) -> Command:
-    return _for_each_model(f"eval {evaluation.name}", evaluation.config, lambda config: _evaluate(evaluation, config))
+    return _for_each_model(
+        f"eval {evaluation.name}",
+        evaluation.config,
+        lambda config: _evaluate(evaluation, config),
+        instead=evaluation.instead_of_model,
+    )
 
 
 def _evaluate(evaluation: Evaluation[Any, Any], config: BaseModel) -> None:
@@ -55,17 +60,29 @@ def _agreement(config: AgreementConfig) -> None:
         print_result(agreement_table(result))
 
 
-def _for_each_model(name: str, config: type[BaseModel], run: Callable[[Any], None]) -> Command:
-    """A command that takes several models, and runs for one after the other."""
+def _for_each_model(
+    name: str, config: type[BaseModel], run: Callable[[Any], None], *, instead: str | None = None
+) -> Command:
+    """A command that takes several models, and runs for one after the other; or once with an option instead of them."""
 
     def run_each(values: Any) -> None:
+        stand_in = getattr(values, instead) if instead is not None else None
+        if stand_in is not None:
+            if values.model:
+                raise UserError(f"--{instead} takes the place of a model. Leave out {' '.join(values.model)}.")
+            run(config.model_validate({**values.model_dump(), "model": str(stand_in)}))
+            return
         if not values.model:
-            raise UserError(f"Name at least one model: rt {name} RUN [RUN ...]")
+            or_file = f", or a file: rt {name} --{instead} FILE" if instead is not None else ""
+            raise UserError(f"Name at least one model: rt {name} RUN [RUN ...]{or_file}")
         named = [option for option in ("output", "plot") if getattr(values, option, None) is not None]
         if len(values.model) > 1 and named:
             raise UserError(f"--{named[0]} is for one model. Leave it out for several models, or name one at a time.")
-        for model in values.model:
-            run(config.model_validate({**values.model_dump(), "model": model}))
+        each = [config.model_validate({**values.model_dump(), "model": model}) for model in values.model]
+        if len(each) == 1:
+            run(each[0])
+        else:
+            _run_all(run, each)
 
     described = tyro.conf.arg(
         name="models",
@@ -76,6 +93,19 @@ def _for_each_model(name: str, config: type[BaseModel], run: Callable[[Any], Non
     models = Annotated[tuple[str, ...], tyro.conf.Positional, described]
     several = create_model(config.__name__, __base__=config, __doc__=config.__doc__, model=(models, ...))
     return Command(name, several, run_each)
+
+
+def _run_all(run: Callable[[Any], None], configs: Sequence[Any]) -> None:
+    """Run for one model after the other; those that fail are listed at the end, and make it an error."""
+    failed: list[str] = []
+    for config in configs:
+        try:
+            run(config)
+        except UserError as error:
+            warn(f"{config.model}: {error}")
+            failed.append(config.model)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(configs)} models failed, for the reasons above: {', '.join(failed)}")
 
 
 _MODELS = (

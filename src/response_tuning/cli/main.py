@@ -6,16 +6,20 @@ Model libraries are loaded inside the command that needs them, so that ``--help`
 import difflib
 import errno
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.listing import group_listing, main_listing
 from response_tuning.support.errors import UserError
+from response_tuning.support.files import DISK_IS_FULL
 from response_tuning.support.progress import silence
+from response_tuning.support.secrets import hide_secrets
 from response_tuning.support.terminal import set_up_terminal
 
 __all__ = ["main"]
@@ -23,15 +27,17 @@ __all__ = ["main"]
 _HELP = {"-h", "--help"}
 _FLAGS = {"--quiet", "--verbose", "--debug"}
 _FULL_OR_NOT_ALLOWED = {
+    *DISK_IS_FULL,
     errno.EACCES,
-    errno.EDQUOT,
     errno.EISDIR,
+    errno.ENAMETOOLONG,
     errno.ENOENT,
-    errno.ENOSPC,
     errno.ENOTDIR,
     errno.EPERM,
     errno.EROFS,
 }
+_CLOSED_PIPE = 128 + 13
+"""The exit code of a program that SIGPIPE ends."""
 
 
 @dataclass
@@ -43,7 +49,20 @@ class _CommandLine:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run one command; returns the exit code: 0, 2 for bad input, 130 when interrupted, 141 where nobody reads on."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal need not know every character
+    try:
+        code = _exit_code(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return _CLOSED_PIPE
+    return code
+
+
+def _exit_code(arguments: Sequence[str] | None) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
     set_up_terminal("quiet" if "--quiet" in typed else "verbose" if "--verbose" in typed else "normal")
@@ -52,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error), debug=debug)
     except OSError as error:
-        if error.errno not in _FULL_OR_NOT_ALLOWED:
+        if error.errno == errno.EPIPE or error.errno not in _FULL_OR_NOT_ALLOWED:
             raise
         reason = (error.strerror or "").lower()
         return _fail(f"cannot read or write {error.filename or 'the output'}: {reason}.", debug=debug)
@@ -77,11 +96,20 @@ def _run(line: _CommandLine) -> int:
     commands = commands_of(group)
     if rest[0] not in commands:
         raise UserError(_unknown(rest[0], group))
+    from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 
     command = commands[rest[0]]
-    command.run(parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path))
+    config = parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path)
+    require_inputs_kept(config, line.config_path)
+    command.run(config)
     return 0
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere: Python would report it when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_listing(listing: str, *, is_asked_for: bool) -> int:
@@ -99,7 +127,7 @@ def _unknown(word: str, group: str) -> str:
 
 def _fail(message: str, *, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        sys.stderr.write(hide_secrets(traceback.format_exc()))
     silence(False)  # a rank that reports nothing else still reports its error
     _logger().error("error: %s", message)
     return 2
@@ -113,8 +141,11 @@ def _command_line(arguments: list[str]) -> _CommandLine:
     """Take out the options of every command, wherever they were typed.
 
     Raises:
-        UserError: ``--config`` without a file, or both ``--quiet`` and ``--verbose``.
+        UserError: ``--config`` without a file or twice, both ``--quiet`` and ``--verbose``, or bytes that are no text.
     """
+    for argument in arguments:
+        if not argument.isascii() and argument != argument.encode("utf-8", "replace").decode("utf-8"):
+            raise UserError(f"{os.fsencode(argument)!r} is not valid UTF-8. Rename the file, or type it otherwise.")
     line = _CommandLine()
     remaining = iter(arguments)
     for argument in remaining:
@@ -122,6 +153,8 @@ def _command_line(arguments: list[str]) -> _CommandLine:
             name = next(remaining, None) if argument == "--config" else argument.removeprefix("--config=")
             if not name:
                 raise UserError("--config needs the name of a YAML file.")
+            if line.config_path is not None:
+                raise UserError(f"--config is given twice: {line.config_path} and {name}. Name one file.")
             line.config_path = Path(name)
         elif argument in _FLAGS:
             continue

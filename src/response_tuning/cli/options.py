@@ -60,7 +60,8 @@ def _default(config_type: type[BaseModel], path: Path | None, arguments: list[st
     """What a preset and the file set; a required option that neither sets has to come from the command line."""
     values = read_values(path, config_type) if path else {}
     if "preset" in config_type.model_fields:
-        values = {**preset_values(_value_of("--preset", arguments) or values.get("preset")), **values}
+        typed = preset_values(_value_of("--preset", arguments))
+        values = {**preset_values(values.get("preset")), **values, **typed}
     if not values:
         return None
     nested = {

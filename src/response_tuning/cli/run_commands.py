@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from response_tuning.cli.command import Command, print_result
+from response_tuning.support.commands import command
 from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ def _quickstart(config: "QuickstartConfig") -> None:
 
     results = quickstart(config)
     print_result(metrics_table({name: result.metrics for name, result in results.items()}))
-    say(f"The report: {config.output / 'report.html'}\nChat with the tuned model: rt chat {config.output / 'rt'}")
+    say(
+        f"The report: {config.output / 'report.html'}\n"
+        f"Chat with the tuned model: {command('chat', config.output / 'rt')}"
+    )
 
 
 def _train(config: "TrainingConfig") -> None:
@@ -36,14 +40,14 @@ def _train(config: "TrainingConfig") -> None:
         from response_tuning.training.parallel.launch import node_commands
         from response_tuning.training.trainer import resolve
 
-        for command in node_commands(resolve(config)):
-            print(command)
+        for line in node_commands(resolve(config)):
+            print(line)
         say("One command per machine; this machine's is the first. All need the same data and a shared run folder.")
         return
     from response_tuning.training.trainer import train
 
     run = train(config)
-    say(f"Trained: {run.path}\nProbe it: rt probe {run.path}\nChat with it: rt chat {run.path}")
+    say(f"Trained: {run.path}\nProbe it: {command('probe', run.path)}\nChat with it: {command('chat', run.path)}")
 
 
 def _probe(config: "ProbeConfig") -> None:

@@ -93,7 +93,7 @@ def mix_refusals(config: MixRefusalsConfig) -> Mixed:
     """
     outputs = {count: _output(config.output, count, of=config.count) for count in config.count}
     for output in outputs.values():
-        check_output(output, config.source)
+        check_output(output, config.source, config.refusals)
     examples = load_examples(config.source)
     read = load_examples(config.refusals, offline=config.offline)
     kept = [example for example in read if not _is_filtered(config) or passes_paper_filter(example)]

@@ -44,9 +44,10 @@ class PrepareConfig(BaseModel):
     """error: list all bad rows and write nothing. drop: list them and write the others."""
 
     completion_field: str | None = None
-    """The field with the response. Defaults to 'completion', or to a conversation in 'messages'."""
+    """The field with the response. a.b[0].c leads into nested values. Without any named field, the layout
+    is recognised: prompt and completion, conversations, Alpaca and others (docs/data-layouts.md)."""
     prompt_field: str | None = None
-    """The field with the instruction. Defaults to 'prompt'."""
+    """The field with the instruction. Defaults to 'prompt' where another field is named."""
     context_field: str | None = None
     """A field to append to the instruction after a blank line, such as Alpaca's 'input'."""
     split_at: SplitAt = "files"
@@ -55,7 +56,7 @@ class PrepareConfig(BaseModel):
     subset: str | None = None
     """The configuration of a hub data set, where it has several."""
     split: str = "train"
-    """The split of a hub data set."""
+    """The split of a hub data set, or of a folder whose files are named after splits."""
     revision: str | None = None
     """The commit or tag of a hub data set."""
     offline: bool = False
@@ -77,7 +78,7 @@ def prepare(config: PrepareConfig) -> PreparedData:
     Raises:
         UserError: the source cannot be read, has bad rows (with ``bad_rows`` "error"), or has no good ones.
     """
-    check_output(config.output)
+    check_output(config.output, config.source)
     rows = read_rows(config.source, _options(config))
     # Drawn by position among all rows, before bad ones are dropped: the paper's code draws the same rows.
     drawn = draw(rows, config.max_examples, seed=config.seed)

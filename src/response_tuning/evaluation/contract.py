@@ -1,7 +1,7 @@
 """What an evaluation is: the contract that ``rt eval``, ``rt eval all`` and ``rt compare`` rely on."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
@@ -62,3 +62,8 @@ class Evaluation(Generic[Config, Result]):
     """Further options in ``rt eval all``, given those that it shares with the other evaluations."""
     compares_whole_sets: bool = False
     """Whether the value of one prompt depends on all the others, so that ``rt compare`` requires equal sets of them."""
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    """The lowest and the highest value of each metric that has them and is no proportion, such as (1, 5) for a rating.
+    The intervals of ``rt compare`` stay on these scales."""
+    instead_of_model: str | None = None
+    """An option that takes the place of the model, such as a file of responses: with it no model is named."""

@@ -14,10 +14,11 @@ from response_tuning.export.licence import GEMMA_NOTICE, Base, describe_base
 from response_tuning.export.merged import write_merged
 from response_tuning.export.model_card import model_card
 from response_tuning.export.proof.engines import gguf_engine, safetensors_engine
-from response_tuning.export.proof.proof import Proof, Reference, make_reference, prove
+from response_tuning.export.proof.proof import Messages, Proof, Reference, make_dialogue, make_reference, prove
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
+from response_tuning.support.commands import command
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json, write_text
@@ -54,12 +55,15 @@ def export(config: ExportConfig) -> Exported:
     """
     run = RunDirectory(config.run)
     _check(config, run)
-    loaded, conversation = load_with_conversation(str(run.path), "auto", dtype=config.dtype, device=config.device)
+    loaded, conversation = load_with_conversation(
+        str(run.path), "auto", dtype=config.dtype, device=config.device, dequantized=config.base == "dequantized"
+    )
     if "gguf" in config.formats:
         check_can_be_gguf(loaded.model.config)
     settings = read_values(run.config, TrainingConfig)
     base = describe_base(settings["model"], loaded.path, loaded.model.config.model_type)
     say(f"answering {config.check_prompts} instructions as the run does")
+    dialogue = make_dialogue(conversation)
     references = make_reference(loaded, conversation, prompts=config.check_prompts, new_tokens=config.check_tokens)
     title = config.output.resolve().name
     gguf_name = f"{title}-{config.gguf_type}.gguf" if "gguf" in config.formats else None
@@ -67,7 +71,7 @@ def export(config: ExportConfig) -> Exported:
         _write(folder, config, loaded, conversation, base, title=title, gguf_name=gguf_name)
         stop_ids = conversation.stop_token_ids
         del loaded, conversation  # keep a large model from being in memory twice
-        proofs = _prove(folder, config, references, stop_ids=stop_ids, gguf_name=gguf_name)
+        proofs = _prove(folder, config, references, dialogue, stop_ids=stop_ids, gguf_name=gguf_name)
         write_text(folder / "README.md", model_card(run, settings, base, proofs, gguf_name=gguf_name, title=title))
         write_json(
             folder / _RECORD,
@@ -99,7 +103,7 @@ def _writers() -> dict[str, str]:
 
 def _check(config: ExportConfig, run: RunDirectory) -> None:
     if not run.is_trained:
-        raise UserError(f"{run.path} holds no finished run. Train it first: rt train --output {run.path}")
+        raise UserError(f"{run.path} holds no finished run. Train it first: {command('train', '--output', run.path)}")
     if not config.formats:
         raise UserError("Choose at least one format: --formats safetensors, gguf, or both.")
     if config.output.exists() and not _is_free(config.output):
@@ -133,7 +137,13 @@ def _write(
 
 
 def _prove(
-    folder: Path, config: ExportConfig, references: list[Reference], *, stop_ids: list[int], gguf_name: str | None
+    folder: Path,
+    config: ExportConfig,
+    references: list[Reference],
+    dialogue: tuple[Messages, list[int]],
+    *,
+    stop_ids: list[int],
+    gguf_name: str | None,
 ) -> list[Proof]:
     """Load the written files and compare their answers with the run's.
 
@@ -143,11 +153,14 @@ def _prove(
     proofs = []
     if "safetensors" in config.formats:
         engine = safetensors_engine(folder, stop_ids=stop_ids, dtype=config.dtype, device=config.device)
-        proofs.append(prove(references, engine, file="safetensors", tolerance=_SAFETENSORS_TOLERANCE))
+        proofs.append(
+            prove(references, engine, file="safetensors", tolerance=_SAFETENSORS_TOLERANCE, dialogues=[dialogue])
+        )
         del engine
     if gguf_name:
         engine = gguf_engine(folder / gguf_name, stop_ids=stop_ids, device=config.device)
-        proofs.append(prove(references, engine, file=gguf_name, tolerance=_GGUF_TOLERANCES[config.gguf_type]))
+        tolerance = _GGUF_TOLERANCES[config.gguf_type]
+        proofs.append(prove(references, engine, file=gguf_name, tolerance=tolerance, dialogues=[dialogue]))
     for proof in proofs:
         say(str(proof))
         if not proof.holds:

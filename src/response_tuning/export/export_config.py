@@ -40,6 +40,8 @@ class ExportConfig(BaseModel):
     public: bool = False
     """Make a new repository on the hub public. Defaults to private."""
 
+    base: Literal["original", "dequantized"] = "original"
+    """Which weights an adapter of --tuning qlora is merged into: the base model's own, or those rounded to 4 bits."""
     check_prompts: int = Field(default=4, ge=1)
     """The number of instructions whose answers are compared between run and export."""
     check_tokens: int = Field(default=32, ge=1)

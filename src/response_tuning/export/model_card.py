@@ -1,5 +1,6 @@
 """The model card of an export: what it is, how it was trained and on what, its results, and its licence."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _SETTINGS_OF_A_MACHINE = {
     *("output", "device", "gpus", "processes", "nodes"),
     *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every", "micro_batch_tokens", "packing"),
 }
+_FILE = re.compile(r"\.(jsonl?|ndjson|csv|tsv|xlsx|parquet|arrow|txt|md|gguf|gz|bz2|xz|zst|zip)$", re.IGNORECASE)
 
 
 def model_card(
@@ -87,11 +89,18 @@ def _data_table(path: Path) -> str:
 def _settings(settings: dict[str, Any]) -> str:
     shown = {name: value for name, value in settings.items() if name not in _SETTINGS_OF_A_MACHINE}
     for name, value in shown.items():
-        if isinstance(value, str) and value and Path(value).exists():
-            shown[name] = Path(value).name  # paths on this machine are private
+        if isinstance(value, str) and value:
+            shown[name] = _without_folders(value)
     return yaml.safe_dump(
         {name: value for name, value in shown.items() if name in options_of(TrainingConfig)}, sort_keys=False
     )
+
+
+def _without_folders(value: str) -> str:
+    """The last part of a path on this machine, whether it exists any more or not; other values as they are."""
+    path = Path(value)
+    is_path = value.startswith(("/", ".", "~")) or value.partition("@")[0].count("/") > 1 or _FILE.search(value)
+    return path.name if is_path or path.exists() else value
 
 
 def _evaluations(folder: Path) -> str:

@@ -1,13 +1,14 @@
 """How likely a model finds given responses. Nothing trains here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
-from response_tuning.inference.batch import collate, length_sorted_groups
+from response_tuning.inference.batch import Batch, collate, length_sorted_groups
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.inference.shared_prompts import losses_of_row, shared_rows
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.progress import Bar
 
@@ -20,19 +21,37 @@ def example_losses(
 ) -> list[float]:
     """The negative log-likelihood of all supervised tokens together (stop token counted), in nats, of each example.
 
-    Computed in length-sorted batches of at most ``batch_tokens`` padded tokens; full logits are never held.
+    Where several examples have the same prompt, it is computed once (``inference.shared_prompts``). The others are
+    computed in length-sorted batches. Each batch has at most ``batch_tokens`` padded tokens; full logits are never
+    held.
     """
+    losses: dict[int, float] = {}
+    for indices, totals in _totals(model, encoded, batch_tokens=batch_tokens):
+        losses |= zip(indices, totals.tolist(), strict=True)
+        if bar is not None:
+            bar.advance(len(indices))
+    return [losses[index] for index in range(len(encoded))]
+
+
+def _totals(
+    model: nn.Module, encoded: Sequence[EncodedExample], *, batch_tokens: int
+) -> Iterator[tuple[list[int], Tensor]]:
+    """The losses of a few examples at a time, with their indices."""
     loss_of = ResponseLoss(model)
     device = next(model.parameters()).device
-    losses = [0.0] * len(encoded)
-    for group in length_sorted_groups(encoded, tokens=batch_tokens):
-        batch = collate([encoded[index] for index in group]).to(device)
-        sums = torch.zeros(len(group), device=device).index_add(0, batch.rows, loss_of(batch))
-        for index, total in zip(group, sums.tolist(), strict=True):
-            losses[index] = total
-        if bar is not None:
-            bar.advance(len(group))
-    return losses
+    rows, others = shared_rows(model, encoded, tokens=batch_tokens)
+    for row in rows:
+        yield row.indices, _by_example(losses_of_row(model, loss_of, row), row.batch, count=len(row.indices))
+    for group in length_sorted_groups([encoded[index] for index in others], tokens=batch_tokens):
+        indices = [others[index] for index in group]
+        batch = collate([encoded[index] for index in indices])
+        yield indices, _by_example(loss_of(batch.to(device)), batch, count=len(indices))
+
+
+def _by_example(losses: Tensor, batch: Batch, *, count: int) -> Tensor:
+    """Losses of supervised tokens, summed for each of ``count`` examples."""
+    sums = torch.zeros(count, device=losses.device)
+    return sums.index_add(0, batch.rows.to(losses.device), losses)
 
 
 def log_likelihoods(

@@ -13,8 +13,9 @@ The results are the same up to rounding. Layers that do anything else do not cha
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -28,13 +29,13 @@ _CLOSE = 1e-4
 
 def fuse_layers(model: nn.Module) -> None:
     """Compute the layers of ``model`` with an adapter, and its frozen norms, by the functions below, where they fit."""
-    offsets: dict[type[nn.Module], float | None] = {}
+    offsets: dict[Hashable, float | None] = {}
     for module in model.modules():
         if isinstance(module, AdaptedLinear):
             if _is_plain(module):
                 _replace_forward(module, partial(_adapted_linear, module, module.forward))
         elif (epsilon := _epsilon_of_norm(module)) is not None:
-            kind = type(module)
+            kind = (type(module), epsilon, tuple(module.get_parameter("weight").shape), _settings(module))
             if kind not in offsets:
                 offsets[kind] = _scale_offset(module, epsilon)
             if (offset := offsets[kind]) is not None:
@@ -65,15 +66,16 @@ def _adapted_linear(module: AdaptedLinear, forward: Callable[..., Tensor], hidde
     name = module.active_adapters[0]
     base = module.base_layer
     assert isinstance(base, nn.Linear)
+    # Reshaped out here: PyTorch lets nobody change a view in place that was made inside (Gemma 3n does).
     output: Tensor = _AdaptedLinear.apply(  # type: ignore[no-untyped-call]
-        hidden.to(base.weight.dtype),
+        hidden.to(base.weight.dtype).flatten(0, -2),
         base.weight,
         base.bias,
         module.lora_A[name].weight,
         module.lora_B[name].weight,
         module.scaling[name],
     )
-    return output
+    return output.view(*hidden.shape[:-1], -1)
 
 
 class _AdaptedLinear(torch.autograd.Function):
@@ -81,29 +83,27 @@ class _AdaptedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, first: Tensor, second: Tensor, scaling: float
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, first: Tensor, second: Tensor, scaling: float
     ) -> Tensor:
-        rows = hidden.flatten(0, -2)
-        with torch.autocast(hidden.device.type, enabled=False):  # everything has one type already
-            first, second = first.to(hidden.dtype), second.to(hidden.dtype)
+        with torch.autocast(rows.device.type, enabled=False):  # everything has one type already
+            first, second = first.to(rows.dtype), second.to(rows.dtype)
             reduced = (rows @ first.T).mul_(scaling)
             output = nn.functional.linear(rows, weight, bias).addmm_(reduced, second.T)
         ctx.save_for_backward(rows, weight, first, second, reduced)
         ctx.scaling = scaling
-        return output.view(*hidden.shape[:-1], -1)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, first, second, reduced = ctx.saved_tensors
-        gradient = output_gradients[0].flatten(0, -2)
-        hidden_gradient = None
+        gradient = output_gradients[0]
+        rows_gradient = None
         with torch.autocast(rows.device.type, enabled=False):
             reduced_gradient = (gradient @ second).mul_(ctx.scaling)
             first_gradient, second_gradient = reduced_gradient.T @ rows, gradient.T @ reduced
             if ctx.needs_input_grad[0]:
-                hidden_gradient = (gradient @ weight).addmm_(reduced_gradient, first)
-                hidden_gradient = hidden_gradient.view(*output_gradients[0].shape[:-1], -1)
-        return hidden_gradient, None, None, first_gradient.float(), second_gradient.float(), None
+                rows_gradient = (gradient @ weight).addmm_(reduced_gradient, first)
+        return rows_gradient, None, None, first_gradient.float(), second_gradient.float(), None
 
 
 def _epsilon_of_norm(module: nn.Module) -> float | None:
@@ -112,8 +112,15 @@ def _epsilon_of_norm(module: nn.Module) -> float | None:
     weight = parameters.get("weight")
     if len(parameters) != 1 or weight is None or weight.ndim != 1 or weight.requires_grad:
         return None
+    if any(module.buffers()) or len(signature(module.forward).parameters) != 1:  # a gate, or something else to compute
+        return None
     epsilon = getattr(module, "eps", None) or getattr(module, "variance_epsilon", None)
     return epsilon if isinstance(epsilon, float) else None
+
+
+def _settings(module: nn.Module) -> tuple[tuple[str, object], ...]:
+    """The numbers and flags of ``module``, by which modules of one class may differ."""
+    return tuple((name, value) for name, value in sorted(vars(module).items()) if isinstance(value, int | float | str))
 
 
 def _scale_offset(module: nn.Module, epsilon: float) -> float | None:
@@ -127,10 +134,16 @@ def _scale_offset(module: nn.Module, epsilon: float) -> float | None:
         weight.data.uniform_(0.5, 1.5)
         hidden, aim = torch.randn((2, 4, len(weight)), device="cpu")
     hidden.requires_grad_()
-    expected = _value_and_gradient(tried, hidden, aim)
+    try:
+        expected = _value_and_gradient(tried, hidden, aim)
+    except (RuntimeError, TypeError, ValueError, IndexError):  # it wants another input
+        return None
     for offset in (0.0, 1.0):
         found = _value_and_gradient(partial(_frozen_norm, tried, offset, epsilon), hidden, aim)
-        if all(torch.allclose(*pair, rtol=_CLOSE, atol=_CLOSE) for pair in zip(found, expected, strict=True)):
+        if all(
+            pair[0].shape == pair[1].shape and torch.allclose(*pair, rtol=_CLOSE, atol=_CLOSE)
+            for pair in zip(found, expected, strict=True)
+        ):
             return offset
     return None
 

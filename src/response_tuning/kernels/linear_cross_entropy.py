@@ -17,6 +17,9 @@ That is two matmuls per tile, none repeated in the backward pass, and memory tha
 target's logit is known beforehand, so nothing has to be rescaled on the way; and where the CPU's library rounds matmuls
 to bf16, it rounds differences, which are small where they matter, and not logits, which are large (docs/log.md).
 
+A bias of the head is added to the logits of each tile. A scale of the logits is folded into the hidden states
+beforehand (``models.heads.logit_scale``).
+
 Most tiles hold almost none of most tokens' mass, and on the CPU those tokens are skipped in the second matmul: gradient
 filtering (Wijmans et al. 2024, arXiv 2411.09009, section 4.3), with a bound. The mass skipped for a token never exceeds
 the rounding unit of the matmuls' dtype, 2^-8 in bf16.
@@ -36,6 +39,7 @@ from torch import Tensor
 
 from response_tuning.kernels import tile_sizes
 from response_tuning.kernels.library_kernels import cut_cross_entropy, liger_cross_entropy, trained_liger_cross_entropy
+from response_tuning.support.errors import UserError
 from response_tuning.support.options import LossKernel
 
 __all__ = ["capped", "default_tile_rows", "linear_cross_entropy", "trained_linear_cross_entropy"]
@@ -53,10 +57,12 @@ def linear_cross_entropy(
     head_weight: Tensor,
     targets: Tensor,
     *,
+    bias: Tensor | None = None,
     softcap: float | None = None,
     label_smoothing: float = 0.0,
     tile_rows: int | None = None,
     kernel: LossKernel = "auto",
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """The cross-entropy, in nats, of each target under a frozen linear head.
 
@@ -67,10 +73,12 @@ def linear_cross_entropy(
         hidden: Final hidden states [tokens, hidden]; the gradient flows into these only.
         head_weight: Rows of the output head [vocabulary, hidden], frozen.
         targets: Token ids [tokens].
+        bias: Of the head [vocabulary], frozen; None without one.
         softcap: ``c`` where the model caps logits as ``c * tanh(logits / c)`` (Gemma 2).
         label_smoothing: The fraction of each target that is distributed over the vocabulary (Szegedy et al. 2016).
         tile_rows: Head rows per tile; None chooses for the device (``kernels.tile_sizes``).
         kernel: auto: the tiles described above. Others: see ``kernels.library_kernels``; ask ``require_kernel`` first.
+        dtype: Of the matmuls of the tiles; None for the head's.
 
     Returns:
         Losses [tokens] in fp32.
@@ -81,13 +89,14 @@ def linear_cross_entropy(
     if head_weight.requires_grad:
         raise ValueError("linear_cross_entropy is for a frozen head; head_weight must not require a gradient")
     _check_targets(targets, head_weight)
+    _require_no_bias(bias, kernel)
     if kernel == "liger" and len(targets):
         return liger_cross_entropy(hidden, head_weight, targets, softcap=softcap, label_smoothing=label_smoothing)
     if kernel == "cut-cross-entropy" and len(targets):
         return cut_cross_entropy(hidden, head_weight, targets, softcap=softcap)
     with_gradient = hidden.requires_grad and torch.is_grad_enabled()
     tile_rows = tile_rows or _tile_rows(hidden, head_weight, softcap)
-    head = _Head(head_weight, softcap, label_smoothing, tile_rows, head_weight.dtype)
+    head = _Head(head_weight, bias, softcap, label_smoothing, tile_rows, dtype or head_weight.dtype)
     losses: Tensor = _FrozenHead.apply(hidden, targets, head, with_gradient)  # type: ignore[no-untyped-call]
     return losses
 
@@ -97,12 +106,13 @@ def trained_linear_cross_entropy(
     head_weight: Tensor,
     targets: Tensor,
     *,
+    bias: Tensor | None = None,
     softcap: float | None = None,
     label_smoothing: float = 0.0,
     tile_rows: int | None = None,
     kernel: LossKernel = "auto",
 ) -> Tensor:
-    """The same as ``linear_cross_entropy``, with a gradient for the head as well.
+    """The same as ``linear_cross_entropy``, with a gradient for the head and its bias as well.
 
     Matmuls run in autocast's dtype if that is on, in the head's if it is not; the rest in fp32. The
     head's gradient has the head's dtype, so fp32 master weights get fp32 gradients.
@@ -111,6 +121,7 @@ def trained_linear_cross_entropy(
         ValueError: a target is outside the vocabulary.
     """
     _check_targets(targets, head_weight)
+    _require_no_bias(bias, kernel)
     if kernel == "liger" and len(targets):
         return trained_liger_cross_entropy(
             hidden, head_weight, targets, softcap=softcap, label_smoothing=label_smoothing
@@ -119,7 +130,7 @@ def trained_linear_cross_entropy(
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head_weight.dtype
     tile_rows = tile_rows or _tile_rows(hidden, head_weight, softcap)
     losses: Tensor = _TrainedHead.apply(  # type: ignore[no-untyped-call]
-        hidden, head_weight, targets, (softcap, label_smoothing, tile_rows, dtype)
+        hidden, head_weight, bias, targets, (softcap, label_smoothing, tile_rows, dtype)
     )
     return losses
 
@@ -137,6 +148,11 @@ def capped(logits: Tensor, softcap: float | None) -> tuple[Tensor, Tensor | None
     return softcap * squashed, 1 - squashed.square()
 
 
+def _require_no_bias(bias: Tensor | None, kernel: LossKernel) -> None:
+    if bias is not None and kernel not in ("auto", "tiles"):
+        raise UserError(f"--loss-kernel {kernel} has no bias, and the head of this model has one. Leave it out.")
+
+
 def _check_targets(targets: Tensor, head_weight: Tensor) -> None:
     if targets.numel() and not 0 <= int(targets.min()) <= int(targets.max()) < head_weight.shape[0]:
         raise ValueError(f"a target lies outside the vocabulary of {head_weight.shape[0]} tokens")
@@ -148,6 +164,8 @@ class _Head:
 
     weight: Tensor
     """[vocabulary, hidden]"""
+    bias: Tensor | None
+    """[vocabulary]"""
     softcap: float | None
     label_smoothing: float
     tile_rows: int
@@ -162,6 +180,10 @@ class _Head:
     def smoothed(self) -> float:
         """The part of each target that label smoothing assigns to every token."""
         return self.label_smoothing / self.vocabulary
+
+    def bias_of(self, start: int, rows: int) -> Tensor | None:
+        """The bias [rows] of the tile that begins with row ``start``, in fp32."""
+        return None if self.bias is None else self.bias[start : start + rows].float()
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
         """The first row of each tile, and its rows [tile, hidden]."""
@@ -203,28 +225,30 @@ class _TrainedHead(torch.autograd.Function):
         ctx: Any,
         hidden: Tensor,
         head_weight: Tensor,
+        bias: Tensor | None,
         targets: Tensor,
         options: tuple[float | None, float, int, torch.dtype],
     ) -> Tensor:
-        head = _Head(head_weight, *options)
+        head = _Head(head_weight, bias, *options)
         with torch.autocast(hidden.device.type, enabled=False):
             sums = _sums(hidden.to(head.dtype), targets, head, with_gradient=False)
-        ctx.save_for_backward(hidden, head_weight, targets, sums.shift, sums.normaliser, sums.others)
+        ctx.save_for_backward(hidden, head_weight, bias, targets, sums.shift, sums.normaliser, sums.others)
         # Not the head, which may be sharded over processes until the backward pass gathers it again.
         ctx.options, ctx.rounded = options, sums.rounded
         return sums.losses(head)
 
     @staticmethod
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, head_weight, targets, shift, normaliser, others = ctx.saved_tensors
-        head = _Head(head_weight, *ctx.options)
+        hidden, head_weight, bias, targets, shift, normaliser, others = ctx.saved_tensors
+        head = _Head(head_weight, bias, *ctx.options)
         narrow = hidden.to(head.dtype)
         hidden_gradient = torch.zeros(hidden.shape, device=hidden.device)
         head_gradient = torch.empty_like(head_weight)
+        bias_gradient = None if bias is None else torch.empty_like(bias)
         scale = output_gradients[0].float()[:, None]
         buffer = _buffer(narrow, head) if ctx.rounded else None
         for start, tile in head.tiles():
-            logits, slope = _shifted_logits(narrow, tile, shift, head.softcap, buffer)
+            logits, slope = _shifted_logits(narrow, tile, head.bias_of(start, len(tile)), shift, head.softcap, buffer)
             gradient = logits.exp_().float().div_(normaliser)
             _set_at_targets(gradient, targets - start, head.label_smoothing - others / normaliser)
             if head.label_smoothing:
@@ -233,7 +257,9 @@ class _TrainedHead(torch.autograd.Function):
             narrow_gradient = gradient.to(head.dtype)
             hidden_gradient += _matmul(narrow_gradient, tile)
             head_gradient[start : start + len(tile)] = _matmul(narrow_gradient.T, narrow)
-        return hidden_gradient.to(hidden.dtype), head_gradient, None, None
+            if bias_gradient is not None:
+                bias_gradient[start : start + len(tile)] = gradient.sum(dim=0)
+        return hidden_gradient.to(hidden.dtype), head_gradient, bias_gradient, None, None
 
 
 @dataclass(frozen=True)
@@ -293,7 +319,10 @@ def _sums_shifted(
 ) -> _Sums:
     """One pass over the vocabulary, with logits shifted by the target's if no ``shift`` [tokens, 1] is given."""
     rows = head.weight[targets].to(hidden.dtype).float()
-    target_logits, slope = capped((hidden.float() * rows).sum(dim=1, keepdim=True), head.softcap)
+    uncapped = (hidden.float() * rows).sum(dim=1, keepdim=True)
+    if head.bias is not None:
+        uncapped += head.bias[targets, None].float()
+    target_logits, slope = capped(uncapped, head.softcap)
     target_gradients = rows if slope is None else rows * slope
     buffer = _buffer(hidden, head) if shift is None else None
     if shift is None:
@@ -302,7 +331,7 @@ def _sums_shifted(
     weighted = torch.zeros_like(rows) if with_gradient else None
     logits_gradient = torch.zeros_like(rows if head.softcap else rows[:1])
     for start, tile in head.tiles():
-        shifted, slope = _shifted_logits(hidden, tile, shift, head.softcap, buffer)
+        shifted, slope = _shifted_logits(hidden, tile, head.bias_of(start, len(tile)), shift, head.softcap, buffer)
         if head.label_smoothing:
             logits += shifted.sum(dim=1, keepdim=True, dtype=torch.float32) + len(tile) * shift
             if with_gradient:
@@ -337,14 +366,18 @@ def _buffer(hidden: Tensor, head: _Head) -> Tensor | None:
 
 
 def _shifted_logits(
-    hidden: Tensor, tile: Tensor, shift: Tensor, softcap: float | None, buffer: Tensor | None
+    hidden: Tensor, tile: Tensor, bias: Tensor | None, shift: Tensor, softcap: float | None, buffer: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Logits [tokens, tile] minus ``shift``, in ``buffer`` if there is one; and the derivative of their cap, if any."""
     if buffer is None:
-        logits, slope = capped(_matmul(hidden, tile.T), softcap)
+        logits, slope = capped(_biased(_matmul(hidden, tile.T), bias), softcap)
         return logits.sub_(shift), slope
     logits = buffer[:, : len(tile)]
-    return logits.copy_(-shift).addmm_(hidden, tile.T), None
+    return logits.copy_(-shift if bias is None else bias - shift).addmm_(hidden, tile.T), None
+
+
+def _biased(logits: Tensor, bias: Tensor | None) -> Tensor:
+    return logits if bias is None else logits.add_(bias)
 
 
 def _considerable(mass: Tensor, others: Tensor, skipped: Tensor, head: _Head) -> Tensor | None:
@@ -367,7 +400,10 @@ def _considerable(mass: Tensor, others: Tensor, skipped: Tensor, head: _Head) ->
 
 def _largest_logits(hidden: Tensor, head: _Head) -> Tensor:
     """[tokens, 1] in fp32"""
-    largest = [capped(_matmul(hidden, tile.T), head.softcap)[0].amax(dim=1, keepdim=True) for _, tile in head.tiles()]
+    largest = [
+        capped(_biased(_matmul(hidden, tile.T), head.bias_of(start, len(tile))), head.softcap)[0].amax(1, keepdim=True)
+        for start, tile in head.tiles()
+    ]
     return torch.stack(largest).amax(dim=0)
 
 

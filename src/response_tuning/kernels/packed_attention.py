@@ -92,8 +92,11 @@ def _attention_within_examples(
 
     positions = options.get("position_ids")
     row = (1, query.shape[2])
-    if attention_mask is None or positions is None or not (positions.shape == row == (len(query), key.shape[2])):
+    is_row = positions is not None and positions.shape == row == (len(query), key.shape[2])
+    # A mask of numbers is a bias of the scores (ALiBi), and one for each head is another thing again.
+    if attention_mask is None or attention_mask.dtype != torch.bool or attention_mask.shape[1] != 1 or not is_row:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    assert positions is not None
     if attention_mask not in _ORDERS:
         _ORDERS[attention_mask] = _padded_order(positions[0], attention_mask[0, 0])
     order: _PaddedOrder = _ORDERS[attention_mask]
@@ -119,26 +122,26 @@ def _attention_by_matmuls(query: Tensor, key: Tensor, value: Tensor, visible: Te
     Args:
         query: [examples, longest, heads, width].
         key: The same with a divisor of as many heads.
-        value: The same as ``key``.
+        value: [examples, longest, key heads, value width]; DeepSeek's are narrower than its keys.
         visible: [examples, longest, longest].
         scale: The factor of the scores.
 
     Returns:
-        [examples * longest, heads, width]
+        [examples * longest, heads, value width]
     """
     examples, longest, heads, width = query.shape
     key_heads = key.shape[2]
     per_key = heads // key_heads
     # All queries of one key head are rows of one matmul: [examples * key heads, longest * per_key, width].
     queries = (query * scale).unflatten(2, (key_heads, per_key)).transpose(1, 2).reshape(-1, longest * per_key, width)
-    keys, values = (tensor.transpose(1, 2).reshape(-1, longest, width) for tensor in (key, value))
+    keys, values = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (key, value))
     scores = (queries @ keys.transpose(1, 2)).view(examples, key_heads, longest, per_key, longest)
     # The lowest number and not minus infinity: padding sees nothing, and its softmax must stay finite.
     hidden = ~visible[:, None, :, None, :]
     weights = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(dim=-1)
     mixed = weights.view(-1, longest * per_key, longest) @ values
-    by_head: Tensor = mixed.view(examples, key_heads, longest, per_key, width)
-    return by_head.transpose(1, 2).reshape(-1, heads, width)
+    by_head: Tensor = mixed.view(examples, key_heads, longest, per_key, value.shape[3])
+    return by_head.transpose(1, 2).reshape(-1, heads, value.shape[3])
 
 
 def _padded_order(positions: Tensor, visible: Tensor) -> _PaddedOrder:

@@ -23,9 +23,10 @@ def write_chat_files(
 
 def _generation_config(model: PreTrainedModel, stop_token_ids: list[int]) -> GenerationConfig:
     base = model.config.get_text_config()
+    bos, pad = (getattr(base, name, None) for name in ("bos_token_id", "pad_token_id"))  # CodeGen has neither
     return GenerationConfig(
         do_sample=False,
-        bos_token_id=base.bos_token_id,
+        bos_token_id=bos,
         eos_token_id=stop_token_ids,
-        pad_token_id=base.pad_token_id if base.pad_token_id is not None else stop_token_ids[-1],
+        pad_token_id=stop_token_ids[-1] if pad is None else pad,
     )

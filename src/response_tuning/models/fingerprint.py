@@ -13,7 +13,7 @@ from pathlib import Path
 from response_tuning.models.adapter import base_of_adapter
 from response_tuning.models.spec import ModelSpec, parse_spec
 
-__all__ = ["is_of_same_model", "model_fingerprint"]
+__all__ = ["is_of_same_model", "model_fingerprint", "weights_fingerprint"]
 
 _MEBIBYTE = 1 << 20
 _PIECES = 64
@@ -44,9 +44,18 @@ def model_fingerprint(spec: str) -> str | None:
         return None
     digest = hashlib.sha256()
     for file in _files(path):
+        if file.name == "base_model.json":  # where the base lies; what it is, is part of the adapter's settings
+            continue
         digest.update(f"{file.name}\0".encode())
         digest.update(_adapter_config(file) if file.name == "adapter_config.json" else _sample(file))
     return digest.hexdigest()[:16]
+
+
+def weights_fingerprint(path: str) -> str | None:
+    """The same of the safetensors in a folder alone, whatever its other files say; None of anything but a folder."""
+    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    digest = hashlib.sha256(b"".join(_sample(file) for file in files))
+    return digest.hexdigest()[:16] if files else None
 
 
 def is_of_same_model(fingerprint: str | None, spec: str) -> bool:

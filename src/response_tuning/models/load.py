@@ -1,6 +1,6 @@
 """Load the model, the tokenizer or the architecture that a model spec names (``models.spec`` has the grammar)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,15 +18,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from response_tuning.models.adapter import adapter_folder, base_of_adapter
+from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record
 from response_tuning.models.device import pick_device
 from response_tuning.models.dtype import fixed_dtype
 from response_tuning.models.embedded import embedded_instruct_file, import_embedded, import_gguf
+from response_tuning.models.fingerprint import weights_fingerprint
 from response_tuning.models.four_bit import keep_packed_weights, nf4
 from response_tuning.models.heads import keep_head_input_contiguous
+from response_tuning.models.merge import merge_adapter
 from response_tuning.models.spec import GRAMMAR, ModelSpec, parse_spec, require_local, suggestion
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
-from response_tuning.support.options import Device, Dtype
+from response_tuning.support.options import EMBEDDED, Device, Dtype
 from response_tuning.support.progress import say
 
 __all__ = [
@@ -49,7 +52,14 @@ class LoadedModel:
     path: str
     """The folder or hub id that the base weights came from."""
     revision: str | None = None
-    """The revision of a hub id, where the spec names one."""
+    """The commit of a hub id that was loaded, or the revision that the spec names."""
+    adapter: str | None = None
+    """The adapter's folder that was merged into the base weights, if there was one."""
+
+    @property
+    def origin(self) -> str:
+        """The folder or hub id that these very weights are loaded from again."""
+        return self.adapter or self.path
 
 
 def resolve_model(spec: str) -> str:
@@ -82,7 +92,9 @@ def require_model(spec: str) -> None:
     resolve_model(_base_spec(spec))
 
 
-def load_model(spec: str, *, dtype: Dtype = "auto", device: Device = "auto", four_bit: bool = False) -> LoadedModel:
+def load_model(
+    spec: str, *, dtype: Dtype = "auto", device: Device = "auto", four_bit: bool = False, dequantized: bool = False
+) -> LoadedModel:
     """Load the model that ``spec`` names. A run's adapter is merged into its base model.
 
     Args:
@@ -90,6 +102,7 @@ def load_model(spec: str, *, dtype: Dtype = "auto", device: Device = "auto", fou
         dtype: of the weights; with ``four_bit`` of the weights that are not quantised, and of matmuls.
         device: where to load it.
         four_bit: quantise the linear layers other than the head (``nf4``).
+        dequantized: merge an adapter that was trained over 4-bit weights into those, as plain numbers again.
 
     Raises:
         UserError: there is no such model, or it cannot be loaded.
@@ -101,7 +114,7 @@ def load_model(spec: str, *, dtype: Dtype = "auto", device: Device = "auto", fou
             raise UserError(
                 f"{spec} holds an adapter, which cannot be merged into 4-bit weights. Name its base model instead."
             )
-        return _load_adapted(adapter, dtype=dtype, device=device)
+        return _load_adapted(adapter, dtype=dtype, device=device, dequantized=dequantized)
     packing = nf4(dtype, pick_device(device)) if four_bit else {}
     path, revision = resolve_model(spec), require_local(spec).revision
     say(f"loading {spec}")
@@ -118,7 +131,8 @@ def load_model(spec: str, *, dtype: Dtype = "auto", device: Device = "auto", fou
         keep_packed_weights(model)
     else:
         model.to(device=pick_device(device))  # type: ignore[call-arg]
-    return LoadedModel(model, tokenizer, path, revision)
+    commit = getattr(model.config, "_commit_hash", None) if require_local(spec).kind == "hub" else None
+    return LoadedModel(model, tokenizer, path, commit or revision)
 
 
 def load_without_weights(spec: str, *, dtype: Dtype) -> LoadedModel:
@@ -182,21 +196,49 @@ def _safely(revision: str | None) -> dict[str, Any]:
     return {"trust_remote_code": False} | ({} if revision is None else {"revision": revision})
 
 
-def _load_adapted(adapter: Path, *, dtype: Dtype, device: Device) -> LoadedModel:
+def _load_adapted(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool) -> LoadedModel:
     from peft import PeftModel
 
-    base = load_model(base_of_adapter(adapter), dtype=dtype, device=device)
-    merged = PeftModel.from_pretrained(base.model, str(adapter)).merge_and_unload()
+    base = _load_same_base(adapter, dtype=dtype, device=device, dequantized=dequantized)
+    merged = merge_adapter(PeftModel.from_pretrained(base.model, str(adapter)))
     merged.eval().requires_grad_(False)
-    merged.generation_config = GenerationConfig.from_pretrained(str(adapter))
+    if (adapter / "generation_config.json").is_file():
+        merged.generation_config = GenerationConfig.from_pretrained(str(adapter))
     tokenizer = AutoTokenizer.from_pretrained(str(adapter))
-    return LoadedModel(cast(PreTrainedModel, merged), tokenizer, base.path, base.revision)
+    return LoadedModel(merged, tokenizer, base.path, base.revision, str(adapter.absolute()))
+
+
+def _load_same_base(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool) -> LoadedModel:
+    """Load the base model of an adapter.
+
+    Raises:
+        UserError: it is not there, or its weights are not those that the adapter was trained beside.
+    """
+    record, spec = base_record(adapter), base_of_adapter(adapter)
+    place = parse_spec(spec).path
+    if place is not None and not place.exists():
+        raise UserError(f"The base model of {adapter} is not there any more: {spec}. Put it back, or train again.")
+    packed = bool(record.get("four_bit"))
+    base = load_model(spec, dtype=dtype, device=device, four_bit=packed and dequantized)
+    expected, found = record.get("weights"), weights_fingerprint(base.origin)
+    if expected and found and expected != found and spec != EMBEDDED:
+        raise UserError(
+            f"The base model {spec} changed since {adapter} was trained on it: its weights have the fingerprint "
+            f"{found} and had {expected}. Put the old weights back, or train again."
+        )
+    if not packed:
+        return base
+    if dequantized:
+        return replace(base, model=base.model.dequantize())
+    say(f"{adapter} was trained over 4-bit weights; it is merged into those of {base.path}, which were not rounded")
+    return base
 
 
 def _base_spec(spec: str) -> str:
-    """The spec itself; of a run with an adapter, that of its base model."""
-    adapter = adapter_folder(spec)
-    return spec if adapter is None else base_of_adapter(adapter)
+    """The spec itself; of a run with an adapter, that of its base model, which may be such a run as well."""
+    while (adapter := adapter_folder(spec)) is not None:
+        spec = base_of_adapter(adapter)
+    return spec
 
 
 def _folder_with_model(path: Path) -> Path:
@@ -208,7 +250,7 @@ def _folder_with_model(path: Path) -> Path:
     if (path / "config.yaml").exists() and (path / "data.json").exists():
         raise UserError(
             f"The training in {path} has not finished, so there is no model yet. Resume it: "
-            f"rt train --config {path / 'config.yaml'}"
+            + command("train", "--config", path / "config.yaml", "--output", path)
         )
     if path.is_dir():
         raise UserError(

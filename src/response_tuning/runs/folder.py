@@ -1,25 +1,31 @@
 """A run folder: the names of its files, who may write to it, and where a model's evaluations are saved."""
 
+import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
+from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.models.spec import parse_spec
 from response_tuning.support.configuration import differences, write_config
 from response_tuning.support.errors import UserError
+from response_tuning.support.files import read_json
 
 __all__ = ["RunDirectory", "check_folder", "claim_folder", "evaluation_folder", "remove_leftovers", "run_of"]
 
 _ONLY_THE_PLACE = frozenset({"output"})
 _HALF_WRITTEN = (
-    *(".config.yaml.*", ".data.json.*", ".*.jsonl.*"),
+    *(".config.yaml.*", ".data.json.*", ".tuning.json.*", ".*.jsonl.*"),
     *(".adapter.partial-*", ".model.partial-*"),
     "checkpoints/.*",  # safetensors writes under names of its own, as large as the checkpoint
 )
 
 _CHECKPOINTS, _STEP = "checkpoints", "step-"
+_KEY_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,11 @@ class RunDirectory:
     def data_report(self) -> Path:
         """What became of the rows of the data."""
         return self.path / "data.json"
+
+    @property
+    def tuning(self) -> Path:
+        """What was trained: coverage, the prefix of responses as text, and the stop tokens."""
+        return self.path / "tuning.json"
 
     @property
     def adapter(self) -> Path:
@@ -136,15 +147,30 @@ def _half_written(folder: Path) -> list[Path]:
 def evaluation_folder(model_spec: str, task: str) -> Path:
     """Where an evaluation of a model is saved: in the run, or in ``runs/base-NAME`` for a model that is no run.
 
+    Two models of one name have two folders: the second one's name ends in a part of its fingerprint.
+
     Those of a run's checkpoint are in ``checkpoints/step-N`` below the run's own.
     """
     path = Path(model_spec)
     run = run_of(path)
     if run.path != path:
         return run.evaluation(task) / _CHECKPOINTS / path.name
-    if not run.is_trained:
-        run = RunDirectory(Path("runs") / f"base-{_name(model_spec)}")
-    return run.evaluation(task)
+    return (run if run.is_trained else _folder_of_model(model_spec)).evaluation(task)
+
+
+def _folder_of_model(model_spec: str) -> RunDirectory:
+    """``runs/base-NAME``, or ``runs/base-NAME-KEY`` where another model of that name has its evaluations."""
+    plain = Path("runs") / f"base-{_name(model_spec)}"
+    key = model_fingerprint(model_spec) or hashlib.sha256(model_spec.encode()).hexdigest()
+    keyed = plain.with_name(f"{plain.name}-{key[:_KEY_DIGITS]}")
+    is_taken = not all(_is_of(read_json(file), model_spec) for file in plain.glob("evaluations/*/metrics.json"))
+    return RunDirectory(keyed if keyed.exists() or is_taken else plain)
+
+
+def _is_of(metrics: Mapping[str, Any], model_spec: str) -> bool:
+    """Whether an evaluation is of this model: by its fingerprint, or by its spec where there is none to compare."""
+    then, now = metrics.get("fingerprint"), model_fingerprint(model_spec)
+    return then == now if then and now else bool(metrics.get("settings", {}).get("model") == model_spec)
 
 
 def run_of(path: Path) -> RunDirectory:

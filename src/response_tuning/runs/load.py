@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from response_tuning.conversation import Conversation, default_format
+from response_tuning.conversation import Conversation, default_format, recognised_format
 from response_tuning.models.load import LoadedModel, load_model
 from response_tuning.models.spec import require_local, spec_of
 from response_tuning.runs.contract import Run
@@ -55,15 +55,16 @@ def load_with_conversation(
     dtype: Dtype,
     device: Device,
     as_assistant: bool = False,
+    dequantized: bool = False,
 ) -> tuple[LoadedModel, Conversation]:
-    """Load any model spec for inference, with its chat format (``resolve_format``).
+    """Load any model spec for inference, with its chat format (``resolve_format``); ``dequantized`` as ``load_model``.
 
     Raises:
         UserError: there is no such model.
     """
-    loaded = load_model(spec, dtype=dtype, device=device)
+    loaded = load_model(spec, dtype=dtype, device=device, dequantized=dequantized)
     chosen = resolve_format(spec, format_name, loaded.tokenizer, as_assistant=as_assistant)
-    return loaded, Conversation(loaded.tokenizer, chosen, rt_prefix=_trained_options(spec).get("rt_prefix", "none"))
+    return loaded, Conversation(loaded.tokenizer, chosen, rt_prefix=_trained_prefix(spec, loaded.tokenizer))
 
 
 def resolve_format(
@@ -76,8 +77,9 @@ def resolve_format(
     """The one rule for ``--format``: a format by name; for "auto", the first of these that applies.
 
     1. A run or a kept checkpoint: the format that it was trained in.
-    2. A model that works for us as an assistant, a judge or a refiner: its own chat template, if it has one.
-    3. Any other model is measured, asked and trained as a base model: question-answer for the embedded model, else
+    2. An export or an adapter's folder: the format that the chat template saved there is marked with.
+    3. A model that works for us as an assistant, a judge or a refiner: its own chat template, if it has one.
+    4. Any other model is measured, asked and trained as a base model: question-answer for the embedded model, else
        tulu. Not its own template: many base models carry one that they were never trained in, and a base model has to
        be compared with the runs made from it.
 
@@ -85,7 +87,7 @@ def resolve_format(
         spec: the model's spec.
         format_name: the value of ``--format``.
         tokenizer: the model's.
-        as_assistant: whether the second rule applies.
+        as_assistant: whether the third rule applies.
 
     Raises:
         UserError: the run's configuration cannot be read.
@@ -95,9 +97,21 @@ def resolve_format(
     trained = _trained_options(spec)
     if "format" in trained:  # resolved when the run was made, so never "auto"
         return cast(FormatName, trained["format"])
+    recognised = recognised_format(tokenizer.chat_template)
+    if recognised is not None:
+        return recognised[0]
     if as_assistant and isinstance(tokenizer.chat_template, str):
         return "own"
     return default_format(spec)
+
+
+def _trained_prefix(spec: str, tokenizer: "PreTrainedTokenizerBase") -> Prefix:
+    """The prefix of responses that a model was trained with: of its configuration, or of its chat template's mark."""
+    options = _trained_options(spec)
+    if "rt_prefix" in options:
+        return cast(Prefix, options["rt_prefix"])
+    recognised = recognised_format(tokenizer.chat_template)
+    return "none" if recognised is None else recognised[1]
 
 
 def _trained_options(spec: str) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def chat(config: ChatConfig) -> None:
     from response_tuning.runs.load import load_with_conversation
     from response_tuning.support.progress import say
 
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")  # bytes that are no text
     loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
     interactive = sys.stdin.isatty()
     if interactive:

@@ -1,16 +1,23 @@
 """A finished quickstart as one self-contained HTML page. This module computes; ``report.html.jinja`` draws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from response_tuning.evaluation.shared.statistics import (
+    Estimate,
+    estimate_difference,
+    holm,
+    minimal_detectable_difference,
+    paired_p_value,
+)
 from response_tuning.support.files import read_json, read_json_lines
 from response_tuning.support.page import write_page
 
-__all__ = ["write_report"]
+__all__ = ["PairedDifference", "paired_differences", "write_report"]
 
 _MODELS = {"base": "Base", "rt": "Response-tuned (RT)", "it": "Instruction-tuned (IT)"}
 _METRICS = {
@@ -24,6 +31,10 @@ _METRICS = {
     "ranks_pmi": "as ranks, by the increase in a response's log-likelihood due to the instruction",
     "ranks_hard_pmi": "as ranks_hard, by the increase in a response's log-likelihood due to the instruction",
 }
+"""What metrics mean, where the page shows them."""
+_HEADLINES = ("correct", "follows", "responds", "answers")
+"""Metrics that say whether the model did what was asked; the finding is about the first one that was measured."""
+_LOWER_IS_BETTER = ("echoes", "repeats", "copies", "loops")
 _QUESTIONS_SHOWN = 12
 
 _PLOT_WIDTH, _PLOT_ROW_HEIGHT = 560, 46
@@ -41,6 +52,24 @@ class Interval:
     high: float
     vertical: float
     label: str
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """RT minus IT in one metric, paired by instruction."""
+
+    estimate: Estimate
+    p: float
+    """Of the single test."""
+    adjusted_p: float
+    """Adjusted by Holm's method for all metrics."""
+    detectable: float
+    """The smallest true difference that this many instructions show in 80% of such runs."""
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval does."""
+        return not self.estimate.low <= 0 <= self.estimate.high
 
 
 @dataclass(frozen=True)
@@ -67,19 +96,25 @@ def write_report(folder: Path) -> Path:
     summary = read_json(folder / "summary.json")
     logs = {method: read_json_lines(folder / method / "training.jsonl") for method in ("rt", "it")}
     probe_settings = read_json(folder / "base" / "evaluations" / "probe" / "metrics.json")
+    rows = {model: read_json_lines(folder / model / "evaluations" / "probe" / "responses.jsonl") for model in _MODELS}
+    metrics = {name: _METRICS.get(name, "") for name in summary["rt"]}
+    differences = paired_differences(rows["rt"], rows["it"], [*metrics])
     path = folder / "report.html"
     write_page(
         path,
         "study/report.html.jinja",
         models=_MODELS,
-        metrics=_METRICS,
+        metrics=metrics,
+        differences=differences,
+        lower_is_better=[name for name in metrics if name in _LOWER_IS_BETTER],
+        instructions=len(rows["base"]),
         summary=summary,
-        finding=_finding(summary),
-        intervals={name: _intervals(name, summary) for name in _METRICS},
+        finding=_finding(summary, differences),
+        intervals={name: _intervals(name, summary) for name in metrics},
         plot={"width": _PLOT_WIDTH, "height": _PLOT_ROW_HEIGHT},
         curves=_loss_curves(logs),
         curve={"width": _CURVE_WIDTH, "height": _CURVE_HEIGHT},
-        questions=_questions(folder),
+        questions=_questions(rows),
         configurations=_configurations(folder),
         data={method: read_json(folder / method / "data.json") for method in ("rt", "it")},
         speeds={method: log[-1]["supervised_tokens"] / log[-1]["seconds"] for method, log in logs.items()},
@@ -88,24 +123,63 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _finding(summary: dict[str, Any]) -> str:
+def paired_differences(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], metrics: Sequence[str]
+) -> dict[str, PairedDifference]:
+    """The difference of the first probe's rows to the second's in each metric, over the instructions with both values.
+
+    Metrics without a value per instruction, as of older versions, are left out.
+    """
+    estimates: dict[str, tuple[Estimate, float, float]] = {}
+    for metric in metrics:
+        pairs = [
+            (float(one["values"][metric]), float(other["values"][metric]))
+            for one, other in zip(first, second, strict=True)
+            if metric in one.get("values", {}) and metric in other.get("values", {})
+        ]
+        if pairs:
+            sides = [(one, 1.0) for one, _ in pairs], [(other, 1.0) for _, other in pairs]
+            spread = sum((one - other) ** 2 for one, other in pairs) / len(pairs)
+            are_proportions = all(value in (0, 1) for pair in pairs for value in pair)
+            detectable = minimal_detectable_difference(len(pairs), spread, are_proportions=are_proportions)
+            estimates[metric] = (estimate_difference(*sides), paired_p_value(*sides), detectable)
+    adjusted = holm([p for _, p, _ in estimates.values()])
+    return {
+        metric: PairedDifference(estimate, p, of_family, detectable)
+        for (metric, (estimate, p, detectable)), of_family in zip(estimates.items(), adjusted, strict=True)
+    }
+
+
+def _finding(summary: dict[str, Any], differences: Mapping[str, PairedDifference]) -> str:
     """The result in words; every number and comparison is computed."""
-    base, rt, it = (summary[name]["answers"] for name in ("base", "rt", "it"))
-    apart = [metric for metric in _METRICS if not _overlap(summary["rt"][metric], summary["it"][metric])]
-    comparison = (
-        f"The intervals of RT and IT do not overlap in {' and '.join(apart)}, and overlap in all other metrics."
-        if apart
-        else "The intervals of RT and IT overlap in every metric: this run cannot tell them apart."
+    headline = next(name for name in (*_HEADLINES, *summary["rt"]) if name in summary["rt"])
+    base, rt, it = (summary[name][headline] for name in ("base", "rt", "it"))
+    rates = (
+        f"Rate of {headline} over {base['n']} held-out instructions: base model {base['value']:.0%}, tuned on "
+        f"responses alone (RT) {rt['value']:.0%}, tuned on instruction-response pairs (IT) {it['value']:.0%}."
     )
+    if headline not in differences:
+        return rates
+    others = [name for name, of in differences.items() if of.excludes_zero and name != headline]
+    rest = f"in {' and '.join(others)}" if others else "in none of them"
     return (
-        f"The base model answered {base['value']:.0%} of {base['n']} held-out instructions, the model tuned on "
-        f"responses alone {rt['value']:.0%} ({rt['low']:.0%} to {rt['high']:.0%}), and the one tuned on "
-        f"instruction-response pairs {it['value']:.0%} ({it['low']:.0%} to {it['high']:.0%}). {comparison}"
+        f"{rates} {_headline_difference(differences[headline])} Of the other metrics, the interval of the paired "
+        f"difference excludes zero {rest}."
     )
 
 
-def _overlap(first: dict[str, float], second: dict[str, float]) -> bool:
-    return first["low"] <= second["high"] and second["low"] <= first["high"]
+def _headline_difference(difference: PairedDifference) -> str:
+    estimate = difference.estimate
+    value = (
+        f"RT minus IT, paired by instruction: {100 * estimate.value:+.1f} points ({100 * estimate.low:+.1f} to "
+        f"{100 * estimate.high:+.1f}; p {difference.p:.3f})."
+    )
+    if difference.excludes_zero:
+        return f"{value} The interval excludes zero."
+    return (
+        f"{value} The interval contains zero: this run cannot tell RT and IT apart. {estimate.n} instructions show a "
+        f"difference of {100 * difference.detectable:.0f} points or more in 80% of such runs."
+    )
 
 
 def _intervals(metric: str, summary: dict[str, Any]) -> list[Interval]:
@@ -146,9 +220,8 @@ def _smoothed(series: Sequence[float]) -> list[float]:
     return smoothed
 
 
-def _questions(folder: Path) -> list[dict[str, Any]]:
+def _questions(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Evenly spaced held-out instructions, not selected ones, with the response of every model."""
-    rows = {model: read_json_lines(folder / model / "evaluations" / "probe" / "responses.jsonl") for model in _MODELS}
     count = len(rows["base"])
     shown = min(_QUESTIONS_SHOWN, count)
     return [

@@ -38,7 +38,17 @@ class Asset:
 
 _HUB = "https://huggingface.co/datasets"
 _GITHUB = "https://raw.githubusercontent.com"
+_XSTEST = f"{_GITHUB}/paul-rottger/exaggerated-safety/d7bb5bd738c1fcbc36edd83d5e7d1b71a3e2d84d"
+_XSTEST_RESPONSES = {
+    "gpt4": "71af323af8ecdec0efae23992317721441d2cfedddedeef3248f842f4e15c9ca",
+    "llama2new": "6365cc55ce0a593c7ab8785853d02784be027d97199d4077912b4313cd010099",
+    "llama2orig": "cbc52550e8ba8197a3e3d97a5af078d27bae4766737cd62df80270126a87ffc6",
+    "mistralguard": "0ac03817b65e019a8f5b4b3eed805086f9f7fafe538ac9ebd156f80210af6903",
+    "mistralinstruct": "6a146b65a5b96ec8249729bc2db459697175125998d7cbbcc88f7688ecf31dad",
+}
+"""The sha256 of each file of XSTest's labelled responses, by the name that it gives to the model."""
 _ALPACA_EVAL = f"{_GITHUB}/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20"
+_ALPACA_EVAL_DATA = "2edc6fad8be6b14ea7230aabfd08188da6b8b814"
 
 ASSETS: dict[str, Asset] = {
     "alpaca": Asset(
@@ -119,10 +129,19 @@ ASSETS: dict[str, Asset] = {
     ),
     "xstest": Asset(
         path="xstest/xstest_prompts.csv",
-        url=f"{_GITHUB}/paul-rottger/exaggerated-safety/d7bb5bd738c1fcbc36edd83d5e7d1b71a3e2d84d/xstest_prompts.csv",
+        url=f"{_XSTEST}/xstest_prompts.csv",
         sha256="11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
         licence="CC BY 4.0",
     ),
+    **{
+        f"xstest-responses-{model}": Asset(
+            path=f"xstest/xstest_v2_completions_{model}.csv",
+            url=f"{_XSTEST}/model_completions/xstest_v2_completions_{model}.csv",
+            sha256=sha256,
+            licence="CC BY 4.0",
+        )
+        for model, sha256 in _XSTEST_RESPONSES.items()
+    },
     "gpt4_1106_preview": Asset(
         path="alpaca_eval/gpt4_1106_preview.model_outputs.json",
         url=f"{_ALPACA_EVAL}/results/gpt4_1106_preview/model_outputs.json",
@@ -137,8 +156,14 @@ ASSETS: dict[str, Asset] = {
     ),
     "alpaca-eval-difficulty": Asset(
         path="alpaca_eval/instruction_difficulty.csv",
-        url=f"{_HUB}/tatsu-lab/alpaca_eval/resolve/main/instruction_difficulty.csv",
+        url=f"{_HUB}/tatsu-lab/alpaca_eval/resolve/{_ALPACA_EVAL_DATA}/instruction_difficulty.csv",
         sha256=None,
+        licence="CC BY-NC 4.0",
+    ),
+    "alpaca-eval-anchors": Asset(
+        path="alpaca_eval/df_gamed.csv",
+        url=f"{_HUB}/tatsu-lab/alpaca_eval/resolve/{_ALPACA_EVAL_DATA}/df_gamed.csv",
+        sha256="97aeec3f1c7de6dee6fd31fe66f1702623f4614c3efe1c6fc5f4927cd5fd674d",
         licence="CC BY-NC 4.0",
     ),
     "just-eval": Asset(

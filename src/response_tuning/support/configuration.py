@@ -135,13 +135,11 @@ def read_values(path: Path, config_type: type[BaseModel]) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"There is no configuration file {path}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} should hold one 'option: value' a line.")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    values = _parse_yaml(path, text)
     checked: dict[str, Any] = {}
     errors: list[str] = []
     for name, value in values.items():
@@ -183,14 +181,44 @@ def written_options(path: Path) -> dict[str, Any]:
         UserError: the file is not YAML, or does not hold options.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _parse_yaml(path, path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+
+
+def _parse_yaml(path: Path, text: str) -> dict[str, Any]:
+    """The options in a file, each of which is there once."""
+    try:
+        _require_once(path, yaml.compose(text, yaml.SafeLoader))
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} should hold one 'option: value' a line.")
     return values
+
+
+def _require_once(path: Path, node: yaml.Node | None) -> None:
+    """Require that no mapping, at any depth, has a key twice: YAML would take the last one.
+
+    Raises:
+        UserError: names file, line and option.
+    """
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line, name = key.start_mark.line + 1, str(key.value)
+            if name in lines:
+                raise UserError(f"{path}:{line}: option {name!r} is set in line {lines[name]} already. Remove one.")
+            lines[name] = line
+            inner += [value]
+    elif isinstance(node, yaml.SequenceNode):
+        inner += node.value
+    for part in inner:
+        _require_once(path, part)
 
 
 def differences(path: Path, config: BaseModel, *, ignore: frozenset[str] = frozenset()) -> list[str]:
@@ -209,8 +237,18 @@ def differences(path: Path, config: BaseModel, *, ignore: frozenset[str] = froze
     return [
         f"{field}: {written.get(field)!r} there, {wanted.get(field)!r} now"
         for field in fields
-        if written.get(field) != wanted.get(field)
+        if not _is_equal(written.get(field), wanted.get(field))
     ]
+
+
+def _is_equal(written: Any, wanted: Any) -> bool:
+    """Whether two values are equal, or name the same file or folder."""
+    if written == wanted or not (isinstance(written, str) and isinstance(wanted, str)):
+        return bool(written == wanted)
+    try:
+        return Path(written).samefile(wanted)
+    except (OSError, ValueError):  # no path, or nothing is there
+        return False
 
 
 def _check(config_type: type[BaseModel], name: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 __all__ = [
+    "DISK_IS_FULL",
     "make_folder",
     "read_json",
     "read_json_lines",
@@ -20,6 +21,10 @@ __all__ = [
     "write_json_lines",
     "write_text",
 ]
+
+
+DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The error numbers of a write that does not fit on the disk."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,8 +48,10 @@ def staged_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # a write does not name its file
         raise
 
 
@@ -65,9 +72,11 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file that this program wrote line by line; a truncated last line is ignored."""
-    complete = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in complete]
+    """The rows of a file that this program wrote line by line; a truncated last line is ignored.
+
+    It is dropped before the text is decoded: it may end within a character.
+    """
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 @contextmanager

@@ -1,56 +1,136 @@
-"""Files that users bring, gzipped or not, and the strict JSONL reader, which gives the place of every bad row."""
+"""Files that users bring, compressed or not, and the strict JSONL reader, which gives the place of every bad row."""
 
+import bz2
 import gzip
 import io
+import lzma
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from response_tuning.support.errors import UserError
+from response_tuning.support.extras import require_extra
 from response_tuning.support.records import BadRow, Record, decode_json
 
-__all__ = ["BYTE_ORDER_MARK", "Records", "open_bytes", "read_bytes", "read_json_lines_file", "suffix_of"]
+__all__ = ["BYTE_ORDER_MARK", "COMPRESSED", "Records", "open_bytes", "read_bytes", "read_json_lines_file", "suffix_of"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Suffixes of compressed files. The content decides, not the name."""
 
 Records = Iterator[Record | BadRow]
 """The rows of a file, in order."""
 
+_GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_UNPACK = "Unpack it and name a file or the folder"
+_OTHER_FORMATS = (
+    (b"\xd0\xcf\x11\xe0", "an Excel or Word file of an old version. Save it as CSV UTF-8 or plain text"),
+    (b"%PDF", "a PDF. Save its text as .txt or .md"),
+    (b"SQLite format 3", "an SQLite database. Export its table as CSV"),
+    (b"7z\xbc\xaf", f"a 7z archive. {_UNPACK}"),
+    (b"Rar!", f"a RAR archive. {_UNPACK}"),
+    (b"\x80\x04\x95", "a Python pickle, which can run code when it is read. Save the data as JSONL"),
+    (_LFS_POINTER, "a Git LFS pointer, not the file itself. Fetch it: git lfs pull"),
+    (b"<!doctype html", "a web page, not data. Download the file itself"),
+    (b"<html", "a web page, not data. Download the file itself"),
+)
+
 
 def suffix_of(path: Path) -> str:
     """The suffix that names the format: ``.csv`` for both ``a.csv`` and ``a.csv.gz``."""
-    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    return Path(path.stem).suffix.lower() if path.suffix.lower() in COMPRESSED else path.suffix.lower()
 
 
-def open_bytes(path: Path) -> "gzip.GzipFile | io.BufferedReader":
-    """Open a file for reading; one whose name ends in .gz is decompressed.
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file for reading; a compressed one (gzip, bzip2, xz, zstd) is decompressed, whatever its name is.
 
     Raises:
-        UserError: it is missing, or a folder.
+        UserError: it is missing, a folder, or in a format that holds no rows of text, such as a workbook.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a JSONL file with one example per line.")
     try:
-        return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+        with path.open("rb") as file:
+            start = file.read(512)
+            is_tar = start[257:262] == b"ustar"
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
+    _refuse_other_formats(path, start, is_tar=is_tar)
+    if start.startswith(_GZIP):
+        return cast(IO[bytes], gzip.open(path))
+    if start.startswith(_BZIP2):
+        return cast(IO[bytes], bz2.open(path))
+    if start.startswith(_XZ):
+        return cast(IO[bytes], lzma.open(path))
+    if start.startswith(_ZSTD):
+        return _open_zstd(path)
+    return path.open("rb")
+
+
+def _open_zstd(path: Path) -> IO[bytes]:
+    require_extra("pyarrow", "hub", purpose=f"Reading {path}")
+    import pyarrow
+
+    with pyarrow.input_stream(str(path), compression="zstd") as stream:
+        try:
+            return io.BytesIO(stream.read())
+        except OSError as error:
+            raise UserError(f"{path} is not a complete zstd file ({error}).") from error
+
+
+def _refuse_other_formats(path: Path, start: bytes, *, is_tar: bool) -> None:
+    """Name the true cause where a file is of another format than rows of text."""
+    if is_tar:
+        raise UserError(f"{path} is a tar archive. Unpack it (tar xf {path}) and name a file or the folder.")
+    if start.startswith(b"PK\x03\x04"):
+        raise UserError(f"{path} is {_zipped(path)}.")
+    for magic, what in _OTHER_FORMATS:
+        if start.lstrip()[: len(magic)].lower() == magic.lower():
+            raise UserError(f"{path} is {what}.")
+
+
+def _zipped(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return "a damaged zip archive"
+    if any(name.startswith("xl/") for name in names):
+        sheets = sum(name.startswith("xl/worksheets/") and name.endswith(".xml") for name in names)
+        each = f"; it has {sheets} sheets, so save each" if sheets > 1 else ""
+        return f"an Excel workbook. Save its sheet as CSV UTF-8 and name that file{each}"
+    if "word/document.xml" in names:
+        return "a Word document. Save it as plain text (.txt) and name that file"
+    if "content.xml" in names and "mimetype" in names:
+        return "an OpenDocument file. Save its sheet as CSV, or its text as plain text (.txt)"
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"a zip archive of {listed}. Unpack it (unzip {path}) and name a file or the folder"
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, decompressed, without a byte order mark.
+    """The content of a file, decompressed, without a byte order mark. UTF-16 with its mark becomes UTF-8.
 
     Raises:
-        UserError: it is missing, a folder, or a corrupt gzip file.
+        UserError: it is missing, a folder, corrupt, or in another format.
     """
     with open_bytes(path) as file:
-        return b"".join(_lines(path, file)).removeprefix(BYTE_ORDER_MARK)
+        content = b"".join(_lines(path, file))
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            return content.decode("utf-16").encode("utf-8")
+        except UnicodeError as error:
+            raise UserError(f"{path} starts as UTF-16 and is not ({error}). Save the file as UTF-8.") from None
+    return content.removeprefix(BYTE_ORDER_MARK)
 
 
 def read_json_lines_file(path: Path) -> Records:
     """One JSON value per line. A byte order mark, Windows line endings and blank lines are accepted.
 
     Raises:
-        UserError: the file is missing, a folder, or a corrupt gzip file.
+        UserError: the file is missing, a folder, corrupt, or in another format.
     """
     with open_bytes(path) as file:
         # Only a newline ends a row: str.splitlines would also split at U+2028, which JSON allows inside a string.
@@ -69,5 +149,9 @@ def _lines(path: Path, file: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of an open file, with one clear error where its compression is broken."""
     try:
         yield from file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is not a complete gzip file ({error}).") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, OSError) as error:
+        kinds = {gzip.GzipFile: "gzip", bz2.BZ2File: "bzip2", lzma.LZMAFile: "xz"}
+        kind = next((name for opened, name in kinds.items() if isinstance(file, opened)), None)
+        if kind is None:
+            raise
+        raise UserError(f"{path} is not a complete {kind} file ({error}).") from error

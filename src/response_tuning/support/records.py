@@ -1,14 +1,29 @@
 """Rows of a file before they are interpreted: records, bad rows, and strict JSON."""
 
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, time
 from math import isfinite
 from typing import Any
 
-__all__ = ["BadRow", "Record", "decode_json", "json_type", "json_value", "preview", "refuse_surrogates", "table_record"]
+__all__ = [
+    "BadRow",
+    "Record",
+    "decode_json",
+    "decode_json_values",
+    "json_type",
+    "json_value",
+    "preview",
+    "refuse_surrogates",
+    "table_record",
+]
 
 _PREVIEW_CHARACTERS = 60
+_DEEPEST = 100
+_DIGITS = 4_000  # Python converts no more than 4,300
+_SPACE = re.compile(r"\s*")
 
 
 @dataclass(frozen=True)
@@ -50,16 +65,56 @@ def decode_json(text: bytes) -> Any:
     """
     try:
         value = _DECODER.decode(text.decode("utf-8"))
+        # UTF-8 has no lone surrogates, so a string can only contain one as an escape sequence.
+        if b"\\u" in text:
+            refuse_surrogates(value)
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 at byte {error.start}. Save the file as UTF-8.") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"is not valid JSON ({error.msg} at column {error.colno}): {preview(text)}") from None
     except RecursionError:
         raise ValueError(f"is nested too deeply: {preview(text)}") from None
-    # UTF-8 has no lone surrogates, so a string can only contain one as an escape sequence.
-    if b"\\u" in text:
-        refuse_surrogates(value)
+    if (text.count(b"[") + text.count(b"{") > _DEEPEST) and _depth(value) > _DEEPEST:
+        raise ValueError(f"is nested too deeply: {preview(text)}")
     return value
+
+
+def decode_json_values(text: bytes) -> list[tuple[int, Any]]:
+    """Decode JSON values that follow each other, each with the line on which it begins, as strictly as one.
+
+    Raises:
+        ValueError: as ``decode_json``.
+    """
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 at byte {error.start}. Save the file as UTF-8.") from None
+    values: list[tuple[int, Any]] = []
+    line, start, end = 1, 0, 0
+    while (start := _SPACE.match(decoded, end).end()) < len(decoded):  # type: ignore[union-attr]
+        line += decoded.count("\n", end, start)
+        try:
+            value, after = _DECODER.raw_decode(decoded, start)
+            if "\\u" in decoded[start:after]:
+                refuse_surrogates(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"is not valid JSON ({error.msg} at line {error.lineno}, column {error.colno})") from None
+        except RecursionError:
+            raise ValueError(f"is nested too deeply: {preview(text)}") from None
+        if _depth(value) > _DEEPEST:
+            raise ValueError(f"is nested too deeply: {preview(text)}")
+        values.append((line, value))
+        line, end = line + decoded.count("\n", start, after), after
+    return values
+
+
+def _depth(value: Any) -> int:
+    """The depth of lists and objects, which libraries limit when they write them."""
+    depth, level = 0, [value]
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        depth += 1
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    return depth
 
 
 def json_type(value: object) -> str:
@@ -121,7 +176,7 @@ def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise ValueError(f"names the field {twice!r} twice")
     return fields
 
@@ -130,5 +185,19 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"holds {name}, which JSON does not know")
 
 
+def _finite(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise ValueError(f"holds the number {preview(text)}, which is too large")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"holds a number of {len(text):,} digits, which is too large")
+    return int(text)
+
+
 # A NaN would not equal itself after a round trip.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_fields, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_fields, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+)

@@ -6,11 +6,14 @@ command; so does each training worker process.
 
 import logging
 import os
+import re
 import sys
 import warnings
+from contextlib import suppress
 from typing import Literal
 
 from response_tuning.support.progress import draw_bars, stderr_console
+from response_tuning.support.secrets import hide_secrets
 
 __all__ = ["VERBOSITY_VARIABLE", "Verbosity", "set_up_terminal"]
 
@@ -23,6 +26,7 @@ VERBOSITY_VARIABLE = "RESPONSE_TUNING_VERBOSITY"
 _LIBRARIES = ("bitsandbytes", "huggingface_hub", "inspect_ai", "peft", "torch", "transformers")
 _MUTED = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 """Read by the libraries when they are imported, which would take too long here."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def set_up_terminal(verbosity: Verbosity | None = None) -> None:
@@ -34,6 +38,8 @@ def set_up_terminal(verbosity: Verbosity | None = None) -> None:
     chosen: str = verbosity or os.environ.get(VERBOSITY_VARIABLE, "normal")
     os.environ[VERBOSITY_VARIABLE] = chosen
     draw_bars(chosen != "quiet")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries would fill a log file
     root, ours = logging.getLogger(), logging.getLogger(_PACKAGE)
     for logger in (root, ours):
         for handler in [handler for handler in logger.handlers if isinstance(handler, _LineHandler)]:
@@ -62,9 +68,14 @@ def _mute_libraries() -> None:
 
 
 class _LineHandler(logging.Handler):
-    """Prints a record as one unbroken line above the progress bar, so that a path in it can be copied and searched."""
+    """Prints a record as one unbroken line above the progress bar, so that a path in it can be copied and searched.
+
+    Secrets and control characters in it, which servers and libraries may repeat, are replaced. A line that does not fit
+    on a full disk is no reason to stop the work.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.split(".")[0] == _PACKAGE
-        message = record.getMessage()
-        stderr_console().print(message if ours else f"{record.name}: {message}", markup=False, soft_wrap=True)
+        message = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", hide_secrets(record.getMessage()))
+        with suppress(OSError):
+            stderr_console().print(message if ours else f"{record.name}: {message}", soft_wrap=True)

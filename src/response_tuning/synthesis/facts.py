@@ -8,12 +8,13 @@ _PLAIN = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
-_LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
+_LIST_NUMBER = re.compile(r"^[^\S\n]*\d+[.)]\s", re.MULTILINE)
 _IN_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NAME = re.compile(r"(?<![\w'-])[^\W\d_][\w'-]*\w")
 _POSSESSIVE = re.compile(r"'(s|m|ll|ve|d|re)$")
-# The start of the text, the end of a sentence, or an opening mark: a capital letter is no sign of a name there.
-_SENTENCE_START = re.compile(r"""(^|[.!?:;*#>|(\["'/-])[\s*_"'(]*$""")
+# After the end of a sentence or an opening mark a capital letter is no sign of a name.
+_BEFORE_SENTENCE = frozenset(".!?:;*#>|([\"'/-")
+_SKIPPED = frozenset("*_\"'(")
 
 
 def lost_facts(original: str, revision: str) -> list[str]:
@@ -41,7 +42,18 @@ def _numbers(text: str) -> set[str]:
 
 
 def _in_words(number: str) -> str | None:
-    return _IN_WORDS[int(number)] if number.isdecimal() and int(number) < len(_IN_WORDS) else None
+    is_small = len(number) <= 2 and number.isdecimal() and int(number) < len(_IN_WORDS)
+    return _IN_WORDS[int(number)] if is_small else None
+
+
+def _begins_sentence(line: str, start: int) -> bool:
+    """Whether what begins at ``start`` follows the start of the line, the end of a sentence, or an opening mark."""
+    for position in range(start - 1, -1, -1):
+        if line[position] in _BEFORE_SENTENCE:
+            return True
+        if not line[position].isspace() and line[position] not in _SKIPPED:
+            return False
+    return True
 
 
 def _names(text: str) -> set[str]:
@@ -55,6 +67,6 @@ def _names(text: str) -> set[str]:
         for match in _NAME.finditer(line):
             name = _POSSESSIVE.sub("", match.group())
             is_capitalised = len(name) > 1 and name[0].isupper() and name.casefold() not in small
-            if is_capitalised and not _SENTENCE_START.search(line[: match.start()]):
+            if is_capitalised and not _begins_sentence(line, match.start()):
                 names.add(name)
     return names

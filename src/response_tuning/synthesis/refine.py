@@ -6,8 +6,8 @@ The ledger beside the output is the audit trail: every answer, and why it was or
 section 3.3.
 """
 
-import hashlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,19 +16,21 @@ import tyro
 from pydantic import Field
 
 from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import ask_once, forecast, ledger_path, question_key
+from response_tuning.asking.ask_once import ask_once, forecast, ledger_path, outcome_of, question_key
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.cost import Cost
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example, check_output, write_examples
-from response_tuning.support.progress import say
+from response_tuning.models.spec import is_local
+from response_tuning.support.progress import say, warn
 from response_tuning.synthesis.request import fill_template, read_template
-from response_tuning.synthesis.revision import MARKER, judge_answer
+from response_tuning.synthesis.revision import MARKER, Outcome, judge_answer, marker_for
 
 __all__ = ["REFINED", "RefineConfig", "Refined", "refine"]
 
 REFINED = "refined"
 
+_IDENTITY = {"command": "refine"}
 # Added to the original's length in characters, so a revision may have about four times as many tokens as the original.
 _SPARE_TOKENS = 200
 
@@ -37,7 +39,7 @@ class RefineConfig(AskOptions):
     """Have a language model rewrite each response for clarity, structure and tone, without changing its content.
 
     Every row ends as "refined" or "kept: why", and OUTPUT.audit.jsonl holds every answer. Re-run the same command to
-    resume; no row is asked twice.
+    resume; no text is asked about twice, whichever row it stands in.
 
     For example:
         rt data refine answers.jsonl --output refined.jsonl
@@ -74,65 +76,92 @@ def refine(config: RefineConfig) -> Refined:
     check_output(config.output, config.source)
     examples = load_examples(config.source)
     template = read_template("refine.txt")
-    questions = [_question(number, example, template, config) for number, example in enumerate(examples, start=1)]
-    originals = {question.key: example.completion for question, example in zip(questions, examples, strict=True)}
-    path, identity = ledger_path(config.output), _identity(config, template)
-    cost = forecast(questions, path, identity, config)
+    questions = [_question(example, template, config) for example in examples]
+    example_of = {question.key: example for question, example in zip(questions, examples, strict=True)}
+    path = ledger_path(config.output)
+    cost = forecast(questions, path, _IDENTITY, config)
     say(str(cost))
     if config.dry_run:
         return Refined(cost, {})
 
     def make_row(question: Question, answer: Answer | Failure) -> dict[str, Any]:
-        original = originals[question.key]
-        outcome = judge_answer(answer, original, shortest_share=config.shortest_share)
+        example = example_of[question.key]
+        outcome = _outcome(example, answer, config)
         return {
             "state": outcome.reason or REFINED,
             "detail": outcome.detail,
-            "source_completion": original,
+            "source_completion": example.completion,
             "completion": outcome.completion,
         }
 
-    rows = ask_once(questions, path, identity, config, make_row)
-    write_examples(config.output, map(_refined_example, examples, rows))
-    return Refined(cost, dict(Counter(str(row["state"]) for row in rows).most_common()))
+    rows = ask_once(questions, path, _IDENTITY, config, make_row)
+    # Rows with one question may differ in their blanks, and each keeps its own.
+    outcomes = [_outcome(example, outcome_of(row), config) for example, row in zip(examples, rows, strict=True)]
+    write_examples(config.output, map(_refined_example, examples, outcomes))
+    states = Counter(outcome.reason or REFINED for outcome in outcomes)
+    _advise(states, rows, config)
+    return Refined(cost, dict(states.most_common()))
 
 
-def _identity(config: RefineConfig, template: str) -> dict[str, Any]:
-    """What outcomes depend on, apart from the row itself. A ledger with another identity is refused."""
-    return {
-        "command": "refine",
-        "model": config.model,
-        "base_url": config.base_url,
-        "max_tokens": config.max_tokens,
-        "shortest_share": config.shortest_share,
-        "show_prompts": config.show_prompts,
-        "prompt_sha256": hashlib.sha256(template.encode()).hexdigest(),
-    }
+def _outcome(example: Example, answer: Answer | Failure, config: RefineConfig) -> Outcome:
+    marker = marker_for(*_shown(example, config))
+    return judge_answer(answer, example.completion, marker=marker, shortest_share=config.shortest_share)
 
 
-def _question(number: int, example: Example, template: str, config: RefineConfig) -> Question:
-    text = fill_template(
-        template,
-        prompt=(example.prompt or "").strip() if config.show_prompts else "",
-        completion=example.completion.strip(),
-        marker=MARKER,
+def _shown(example: Example, config: RefineConfig) -> tuple[str, str]:
+    """The prompt and the completion as the model sees them."""
+    return (example.prompt or "").strip() if config.show_prompts else "", example.completion.strip()
+
+
+def _question(example: Example, template: str, config: RefineConfig) -> Question:
+    prompt, completion = _shown(example, config)
+    marker = marker_for(prompt, completion)
+    text, earlier = (
+        fill_template(template, prompt=prompt, completion=completion, marker=each) for each in (marker, MARKER)
     )
     return Question(
-        key=question_key(number, text),
+        key=question_key(text),
         text=text,
-        max_tokens=min(config.max_tokens, len(example.completion) + _SPARE_TOKENS),
-        expected_characters=len(example.completion),
+        max_tokens=_limit(completion, config),
+        expected_characters=len(completion),
+        earlier_keys=(question_key(earlier),),
     )
 
 
-def _refined_example(example: Example, row: dict[str, Any]) -> Example:
+def _limit(completion: str, config: RefineConfig) -> int:
+    """The most tokens of an answer.
+
+    A small model in this process that does not come to an end would take long, so its limit follows from the length of
+    the text. It grows with ``--max-tokens``, too. A server's model may think before it writes.
+    """
+    if not is_local(config.model):
+        return config.max_tokens
+    usual = len(completion) + _SPARE_TOKENS
+    default = int(AskOptions.model_fields["max_tokens"].default)
+    return min(config.max_tokens, max(usual, usual * config.max_tokens // default))
+
+
+def _advise(states: Mapping[str, int], rows: Sequence[Mapping[str, Any]], config: RefineConfig) -> None:
+    """Say how to ask again what came to nothing."""
+    ways = {
+        "truncated": f"re-run with a larger --max-tokens than {config.max_tokens}",
+        "no marker": "re-run with --retry-unparsed",
+        "error after retries": "re-run with --retry-errors",
+        "refused by the server": "see the reasons in the file of answers; --retry-errors",
+    }
+    for state, way in ways.items():
+        if states.get(state):
+            warn(f"{states[state]:,} of {len(rows):,} rows are kept ({state}): {way} to ask for these again, alone.")
+
+
+def _refined_example(example: Example, outcome: Outcome) -> Example:
     fields = example.model_dump(exclude_unset=True)
     return Example.model_validate(
         {
             **fields,
-            "completion": row["completion"],
+            "completion": outcome.completion,
             # A file that is refined again keeps the first original.
             "source_completion": fields.get("source_completion", example.completion),
-            "refinement": row["state"] if row["state"] == REFINED else f"kept: {row['state']}",
+            "refinement": REFINED if outcome.reason is None else f"kept: {outcome.reason}",
         }
     )

@@ -4,7 +4,6 @@ Source: Wang et al. 2024, "RNR: Teaching Large Language Models to Follow Roles a
 prompt precedes the instruction in the user turn, as system messages do in all data here.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import ERROR, ask_once, forecast, ledger_path, question_key
+from response_tuning.asking.ask_once import ask_once, failure_state, forecast, ledger_path, question_key
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.data.recipes.recipe import Made
 from response_tuning.data.sources.load_examples import load_examples
@@ -21,11 +20,12 @@ from response_tuning.example import Example, require_prompts
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.synthesis.request import fill_template, read_template
-from response_tuning.synthesis.revision import MARKER, find_revision, refuses
+from response_tuning.synthesis.revision import MARKER, find_revision, marker_for, refuses
 
 __all__ = ["MADE", "RolesAndRules", "RolesAndRulesConfig"]
 
 MADE = "made"
+_IDENTITY = {"command": "roles-and-rules"}
 _SYSTEM_PROMPT_CHARACTERS = 500
 
 
@@ -60,17 +60,22 @@ class RolesAndRules:
         examples = load_examples(config.source)
         require_prompts(examples, source=config.source, purpose="making roles and rules")
         template = read_template("role_and_rules.txt")
-        path, identity = ledger_path(config.output), _identity(config, template)
-        questions = [_system_question(number, row, template, config) for number, row in enumerate(examples, start=1)]
-        say(f"system prompts: {forecast(questions, path, identity, config)}\nand one response under each of them")
+        path = ledger_path(config.output)
+        questions = [_system_question(row, template, config) for row in examples]
+        markers = {question.key: _marker(row) for question, row in zip(questions, examples, strict=True)}
+        say(f"system prompts: {forecast(questions, path, _IDENTITY, config)}\nand one response under each of them")
         if config.dry_run:
             return None
-        systems = ask_once(questions, path, identity, config, _system_row)
+
+        def system_row(question: Question, answer: Answer | Failure) -> dict[str, Any]:
+            return _system_row(answer, markers[question.key])
+
+        systems = ask_once(questions, path, _IDENTITY, config, system_row)
         with_system = [(number, row["text"]) for number, row in enumerate(systems) if row["state"] == MADE]
         answers = ask_once(
-            [_answer_question(number, examples[number], system, config) for number, system in with_system],
+            [_answer_question(examples[number], system, config) for number, system in with_system],
             path,
-            identity,
+            _IDENTITY,
             config,
             _answer_row,
         )
@@ -84,32 +89,29 @@ class RolesAndRules:
         return Made(made, _states(systems, answers))
 
 
-def _identity(config: RolesAndRulesConfig, template: str) -> dict[str, Any]:
-    return {
-        "command": "roles-and-rules",
-        "model": config.model,
-        "base_url": config.base_url,
-        "max_tokens": config.max_tokens,
-        "prompt_sha256": hashlib.sha256(template.encode()).hexdigest(),
-    }
+def _marker(example: Example) -> str:
+    return marker_for((example.prompt or "").strip(), example.completion.strip())
 
 
-def _system_question(number: int, example: Example, template: str, config: RolesAndRulesConfig) -> Question:
-    text = fill_template(
-        template, prompt=(example.prompt or "").strip(), completion=example.completion.strip(), marker=MARKER
+def _system_question(example: Example, template: str, config: RolesAndRulesConfig) -> Question:
+    prompt, completion = (example.prompt or "").strip(), example.completion.strip()
+    text, earlier = (
+        fill_template(template, prompt=prompt, completion=completion, marker=marker)
+        for marker in (_marker(example), MARKER)
     )
     return Question(
-        key=question_key(number, text),
+        key=question_key(text),
         text=text,
         max_tokens=config.max_tokens,
         expected_characters=_SYSTEM_PROMPT_CHARACTERS,
+        earlier_keys=(question_key(earlier),),
     )
 
 
-def _answer_question(number: int, example: Example, system: str, config: RolesAndRulesConfig) -> Question:
+def _answer_question(example: Example, system: str, config: RolesAndRulesConfig) -> Question:
     text = (example.prompt or "").strip()
     return Question(
-        key=f"answer {question_key(number + 1, system + text)}",
+        key=question_key(text, system=system),
         text=text,
         system=system,
         max_tokens=config.max_tokens,
@@ -117,9 +119,9 @@ def _answer_question(number: int, example: Example, system: str, config: RolesAn
     )
 
 
-def _system_row(_: Question, answer: Answer | Failure) -> dict[str, Any]:
+def _system_row(answer: Answer | Failure, marker: str) -> dict[str, Any]:
     if isinstance(answer, Answer) and answer.ending == "finished":
-        system = find_revision(answer.text, original="")
+        system = find_revision(answer.text, original="", marker=marker)
         return {"state": "no marker"} if system is None else {"state": MADE, "text": system}
     return _without_text(answer)
 
@@ -134,7 +136,7 @@ def _answer_row(_: Question, answer: Answer | Failure) -> dict[str, Any]:
 
 def _without_text(answer: Answer | Failure) -> dict[str, Any]:
     if isinstance(answer, Failure):
-        return {"state": ERROR, "detail": answer.reason}
+        return {"state": failure_state(answer), "detail": answer.reason}
     return {"state": "refused" if answer.ending == "filtered" else "truncated"}
 
 

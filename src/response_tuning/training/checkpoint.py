@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,7 +27,10 @@ from response_tuning.support.progress import say
 from response_tuning.training.optimizer import optimizer_state, restore_state
 from response_tuning.training.parallel.contract import Strategy
 
-__all__ = ["Progress", "data_fingerprint", "remove_checkpoints", "restore_checkpoint", "save_checkpoint"]
+__all__ = ["Progress", "Seeding", "data_fingerprint", "remove_checkpoints", "restore_checkpoint", "save_checkpoint"]
+
+Seeding = Literal["sum", "independent"]
+"""sum: the seed plus the epoch, in earlier versions. independent: a number of its own for each pair of them."""
 
 _EARLIER = "step-*.safetensors"
 
@@ -45,6 +49,8 @@ class Progress:
     """How many times the held-out loss was measured since, and was not lower."""
     packing: str = "off"
     """Whether examples are packed, "on" or "off"; a resumed training does as before, whatever "auto" means now."""
+    seeding: Seeding = "sum"
+    """How the seed of an epoch follows from that of the training. Checkpoints of earlier versions do not name it."""
 
 
 def data_fingerprint(examples: Sequence[EncodedExample]) -> str:

@@ -3,6 +3,7 @@
 Read from the top: ``run_steps`` is the loop; ``step.take_step`` is one optimizer step.
 """
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from response_tuning.conversation import EncodedExample
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import Unit
-from response_tuning.training.checkpoint import Progress, data_fingerprint, restore_checkpoint
+from response_tuning.training.checkpoint import Progress, Seeding, data_fingerprint, restore_checkpoint
 from response_tuning.training.observers.contract import Step
 from response_tuning.training.observers.held_out import keep_best, stops_early
 from response_tuning.training.observers.standard import standard_observers
@@ -90,9 +91,11 @@ def _resume(training: Training, run: RunDirectory, fingerprint: str) -> tuple[Tr
     )
     require_same(strategy.accelerator, {"data": fingerprint, "checkpoint": progress.steps})
     if not progress.steps:
-        return training, replace(progress, packing="on" if training.packed else "off")
-    say(f"resuming after step {progress.steps}, with packing {progress.packing} as before")
-    return replace(training, packed=progress.packing == "on"), progress
+        return training, replace(progress, packing="on" if training.packed else "off", seeding=training.seeding)
+    wanted = training.config.batches.packing
+    packing = progress.packing if wanted == "auto" else wanted
+    say(f"resuming after step {progress.steps}, with packing {packing}")
+    return replace(training, packed=packing == "on", seeding=progress.seeding), replace(progress, packing=packing)
 
 
 def _all_batches(training: Training, examples: Sequence[EncodedExample]) -> Iterator[tuple[int, Sequence[Unit]]]:
@@ -103,7 +106,19 @@ def _all_batches(training: Training, examples: Sequence[EncodedExample]) -> Iter
 
 def _batches(training: Training, examples: Sequence[EncodedExample], *, epoch: int) -> Sequence[Sequence[Unit]]:
     config = training.config
-    return training.objective.batches(examples, batch_size=config.batches.batch_size, seed=config.seed + epoch)
+    seed = _epoch_seed(config.seed, epoch, training.seeding)
+    return training.objective.batches(examples, batch_size=config.batches.batch_size, seed=seed)
+
+
+def _epoch_seed(seed: int, epoch: int, seeding: Seeding) -> int:
+    """The seed of an epoch's order, which no other epoch of any other seed has.
+
+    Earlier versions added the two, so that each seed saw the orders of the next one, an epoch later. A training that
+    was begun so is completed so.
+    """
+    if seeding == "sum":
+        return seed + epoch
+    return random.Random(f"order/{seed}/{epoch}").getrandbits(63)
 
 
 def _set_learning_rate(training: Training, step: int, *, steps: int) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from response_tuning.support.errors import UserError
+from response_tuning.support.extras import require_extra
 from response_tuning.support.progress import warn
 from response_tuning.training.training_config import OptimizationOptions
 
@@ -18,9 +19,20 @@ __all__ = [
     "learning_rate_factor",
     "make_optimizer",
     "optimizer_state",
+    "require_optimizer",
     "restore_state",
     "set_learning_rate",
 ]
+
+
+def require_optimizer(options: OptimizationOptions, device: torch.device) -> None:
+    """Require the package of the optimizer, before a model is loaded for it.
+
+    Raises:
+        UserError: ``paged`` on CUDA without bitsandbytes.
+    """
+    if options.optimizer == "paged" and device.type == "cuda":
+        require_extra("bitsandbytes", "qlora", purpose="--optimizer paged")
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], options: OptimizationOptions, device: torch.device) -> Optimizer:

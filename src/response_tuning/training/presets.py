@@ -1,6 +1,7 @@
 """Whole settings by name: defaults of ``rt train`` that reproduce a paper's training.
 
-Every option that is given on the command line or in a configuration file comes before the preset's.
+An option that is given on the command line comes before the preset's, and one in a configuration file before those of
+the preset that the file names. A preset on the command line comes before a file, as everything typed there does.
 """
 
 from typing import Any, Final, Literal

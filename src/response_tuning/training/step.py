@@ -14,6 +14,7 @@ from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.support.errors import UserError
 from response_tuning.training.batches.batching import IDLE, MicroBatch, Unit
 from response_tuning.training.batches.packing import split
+from response_tuning.training.checkpoint import Seeding
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.objectives.contract import Objective
 from response_tuning.training.parallel.contract import Losses, Strategy
@@ -36,6 +37,8 @@ class Training:
     optimizer: Optimizer
     packed: bool
     """Whether micro-batches are packed rows."""
+    seeding: Seeding = "independent"
+    """How the seed of an epoch follows from that of the training."""
 
     @cached_property
     def trained(self) -> dict[str, nn.Parameter]:

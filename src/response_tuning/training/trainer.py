@@ -22,22 +22,26 @@ from response_tuning.example import Example, require_prompts
 from response_tuning.inference.batch import collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
+from response_tuning.models.adapter import write_base_record
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
 from response_tuning.models.dtype import fastest_dtype
-from response_tuning.models.load import LoadedModel
+from response_tuning.models.fingerprint import weights_fingerprint
+from response_tuning.models.load import LoadedModel, load_tokenizer
+from response_tuning.models.spec import parse_spec
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
+from response_tuning.runs.load import resolve_format
 from response_tuning.support.configuration import changed, flatten, written_options
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json
-from response_tuning.support.options import Dtype, LossKernel, Method
-from response_tuning.support.progress import say
+from response_tuning.support.options import Dtype, FormatName, LossKernel, Method
+from response_tuning.support.progress import say, warn
 from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
 from response_tuning.training.finished import examples_fingerprint, require_same_data
 from response_tuning.training.loop import run_steps
-from response_tuning.training.objectives.contract import Objective, Prepared
+from response_tuning.training.objectives.contract import Objective
 from response_tuning.training.objectives.registry import make_objective
-from response_tuning.training.optimizer import make_optimizer
+from response_tuning.training.optimizer import make_optimizer, require_optimizer
 from response_tuning.training.parallel.contract import Strategy
 from response_tuning.training.parallel.launch import launch, processes_wanted
 from response_tuning.training.parallel.processes import (
@@ -49,6 +53,8 @@ from response_tuning.training.parallel.processes import (
 from response_tuning.training.parallel.registry import make_strategy
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.step import Training
+from response_tuning.training.summary import summary, summary_line, unlearnable_stop_token
+from response_tuning.training.targets import coverage
 from response_tuning.training.training_config import CHANGES_NO_RUN, EncodingOptions, TrainingConfig
 from response_tuning.training.tuning import make_trainable, require_known_tokens
 
@@ -87,8 +93,8 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
     run = RunDirectory(config.output)
     objective = make_objective(config)
     examples = _load_all(config)
-    if isinstance(objective, Prepared) and not run.is_trained:
-        objective.require(examples.fingerprints["data_fingerprint"])
+    if objective.preparation and not run.is_trained:
+        objective.preparation.require(examples.fingerprints["data_fingerprint"])
     processes = processes_wanted(config.parallel, config.memory.device)
     if processes > 1:
         if not _is_finished(run, config, examples):
@@ -120,16 +126,19 @@ def _train(
     on_step: Callable[[dict[str, Any]], None],
 ) -> None:
     require_kernel(config.memory.loss_kernel, accelerator.device)
-    if isinstance(objective, Prepared):
-        objective.prepare(examples.train, examples.fingerprints["data_fingerprint"], accelerator)
+    require_optimizer(config.optimization, accelerator.device)
+    if objective.preparation:
+        objective.preparation.prepare(examples.train, examples.fingerprints["data_fingerprint"], accelerator)
     set_seed(config.seed)
     strategy = make_strategy(config, accelerator)
-    with named_part("the base model's weights", config):
-        loaded = strategy.load(config)
     assert config.encoding.format != "auto"
-    conversation = Conversation(loaded.tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
+    # Encoded before the weights are loaded: an example that is too long is found in seconds.
+    tokenizer = load_tokenizer(config.model)
+    conversation = Conversation(tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
     encoded, report = _encode(examples.train, conversation, config.method, config.encoding)
     held_out = _encode_held_out(examples.held_out, conversation, config.method, config.encoding)
+    with named_part("the base model's weights", config):
+        loaded = strategy.load(config)
     require_known_tokens(loaded, [*encoded, *held_out])
     packed = strategy.decide(loaded.model, lambda: _try_out(loaded.model, encoded, config, accelerator.device))
     agreed = {"configuration": flatten(config, mode="json"), "packing": packed, **examples.fingerprints}
@@ -137,16 +146,23 @@ def _train(
     if accelerator.is_main_process:
         claim_folder(run.path, config, ignore=CHANGES_NO_RUN)
         remove_leftovers(run.path)
-        if isinstance(objective, Prepared):
-            objective.write(run.path)  # before the report, which names the data that it is of
+        if objective.preparation:
+            objective.preparation.write(run.path)  # before the report, which names the data that it is of
         write_json(run.data_report, {**asdict(report), **examples.fingerprints})
     say(
         f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
         f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
     )
-    if isinstance(objective, Prepared):
-        encoded = objective.arrange(encoded, report.rows_dropped_overlong)
+    if objective.preparation:
+        encoded = objective.preparation.arrange(encoded, report.rows_dropped_overlong)
+    warning = unlearnable_stop_token(loaded.model, conversation, config.adapter.tuning)
     training = _prepare(loaded.model, config, objective, strategy, packed=packed)
+    if accelerator.is_main_process:
+        covered = coverage(training.model)
+        say(summary_line(covered, conversation, config.method, config.adapter.tuning))
+        if warning is not None:
+            warn(warning)
+        write_json(run.tuning, summary(covered, conversation, config.method))
 
     def save(folder: Path) -> None:
         _save(folder, training, loaded, conversation)
@@ -194,11 +210,18 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     """
     resolved: dict[str, Any] = {}
     if config.encoding.format == "auto":
-        resolved["format"] = default_format(config.model)
+        resolved["format"] = _format_of(config.model)
     if config.memory.dtype == "auto":
         begun = written_options(RunDirectory(config.output).config).get("dtype")
         resolved["dtype"] = _dtype(config, begun if begun in ("bfloat16", "float32") else None)
     return changed(config, **resolved) if resolved else config
+
+
+def _format_of(spec: str) -> FormatName:
+    """The format that "auto" means for a base model: that of the run, adapter or export that it may be."""
+    if parse_spec(spec).kind not in ("folder", "gguf"):
+        return default_format(spec)
+    return resolve_format(spec, "auto", load_tokenizer(spec))
 
 
 def _dtype(config: TrainingConfig, begun: Dtype | None) -> Dtype:
@@ -253,13 +276,27 @@ def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: C
         return
     set_stop_tokens(loaded.model, conversation.stop_token_ids)
     if isinstance(model, PeftModel):
-        model.peft_config["default"].base_model_name_or_path = loaded.path
+        is_folder = Path(loaded.origin).exists()
+        model.peft_config["default"].base_model_name_or_path = (
+            str(Path(loaded.origin).absolute()) if is_folder else loaded.origin
+        )
         model.peft_config["default"].revision = loaded.revision
     with staged_folder(folder) as staging:
         try:
             model.save_pretrained(str(staging), state_dict=state)  # type: ignore[operator]
         except SafetensorError as error:
             raise UserError(f"{folder} cannot be written: {error}") from error
+        # PEFT's model card has headings alone, and the path of the base model on this machine.
+        (staging / "README.md").unlink(missing_ok=True)
+        if isinstance(model, PeftModel):
+            write_base_record(
+                staging,
+                folder,
+                spec=training.config.model,
+                base=loaded.origin,
+                weights=weights_fingerprint(loaded.origin),
+                four_bit=training.config.adapter.tuning == "qlora",
+            )
         write_chat_files(
             staging,
             loaded.model,

@@ -54,9 +54,15 @@ __all__ = [
 ]
 
 CHANGES_NO_RUN = frozenset(
-    {"output", "gpus", "processes", "nodes", "sharding", "offload", "keep_checkpoints", "keep_adapter_every"}
+    {
+        *("output", "data", "held_out"),  # the data are compared by their content
+        *("gpus", "processes", "nodes", "sharding", "offload", "device"),
+        *("micro_batch_tokens", "packing", "gradient_checkpointing", "loss_kernel", "fused_layers", "optimizer"),
+        *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every"),
+    }
 )
-"""Options that do not change what a run is: it may be resumed with another number of processes, sharded or not."""
+"""Options that do not change what a run is, apart from rounding: memory, speed, and what is kept on the way. A training
+that ran out of memory is resumed with others, on another device, in another number of processes, sharded or not."""
 
 
 def _word(value: Any) -> Any:
@@ -269,7 +275,8 @@ class TrainingConfig(BaseModel):
     objective: str = "auto"
     """What the loss is. auto: supervised tokens, or sftmix where --sftmix-from is given; or one of another package."""
     preset: PresetName = "none"
-    """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options override them."""
+    """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options override them, but for
+    those of a --config file where the preset is given on the command line."""
     seed: int = 0
     """Decides the adapter's initial weights, the order of examples, dropout, noise and mixtures."""
     plan: bool = Field(default=False, exclude=True)
@@ -314,7 +321,13 @@ class TrainingConfig(BaseModel):
         if not isinstance(values, dict):
             return values
         given, preset = nest(cls, values), nest(cls, preset_values(values.get("preset")))
-        return {**preset, **given, **{name: {**preset[name], **given[name]} for name in _groups(preset) & given.keys()}}
+        merged = {
+            **preset,
+            **given,
+            **{name: {**preset[name], **given[name]} for name in _groups(preset) & given.keys()},
+        }
+        # What is saved is what was done: a preset of which nothing holds is none.
+        return merged if not preset or _holds(preset, merged, cls) else {**merged, "preset": "none"}
 
     @model_validator(mode="after")
     def _require_adapter_to_keep(self) -> "TrainingConfig":
@@ -375,6 +388,18 @@ class TrainingConfig(BaseModel):
         if self.memory.dtype == "float32":
             raise ValueError(f"{option} multiplies in bf16. Use liger or tiles with --dtype float32.")
         return self
+
+
+def _holds(preset: Any, merged: Any, config_type: type[BaseModel]) -> bool:
+    """Whether an option of a preset has the preset's value, and not by being the usual default."""
+    for name, value in preset.items():
+        field = config_type.model_fields[name]
+        if isinstance(value, dict):
+            if _holds(value, merged[name], type(field.default)):
+                return True
+        elif value != field.default and merged[name] == value:
+            return True
+    return False
 
 
 def _groups(nested: dict[str, Any]) -> set[str]:

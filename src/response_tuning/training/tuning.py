@@ -11,6 +11,7 @@ from response_tuning.kernels.fused_layers import fuse_layers
 from response_tuning.models.load import LoadedModel, load_model, load_without_weights
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype, Tuning
+from response_tuning.training.targets import targets_of
 from response_tuning.training.training_config import AdapterOptions, MemoryOptions, Switch
 
 __all__ = [
@@ -43,7 +44,23 @@ def load_base(spec: str, tuning: Tuning, *, dtype: Dtype, device: Device, weight
     kept: Dtype = "float32" if tuning == "full" else dtype
     if not weights:
         return load_without_weights(spec, dtype=kept)
-    return load_model(spec, dtype=kept, device=device, four_bit=tuning == "qlora")
+    loaded = load_model(spec, dtype=kept, device=device, four_bit=tuning == "qlora")
+    if tuning == "qlora":
+        _require_four_bit_forward(loaded.model)
+    return loaded
+
+
+@torch.no_grad()
+def _require_four_bit_forward(model: nn.Module) -> None:
+    """Refuse a model that reads the numbers of its packed weights, as Mamba and RWKV do."""
+    device = next(model.parameters()).device
+    try:
+        model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=device), use_cache=False)
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{type(model).__name__} cannot compute with 4-bit weights ({reason}). Choose --tuning lora."
+        ) from error
 
 
 def require_known_tokens(loaded: LoadedModel, encoded: Iterable[EncodedExample]) -> None:
@@ -92,6 +109,8 @@ def recompute_activations(model: nn.Module) -> None:
         UserError: the model cannot.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not getattr(base, "supports_gradient_checkpointing", False):
+        raise UserError(f"{type(base).__name__} cannot recompute its layers. Leave --gradient-checkpointing out.")
     try:
         base.activation_checkpointing_enable()  # type: ignore[operator]
     except ValueError as error:
@@ -104,22 +123,29 @@ def train_all_weights(model: nn.Module) -> nn.Module:
 
 
 def add_adapter(model: nn.Module, adapter: AdapterOptions, *, fused: bool) -> PeftModel:
-    """Add an adapter to every linear layer but the head; its weights are fp32, the base does not change.
+    """Add an adapter to every layer that can have one (``training.targets``); its weights are fp32, the base is frozen.
 
     LoRA (Hu et al. 2021, arXiv 2106.09685; QLoRA is the same over 4-bit weights) and two changes of it: rsLoRA
     (Kalajdzievski 2023, arXiv 2312.03732) scales by alpha / sqrt(rank), so that a higher rank does not learn more
     slowly; DoRA (Liu et al. 2024, arXiv 2402.09353) also trains the length of each row of the adapted weights.
     """
+    targets = targets_of(model, adapter)
     lora = LoraConfig(
         task_type="CAUSAL_LM",
-        target_modules="all-linear",
+        target_modules=list(targets.modules),
+        target_parameters=list(targets.parameters) or None,
         r=adapter.lora_rank,
         lora_alpha=adapter.lora_alpha,
         lora_dropout=adapter.lora_dropout,
         use_rslora=adapter.tuning == "rslora",
         use_dora=adapter.tuning == "dora",
     )
-    adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)
+    try:
+        adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)
+    except (ValueError, NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f"PEFT cannot add an adapter to {type(model).__name__}: {str(error).splitlines()[0]} Choose --tuning full."
+        ) from error
     assert isinstance(adapted, PeftModel)
     if fused:
         fuse_layers(adapted)

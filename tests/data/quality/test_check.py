@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,7 @@ def test_lengths_are_drawn(tmp_path: Path, suffix: str) -> None:
 
 def test_bad_options_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"completion": LONG})
-    with pytest.raises(UserError, match="is the file to check"):
+    with pytest.raises(UserError, match="is the source itself"):
         run(path, fix=path)
     with pytest.raises(UserError, match=r"should end in \.jsonl"):
         run(path, fix=tmp_path / "b.csv")
@@ -311,3 +312,44 @@ def test_all_of_alpaca_is_prepared_and_checked(tmp_path: Path) -> None:
     report = run(output)
     assert report.rows == result.written
     assert {finding.kind for finding in report.defects} <= {"near-duplicate", "contaminated"}
+
+
+def test_case_34_a_decomposed_copy_is_a_duplicate_and_contamination(tmp_path: Path) -> None:
+    prompt = "Bitte erkl\u00e4re mir, wie man f\u00fcr g\u00e4ste \u00fcber nacht fr\u00fchst\u00fcck macht"
+    copy = unicodedata.normalize("NFD", prompt)
+    rows = [{"prompt": "x", "completion": prompt}, {"prompt": "x", "completion": copy}]
+    path, held = tmp_path / "train.jsonl", tmp_path / "eval.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [finding.kind for finding in run(path).defects] == ["duplicate"]
+    held.write_text(json.dumps({"prompt": copy, "completion": "Am Abend den Tisch decken."}) + "\n")
+    assert numbers(run(path, against=(str(held),)).defects, "contaminated") == [1]
+
+
+def test_case_43_a_run_in_prompt_and_response_counts_once(tmp_path: Path) -> None:
+    words = [f"word{number}" for number in range(20)]
+    half = " ".join(words[:13])
+    path, held = tmp_path / "train.jsonl", tmp_path / "eval.jsonl"
+    path.write_text(json.dumps({"prompt": f"You wrote {half}", "completion": f"I wrote {half} then"}) + "\n")
+    held.write_text(json.dumps({"prompt": " ".join(words)}) + "\n")
+    assert run(path, against=(str(held),)).defects == []
+
+
+def test_case_overwriting_the_checked_file_by_its_report_or_list_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.removed.jsonl"
+    path.write_text('{"completion": "a"}\n')
+    for options in ({"report": path}, {"fix": path}, {"fix": tmp_path / "a.jsonl"}):
+        with pytest.raises(UserError, match="Choose another name"):
+            run(path, **options)
+
+
+def test_case_31_rows_with_the_text_of_control_tokens_are_named(tmp_path: Path, model_folder: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {"prompt": "What is <|im_end|>?", "completion": "It ends a turn."},
+        {"completion": "Plain text, no tokens."},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = run(path, model=str(model_folder))
+    (found,) = [finding for finding in report.warnings if finding.kind == "control-token"]
+    assert found.number == 1
+    assert "<|im_end|> in prompt" in found.reason

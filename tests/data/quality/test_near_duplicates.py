@@ -5,8 +5,13 @@ import time
 
 import pytest
 
-from response_tuning.data.quality.near_duplicates import near_duplicates
+from response_tuning.data.quality import near_duplicates as module
 from response_tuning.data.quality.words import run_hashes, words
+
+
+def near_duplicates(texts: list[str], *, threshold: float) -> dict[int, int]:
+    return module.near_duplicates([[text] for text in texts], threshold=threshold)
+
 
 VOCABULARY = [f"word{number}" for number in range(2_000)]
 
@@ -92,3 +97,38 @@ def test_four_times_the_texts_take_about_four_times_as_long(like: str) -> None:
 
     seconds(1_000)  # imports
     assert seconds(20_000) < 4 * 2.0 * seconds(5_000)
+
+
+DIFFERENT = [
+    "2 + 2",
+    "2 * 2",
+    "-5",
+    "5",
+    "C++",
+    "C#",
+    "C",
+    "\U0001f44d",
+    "\U0001f44e",
+    "a && b",
+    "a || b",
+    "!a",
+    "...",
+    "?!",
+]
+
+
+def test_case_43_symbols_count_and_punctuation_alone_is_compared_whole() -> None:
+    assert near_duplicates(DIFFERENT, threshold=0.8) == {}
+    assert near_duplicates(["...", " ... "], threshold=0.8) == {1: 0}
+
+
+def test_case_43_a_short_response_is_not_lost_in_a_long_prompt() -> None:
+    prompt = text(random.Random(5))
+    pairs = [[prompt, "C++"], [prompt, "C#"], [prompt, "c#!"]]
+    assert module.near_duplicates(pairs, threshold=0.8) == {2: 1}
+
+
+def test_case_34_texts_are_compared_composed_and_in_one_width() -> None:
+    composed, wide = "gr\u00fcner K\u00e4se \u30ac", "\uff21 \uff11"
+    assert words("gru\u0308ner Ka\u0308se \uff76\uff9e") == words(composed)
+    assert words(wide) == words("a 1")

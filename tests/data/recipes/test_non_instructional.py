@@ -57,3 +57,12 @@ def test_a_folder_of_texts_becomes_pairs(tmp_path: Path) -> None:
     assert example.model_extra == {"source": "mill.txt"}
     with pytest.raises(UserError, match="no text has 400 words"):
         run_recipe(NonInstructional(), NonInstructionalConfig.model_validate({**options, "least_words": 400}))
+
+
+def test_pieces_are_parts_of_the_text_as_it_is() -> None:
+    text = "One two:\r\n\r\n    indented code\n\n\n  last line \nof it.\n"
+    assert list(pieces(text, most_words=100)) == [text.rstrip()]
+    assert list(pieces(text, most_words=4)) == [
+        "One two:\r\n\r\n    indented code",
+        "  last line \nof it.",
+    ]

@@ -73,10 +73,10 @@ def test_neighbouring_turns_of_one_side_are_one_turn_and_an_opening_response_has
     [
         ({"messages": "hello"}, "field 'messages' is a string, not a list"),
         ({"messages": ["hello"]}, "field 'messages.1' is a string, not an object"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "field 'messages.1' has the role 'tool'"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "field 'messages.1' is a tool call or its result"),
         ({"messages": [{"role": "user"}]}, "field 'messages.1' has null as its content"),
         ({"messages": [{"role": "user", "content": "x"}]}, "has no message of the role 'assistant'"),
-        ({"messages": [{"role": "assistant", "content": " "}]}, "field 'completion' is empty"),
+        ({"messages": [{"role": "assistant", "content": " "}]}, "field 'messages.1' is empty"),
         ({"question": "q", "answer": "a"}, "--completion-field answer --prompt-field question"),
         ({}, "has no field 'completion' (it has: none)"),
         ("x", "is not a JSON object but a string"),

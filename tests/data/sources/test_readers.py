@@ -1,8 +1,12 @@
 """Local files of every format: the same rows come out, and what is wrong is named."""
 
+import bz2
 import csv
 import gzip
 import json
+import lzma
+import subprocess
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,12 +61,11 @@ def test_every_format_gives_the_same_rows_gzipped_or_not(tmp_path: Path, suffix:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", b'{"completion": "a"}', "holds an object; it should be a list of rows"),
         ("a.json", b"[1,", "is not valid JSON"),
         ("a.csv", b"completion\ncaf\xe9\n", "is not UTF-8 at byte 14"),
         ("a.csv", b"completion,completion\na,b\n", "names the column 'completion' twice"),
         ("a.parquet", b"PAR1 no", "is not a Parquet file"),
-        ("a.jsonl.gz", b"no gzip", "is not a complete gzip file"),
+        ("a.jsonl.gz", b"\x1f\x8bno gzip", "is not a complete gzip file"),
         ("a.csv.gz", gzip.compress(b"completion\n" + b"a\n" * 999, mtime=0)[:-9], "is not a complete gzip file"),
     ],
 )
@@ -136,3 +139,175 @@ def test_a_typed_table_becomes_json_values_and_what_json_has_nothing_for_is_name
     assert isinstance(good, Record)
     assert good.value == {"completion": "a", "day": "2024-05-17T08:30:00+00:00", "score": None, "image": None}
     assert str(bad) == f"{path} row 2: field 'image' holds bytes, which JSON does not know. Leave the column out."
+
+
+UMLAUTS = [
+    {"prompt": "Wie \u00f6ffne ich das Fenster?", "completion": "Drehen Sie den Griff; dann ziehen."},
+    {"prompt": "Was kostet das?", "completion": "Zw\u00f6lf Euro, bitte."},
+]
+
+
+def table(delimiter: str) -> str:
+    lines = [["prompt", "completion"], *([f'"{part}"' for part in row.values()] for row in UMLAUTS)]
+    return "".join(delimiter.join(line) + "\r\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        table(",").encode("utf-8-sig"),
+        table(";").encode("utf-8-sig"),
+        ("sep=;\r\n" + table(";")).encode("utf-8-sig"),
+        table("\t").encode("utf-16"),
+        table("|").encode(),
+    ],
+)
+def test_case_06_tables_of_excel_are_read(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    assert values(path) == UMLAUTS
+
+
+def test_case_06_a_table_in_windows_encoding_names_a_command_that_converts_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(table(",").encode("cp1252"))
+    with pytest.raises(UserError, match=r"reads .*Wie \u00f6ffne ich") as caught:
+        list(read_file(path))
+    command = str(caught.value).partition("convert the file: ")[2]
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert values(tmp_path / "a-utf8.csv") == UMLAUTS
+
+
+TWO = [{"prompt": "a?", "completion": "One."}, {"prompt": "b?", "completion": "Two."}]
+LINES = "".join(json.dumps(row) + "\n" for row in TWO)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("lines.json", LINES),
+        ("rows.jsonl", json.dumps(TWO)),
+        ("rows.jsonl", json.dumps(TWO, indent=1)),
+        ("pretty.jsonl", "\n".join(json.dumps(row, indent=2) for row in TWO)),
+        ("columns.json", json.dumps({name: {str(n): row[name] for n, row in enumerate(TWO)} for name in TWO[0]})),
+        ("columns.json", json.dumps({name: [row[name] for row in TWO] for name in TWO[0]})),
+        ("index.json", json.dumps(dict(enumerate(TWO)))),
+        ("split.json", json.dumps({"columns": list(TWO[0]), "data": [list(row.values()) for row in TWO]})),
+        ("wrapped.json", json.dumps({"version": "1.0", "data": TWO})),
+        ("data.ndjson", LINES),
+    ],
+)
+def test_case_36_json_is_read_as_what_it_holds(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert values(tmp_path / name) == TWO
+    (tmp_path / name).write_bytes(text.encode("utf-16"))  # as PowerShell redirects it
+    assert values(tmp_path / name) == TWO
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.jsonl.bz2", bz2.compress), ("a.jsonl.xz", lzma.compress)])
+def test_case_38_compressed_files_are_read_whatever_their_name(tmp_path: Path, name: str, pack: Any) -> None:
+    for path in (tmp_path / name, tmp_path / "a.jsonl"):
+        path.write_bytes(pack(LINES.encode()))
+        assert values(path) == TWO
+
+
+def test_case_38_zstd_is_read_and_a_cut_file_is_named(tmp_path: Path) -> None:
+    import pyarrow
+
+    path = tmp_path / "a.jsonl.zst"
+    content = pyarrow.compress(LINES.encode(), codec="zstd", asbytes=True)
+    path.write_bytes(content)
+    assert values(path) == TWO
+    for broken, pack in (("b.bz2", bz2.compress), ("b.xz", lzma.compress)):
+        (tmp_path / broken).write_bytes(pack(LINES.encode())[:-9])
+        with pytest.raises(UserError, match="is not a complete"):
+            list(read_file(tmp_path / broken))
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "message"),
+    [
+        ("a.xlsx", ["xl/workbook.xml", "xl/worksheets/sheet1.xml"], "an Excel workbook. Save its sheet as CSV UTF-8"),
+        ("a.csv", ["xl/worksheets/sheet1.xml", "xl/worksheets/sheet2.xml"], "2 sheets, so save each"),
+        ("a.docx", ["word/document.xml"], "a Word document"),
+        ("a.zip", ["rows.jsonl"], "a zip archive of rows.jsonl. Unpack it"),
+    ],
+)
+def test_case_38_an_office_file_or_archive_is_named_as_what_it_is(
+    tmp_path: Path, name: str, members: list[str], message: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        for member in members:
+            archive.writestr(member, "x")
+    with pytest.raises(UserError, match=message):
+        list(read_file(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid x\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html>\n<html>", "a web page"),
+        (b"%PDF-1.7", "a PDF"),
+    ],
+)
+def test_a_file_that_only_has_the_name_of_data_is_named_as_what_it_is(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        list(read_file(tmp_path / "a.jsonl"))
+
+
+def downloaded(folder: Path, *names: str) -> Path:
+    (folder / "data").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / "README.md").write_text("# A card")
+    (folder / ".git" / "note.md").write_text("no")
+    for number, name in enumerate(names):
+        write(folder / "data" / name, [{"completion": f"row {number}"}])
+    return folder
+
+
+def test_case_07_a_downloaded_data_set_is_its_shards_and_not_its_card(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shards = [f"train-0000{number}-of-00002.parquet" for number in range(2)]
+    folder = downloaded(tmp_path / "set", *shards, "test-00000-of-00001.parquet")
+    with caplog.at_level("INFO"):
+        assert values(folder) == [{"completion": "row 0"}, {"completion": "row 1"}]
+    assert "passed over: README.md, data/test-00000-of-00001.parquet" in caplog.text
+    assert values(folder, split="test") == [{"completion": "row 2"}]
+    with pytest.raises(UserError, match="no split 'dev'"):
+        list(read_file(folder, split="dev"))
+    (folder / "data" / shards[1]).unlink()
+    with pytest.raises(UserError, match="holds 1 of 2 shards"):
+        list(read_file(folder))
+
+
+def test_case_07_texts_are_read_through_links_and_rows_beside_them_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, other = tmp_path / "texts", tmp_path / "other"
+    (folder / "node_modules").mkdir(parents=True)
+    other.mkdir()
+    (other / "b.md").write_text("linked")
+    (folder / "loop").symlink_to(folder)
+    (folder / "linked").symlink_to(other)
+    (folder / "a.md").write_text("\n\n  indented  \r\nend \n\n")
+    (folder / "node_modules" / "readme.md").write_text("no")
+    (folder / "rows.jsonl").write_text(LINES)
+    with caplog.at_level("INFO"):
+        assert [value["completion"] for value in values(folder)] == ["  indented  \r\nend ", "linked"]
+    assert f"passed over: rows.jsonl. To read one: rt data prepare {folder / 'rows.jsonl'}" in caplog.text
+
+
+def test_case_bad_bytes_in_parquet_are_a_bad_row(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    text = pyarrow.array([b"good", b"\xff\xfe"], pyarrow.binary()).cast(pyarrow.string(), safe=False)
+    parquet.write_table(pyarrow.table({"completion": text}), tmp_path / "a.parquet")
+    good, bad = read_file(tmp_path / "a.parquet")
+    assert isinstance(good, Record)
+    assert "row 2: holds text that is not UTF-8" in str(bad)

@@ -10,11 +10,10 @@ from response_tuning.data.sources.published import PUBLISHED, PublishedSets
 from response_tuning.data.sources.source import Source
 from response_tuning.data.sources.source_registry import find_source, sources
 from response_tuning.data.sources.starter_sets import StarterSets
-from response_tuning.data.sources.text_folder import TextFolder
 from response_tuning.support.assets import ASSETS
 from response_tuning.support.errors import UserError
 
-OURS: list[Source] = [StarterSets(), PublishedSets(), HubDataSet(), TextFolder(), LocalFile()]
+OURS: list[Source] = [StarterSets(), PublishedSets(), HubDataSet(), LocalFile()]
 
 
 def test_all_sources_are_registered_in_their_order() -> None:
@@ -25,7 +24,7 @@ def test_each_spec_is_read_by_its_source(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").touch()
     (tmp_path / "starter").touch()  # a name of a data set means the data set
-    specs = {"starter": StarterSets, "lima": PublishedSets, "hub:a/b": HubDataSet, ".": TextFolder, "a.csv": LocalFile}
+    specs = {"starter": StarterSets, "lima": PublishedSets, "hub:a/b": HubDataSet, ".": LocalFile, "a.csv": LocalFile}
     assert {spec: type(find_source(spec)) for spec in specs} == specs
 
 

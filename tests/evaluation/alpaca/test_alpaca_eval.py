@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from math import exp, tanh
 from pathlib import Path
 
 import pytest
 
+from response_tuning.cli.main import main
+from response_tuning.evaluation.alpaca import length_control
 from response_tuning.evaluation.alpaca.alpaca_config import AlpacaConfig
 from response_tuning.evaluation.alpaca.alpaca_eval import AlpacaResult, evaluate_alpaca
 from response_tuning.evaluation.alpaca.alpaca_format import (
@@ -16,7 +19,7 @@ from response_tuning.evaluation.alpaca.alpaca_format import (
     read_model_outputs,
     write_model_outputs,
 )
-from response_tuning.evaluation.alpaca.win_rate import length_controlled_win_rate
+from response_tuning.evaluation.alpaca.length_control import METHOD, METHOD_NO_ANCHORS, length_controlled_win_rate
 from response_tuning.support.assets import ASSETS, MIRROR_VARIABLE
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
@@ -51,6 +54,11 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(MIRROR_VARIABLE, str(folder))
     monkeypatch.setattr("response_tuning.support.assets.cache_folder", lambda: tmp_path / "cache")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length_control, "_RESAMPLES", 40)
 
 
 @pytest.fixture
@@ -190,6 +198,32 @@ def test_a_missing_response_is_an_error_that_says_how_to_go_on(tmp_path: Path, r
         assert len(server.asked) == 6 + 1 + 12
 
 
+def test_rejected_prompts_count_as_empty_responses(tmp_path: Path, reference: Path) -> None:
+    """A model whose server filters one instruction lost that one; the others are measured."""
+
+    def answer(question: str) -> str:
+        return "status 403" if "river 3" in question else OUTPUT
+
+    with serve(both(longer, answer)) as server:
+        with pytest.raises(UserError, match="--allow-unparsed 1 to count them as empty"):
+            evaluate_alpaca(config(tmp_path, reference, server))
+        result = evaluated(config(tmp_path, reference, server, allow_unparsed=1))
+    outputs = read_model_outputs(tmp_path / "out" / "model_outputs.json")
+    assert [output.output for output in outputs] == [OUTPUT, OUTPUT, "", OUTPUT, OUTPUT, OUTPUT]
+    assert result.win_rate is not None
+    assert result.win_rate.estimate.n == len(REFERENCE)
+
+
+def test_overwriting_a_win_rate_by_none_is_impossible(tmp_path: Path, reference: Path) -> None:
+    with serve(both(longer)) as server:
+        judged = evaluated(config(tmp_path, reference, server))
+        files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.suffix != ".eval"}
+        assert evaluated(config(tmp_path, reference, server, judge=None, max_examples=2)).win_rate is None
+    assert judged.win_rate is not None
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == files
+    assert read_json(tmp_path / "out" / "metrics.json")["metrics"]["win_rate"] is not None
+
+
 def test_a_reference_with_too_few_answers_has_to_be_wanted(tmp_path: Path, reference: Path) -> None:
     with serve(both(longer)) as server:
         with pytest.raises(UserError, match="answers 6 of AlpacaEval's 805 instructions"):
@@ -211,6 +245,57 @@ def test_a_part_of_alpaca_eval_has_no_published_difficulties_and_a_win_rate_all_
         wrong = write_difficulties(tmp_path / "wrong.csv", 7)
         with pytest.raises(UserError, match="There are 7 difficulties for 6 instructions"):
             evaluate_alpaca(config(tmp_path, reference, server, difficulty=wrong))
+
+
+def write_anchors(path: Path, *, first: str = "False") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = (f"{n},{n / 10 - 3},{n % 3 - 1},v{n % 2},False,{n % 2}\n" for n in range(60))
+    header = "index,std_delta_len,instruction_difficulty,model,not_gamed_baseline,preference\n"
+    path.write_text(f"{header}0,0.5,0.1,v0,{first},1.0\n0,0.5,0.1,v0,False,\n" + "".join(rows), encoding="utf-8")
+    return path
+
+
+def test_a_file_of_annotations_is_read_without_a_model_or_a_judge(
+    tmp_path: Path, reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(both(longer)) as server:
+        asked = evaluated(config(tmp_path, reference, server))
+    file, difficulty = tmp_path / "out" / "annotations.json", write_difficulties(tmp_path / "difficulty.csv", 6)
+    arguments = ["eval", "alpaca", "--annotations", str(file), "--difficulty", str(difficulty), "--offline"]
+    assert main([*arguments, "--output", str(tmp_path / "again")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "against other, 6 instructions" in printed
+    assert "win rate (no anchors)" in printed
+    saved = read_json(tmp_path / "again" / "metrics.json")
+    assert asked.win_rate is not None
+    assert saved["metrics"]["win_rate"]["estimate"] == vars(asked.win_rate.estimate)
+    assert saved["metrics"]["length_controlled_win_rate"]["method"] == METHOD_NO_ANCHORS
+    assert saved["judge"] == SERVED
+    assert main([*arguments, "--anchors", str(write_anchors(tmp_path / "anchors.csv"))]) == 0
+    assert "no anchors" not in capsys.readouterr().out
+    assert main([*arguments, "--anchors", str(write_anchors(tmp_path / "wrong.csv", first="True"))]) == 2
+    assert "wrong.csv:2" in capsys.readouterr().err
+    assert main([*arguments, "runs/rt"]) == 2
+    assert "takes the place of a model" in capsys.readouterr().err
+    assert main(["eval", "alpaca"]) == 2
+    assert "rt eval alpaca --annotations FILE" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_published_anchors_are_used_only_if_they_are_the_published_file(
+    tmp_path: Path, reference: Path, mirror: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, anchors = write_difficulties(tmp_path / "difficulty.csv", 6), ASSETS["alpaca-eval-anchors"]
+    content = write_anchors(mirror / anchors.path).read_bytes()
+    with serve(both(longer)) as server:
+        other = evaluated(config(tmp_path, reference, server, difficulty=table)).length_controlled
+        assert "is not the file that" in " ".join(capsys.readouterr().err.split())
+        digest = hashlib.sha256(content).hexdigest()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(ASSETS, "alpaca-eval-anchors", replace(anchors, sha256=digest))
+            published = evaluated(config(tmp_path, reference, server, difficulty=table)).length_controlled
+    assert other is not None
+    assert published is not None
+    assert (other.method, published.method) == (METHOD_NO_ANCHORS, METHOD)
 
 
 def test_one_instruction_has_a_win_rate(tmp_path: Path, reference: Path) -> None:

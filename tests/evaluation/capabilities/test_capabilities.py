@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from shutil import copytree
 from typing import Any, get_args
 
 import pytest
@@ -273,6 +274,15 @@ def test_a_finished_task_is_read_and_only_a_missing_one_is_run(
     assert both.metrics["piqa"] == first.metrics["piqa"]
     monkeypatch.setattr(core_module, "load_with_conversation", None)  # would fail if it were called
     assert evaluate_core(config.model_copy(update={"tasks": ("piqa", "arc_easy")})) == both
+
+
+def test_a_task_whose_file_changed_is_run_anew(config: CoreConfig, data_folder: Path, tmp_path: Path) -> None:
+    own = config.model_copy(update={"data_dir": tmp_path / "data", "max_examples": None})
+    copytree(data_folder, tmp_path / "data")
+    before = evaluate_core(own).metrics["piqa"]["acc"].n
+    (file,) = (tmp_path / "data" / "piqa").iterdir()
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-2]))
+    assert evaluate_core(own).metrics["piqa"]["acc"].n == before - 2
 
 
 def test_other_settings_are_evaluated_anew(config: CoreConfig) -> None:

@@ -15,6 +15,8 @@ from response_tuning.evaluation.compare.compare_table import comparison_table
 from response_tuning.evaluation.probe.probe import METRICS, probe
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.shared.statistics import estimate_mean, estimate_ratio
+from response_tuning.models.fingerprint import model_fingerprint
+from response_tuning.runs.folder import evaluation_folder
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json, write_json_lines
 from tests.conftest import tiny_model
@@ -214,3 +216,101 @@ def test_the_page_is_well_formed_escaped_and_says_what_is_apart_and_left_out(tmp
     assert "alpaca: one has no such evaluation." in text
     assert 'class="begins"' in page
     assert page.count(" apart") >= 1
+
+
+def test_what_does_not_change_a_result_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    one = write_evaluation(
+        tmp_path / "one", "just", rows([1.0]), model="vllm/a", dtype="bfloat16", base_url=None, concurrency=8, plot=None
+    )
+    two = write_evaluation(
+        tmp_path / "two", "just", rows([1.0]), model="x", dtype="float32", base_url="u", concurrency=1, plot="p.png"
+    )
+    assert list(compare(CompareConfig(runs=(one, two))).tasks) == ["just"]
+
+
+def test_an_option_that_an_older_version_did_not_know_counts_as_its_default(tmp_path: Path) -> None:
+    one = write_evaluation(tmp_path / "one", "probe", rows([1.0]), max_new_tokens=128)
+    for seed in (0, 1):
+        two = write_evaluation(tmp_path / "two", "probe", rows([1.0]), max_new_tokens=128, seed=seed)
+        if seed == 0:
+            assert list(compare(CompareConfig(runs=(one, two))).tasks) == ["probe"]
+        else:
+            with pytest.raises(UserError, match="seed: 0 in one, 1 in two"):
+                compare(CompareConfig(runs=(one, two)))
+
+
+def test_rows_are_paired_by_their_reference_too(tmp_path: Path) -> None:
+    def judged(value: float, reference: str) -> list[dict[str, Any]]:
+        return [{"prompt": "P", "reference": reference, "values": {"win": value}}]
+
+    one = write_evaluation(tmp_path / "one", "alpaca", judged(0.25, "same"), reference="runs/it")
+    two = write_evaluation(tmp_path / "two", "alpaca", judged(0.75, "same"), reference="elsewhere/it")
+    difference = compare(CompareConfig(runs=(one, two))).tasks["alpaca"].metrics["win"].differences["two"]
+    assert difference.value == 0.5
+    assert difference.low < difference.value < difference.high <= 1
+    other = write_evaluation(tmp_path / "other", "alpaca", judged(1.0, "changed"), reference="runs/it")
+    with pytest.raises(UserError, match="no prompt in common"):
+        compare(CompareConfig(runs=(one, other)))
+
+
+def test_selective_answering_is_compared_on_the_same_set_alone(tmp_path: Path) -> None:
+    one = write_evaluation(tmp_path / "one", "selective", rows([1.0, 0.0], metric="quality"))
+    two = write_evaluation(tmp_path / "two", "selective", rows([1.0], metric="quality"))
+    with pytest.raises(UserError, match="another set of them"):
+        compare(CompareConfig(runs=(one, two)))
+
+
+def test_one_model_is_not_compared_with_itself_and_two_of_one_name_are_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, weights, value in (("a", b"1", 0.0), ("b", b"2", 1.0), ("copy", b"1", 0.0)):
+        folder = tmp_path / name / "model"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(weights)
+        results = evaluation_folder(str(folder), "just")
+        facts = {"settings": {"model": str(folder)}, "fingerprint": model_fingerprint(str(folder))}
+        write_json(results / "metrics.json", facts)
+        write_json_lines(results / "responses.jsonl", rows([value]))
+    first, second, copy = (str(tmp_path / name / "model") for name in ("a", "b", "copy"))
+    compared = compare(CompareConfig(runs=(first, second))).tasks["just"].metrics["score"]
+    assert compared.differences[second].value == 1
+    with pytest.raises(UserError, match="are the same model"):
+        compare(CompareConfig(runs=(first, copy)))
+
+
+def test_results_of_weights_that_have_changed_since_are_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [write_evaluation(tmp_path / name, "just", rows([1.0])) for name in ("one", "two")]
+    (tmp_path / "two" / "model").mkdir()
+    metrics = tmp_path / "two" / "evaluations" / "just" / "metrics.json"
+    write_json(metrics, {**json.loads(metrics.read_text()), "fingerprint": "of other weights"})
+    compare(CompareConfig(runs=tuple(runs)))
+    assert "has other weights than those that" in " ".join(capsys.readouterr().err.split())
+
+
+def test_p_values_are_exact_for_proportions_and_adjusted_for_their_number(tmp_path: Path) -> None:
+    first, second = [1.0] * 2 + [0.0] * 12, [0.0] * 2 + [1.0] * 12
+    both = [
+        [{"prompt": str(n), "values": {"answers": v, "length": 10 * v + n}} for n, v in enumerate(values)]
+        for values in (first, second)
+    ]
+    one, two = (write_evaluation(tmp_path / name, "just", own) for name, own in zip(("one", "two"), both, strict=True))
+    compared = compare(CompareConfig(runs=(one, two), p_values=True, report=tmp_path / "page.html"))
+    metrics = compared.tasks["just"].metrics
+    # 2 and 12 of 14 discordant pairs: exact two-sided p 0.0129, times two tests.
+    assert metrics["answers"].p_values["two"] == pytest.approx(0.0259, abs=1e-4)
+    assert metrics["length"].p_values["two"] == pytest.approx(0.0259, abs=6e-3)
+    assert "McNemar" in (tmp_path / "page.html").read_text()
+    assert printed(comparison_table(compared, "just"))[1][-1].startswith("0.0")
+    without = compare(CompareConfig(runs=(one, two)))
+    assert without.tasks["just"].metrics["answers"].p_values == {}
+
+
+def test_differences_of_ratings_stay_on_their_scale_and_have_a_width(tmp_path: Path) -> None:
+    one = write_evaluation(tmp_path / "one", "just", rows([5.0] * 20, metric="depth"))
+    two = write_evaluation(tmp_path / "two", "just", rows([5.0] * 20, metric="depth"))
+    compared = compare(CompareConfig(runs=(one, two))).tasks["just"].metrics["depth"]
+    assert compared.values["one"].high == 5
+    assert -1 < compared.differences["two"].low < 0 < compared.differences["two"].high < 1

@@ -9,6 +9,7 @@ from typing import Any
 import langdetect
 import pytest
 from inspect_ai.log import read_eval_log
+from rich.table import Table
 
 from response_tuning.evaluation.ifeval import ifeval as ifeval_module
 from response_tuning.evaluation.ifeval.ifeval import (
@@ -20,6 +21,8 @@ from response_tuning.evaluation.ifeval.ifeval import (
     sentences_available,
 )
 from response_tuning.evaluation.ifeval.ifeval_config import IfevalConfig
+from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
+from response_tuning.evaluation.ifeval.sentence_data import provide_sentence_data
 from response_tuning.evaluation.shared import answering as answering_module
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.support.assets import MIRROR_VARIABLE
@@ -233,3 +236,32 @@ def test_a_cut_off_prompt_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))
     with pytest.raises(UserError, match="is not the file"):
         load_prompts(offline=True)
+
+
+def test_sentences_are_split_without_a_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("nltk.data.path", [])
+    provide_sentence_data()
+    from nltk.tokenize import PunktTokenizer
+
+    text = "Dr. Ames met Mr. Poe at 5 p.m. on Sunday. They talked. It was late."
+    assert len(PunktTokenizer("english").tokenize(text)) == 3
+    # Tables of the published punkt_tab: abbreviations, sentence starters, collocations, orthographic contexts.
+    folder = tmp_path / "response-tuning" / "assets" / "nltk_data" / "tokenizers" / "punkt_tab" / "english"
+    lines = {path.name: len(path.read_text(encoding="utf-8").split("\n")) for path in folder.iterdir()}
+    assert lines == {
+        "abbrev_types.txt": 156,
+        "sent_starters.txt": 39,
+        "collocations.tab": 37,
+        "ortho_context.tab": 20_366,
+    }
+
+
+def test_prompts_that_are_left_out_are_named_beside_the_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ifeval_module, "sentences_available", lambda: False)
+    result = check_responses([prompt(NO_COMMA), prompt(SENTENCES)], [answer("fine"), answer("fine")])
+    table = IFEVAL.table(IfevalConfig(model="m"), result)
+    assert isinstance(table, Table)
+    caption = str(table.caption)
+    assert "1 of IFEval's 541 prompts" in caption
+    assert "1 prompts are left out" in caption

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.evaluation.just.just_config import JustConfig
-from response_tuning.evaluation.just.just_eval import ASPECTS, JustResult, evaluate_just
+from response_tuning.evaluation.just.just_config import ASPECTS, JustConfig
+from response_tuning.evaluation.just.just_eval import JustResult, evaluate_just
 from response_tuning.support.assets import MIRROR_VARIABLE
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
@@ -136,7 +136,7 @@ def test_there_is_no_average_without_all_six_aspects(tmp_path: Path, prompts: Pa
     with serve(lambda *_: "Tea.") as model, serve(reply) as judge:
         result = evaluated(config(tmp_path, prompts, model, judge))
         assert result.average is None
-        assert result.states == {"judged": 4, "error after retries": 2}
+        assert result.states == {"judged": 4, "refused by the server": 2}
         assert set(result.aspects) == set(ASPECTS["just_regular"])
         without = config(tmp_path, prompts, model, judge).model_copy(update={"judge": None})
         assert evaluated(without).aspects == {}

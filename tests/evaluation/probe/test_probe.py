@@ -55,6 +55,23 @@ def test_a_finished_probe_is_read_and_not_done_again(config: ProbeConfig, monkey
     assert probe(config) == first
 
 
+def test_a_probe_belongs_to_the_content_of_its_data_and_not_to_their_path(
+    config: ProbeConfig, tmp_path: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, moved = tmp_path / "data.jsonl", tmp_path / "moved.jsonl"
+    write_examples(data, examples[:8])
+    own = config.model_copy(update={"data": str(data), "max_examples": None})
+    first = probe(own)
+    changed = [examples[0].model_copy(update={"completion": "Another reference."}), *examples[1:8]]
+    write_examples(data, changed)
+    assert probe(own).rows[0]["completion"] == "Another reference."
+    write_examples(moved, examples[:8])
+    write_examples(data, examples[:8])
+    assert probe(own).metrics == first.metrics
+    monkeypatch.setattr(probe_module, "load_with_conversation", None)  # would fail if it were called
+    assert probe(own.model_copy(update={"data": str(moved), "batch_size": 1})).metrics == first.metrics
+
+
 def test_other_settings_are_probed_anew(config: ProbeConfig) -> None:
     probe(config)
     longer = probe(config.model_copy(update={"max_new_tokens": 12}))

@@ -61,7 +61,7 @@ def test_every_share_is_that_of_comparisons_made_one_by_one(
     assert 0 < sum(row["ranks_hard_pmi"] for row in found) < len(found)
 
 
-def test_shared_pairs_are_scored_once_and_every_response_once_alone(
+def test_pairs_are_scored_once_and_responses_alone_only_for_mutual_information(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerBase,
     examples: list[Example],
@@ -74,13 +74,22 @@ def test_shared_pairs_are_scored_once_and_every_response_once_alone(
         return log_likelihoods(loaded, encoded, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ranking_module, "log_likelihoods", counted)
-    rank_responses(
-        LoadedModel(model, tokenizer, "tiny"),
-        Conversation(tokenizer, "tulu"),
-        examples[:5],
-        others=4,  # all there are, so that the nearest are among them
-        hard_others=4,
-        seed=0,
-    )
+
+    def rank(*, pmi: bool) -> list[dict[str, float]]:
+        scored.clear()
+        return rank_responses(
+            LoadedModel(model, tokenizer, "tiny"),
+            Conversation(tokenizer, "tulu"),
+            examples[:5],
+            others=4,  # all there are, so that the nearest are among them
+            hard_others=4,
+            seed=0,
+            pmi=pmi,
+        )
+
+    whole = rank(pmi=True)
     assert len(scored) == 5 * 5 + 5
     assert len({tuple(encoded.input_ids) for encoded in scored}) == len(scored)
+    without = rank(pmi=False)
+    assert len(scored) == 5 * 5
+    assert without == [{name: row[name] for name in ("ranks", "ranks_hard")} for row in whole]

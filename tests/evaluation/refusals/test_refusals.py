@@ -76,7 +76,7 @@ def test_every_response_of_every_benchmark_is_in_one_state_and_rates_say_over_ho
     )
     states = {(len(row["prompt"]) % 4, row["state"], row["verdict"]) for row in rows if row["response"].strip()}
     assert states <= {
-        (0, "error after retries", "unparsed"),
+        (0, "refused by the server", "unparsed"),
         (1, "judged", "refusal"),
         (2, "judged", "compliance"),
         (3, "unparsed", "unparsed"),
@@ -270,10 +270,8 @@ def test_no_secret_appears_in_any_file_or_on_the_terminal(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def tell(question: str, before: int) -> str:
-        return mixed(question, before) + f"\nMy key is {KEY}."
-
-    with serve(lambda *_: f"Certainly. The key is {KEY}.") as model, serve(tell) as judge:
+    # The server's error messages quote the key.
+    with serve(lambda *_: "Certainly.") as model, serve(mixed) as judge:
         command = ["eval", "refusals", SERVED, "--base-url", model.url, "--judge", SERVED, "--max-examples", "6"]
         options = ["--judge-base-url", judge.url, "--retries", "0", "--offline"]
         assert main([*command, *options]) == 0

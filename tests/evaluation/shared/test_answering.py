@@ -14,7 +14,7 @@ from response_tuning.evaluation.shared.answering import Answered, respond
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.models.fingerprint import model_fingerprint
-from response_tuning.support.files import read_json_lines
+from response_tuning.support.files import read_json_lines, write_json_lines
 from tests.conftest import tiny_model
 from tests.evaluation.judges import SERVED, whole_rows
 from tests.inference.faulty_server import serve
@@ -95,6 +95,32 @@ def test_whichever_prompts_are_asked_those_that_were_answered_are_not_answered_a
     answer(options(str(model_folder), max_new_tokens=2), INSTRUCTIONS, tmp_path)
     assert answer(config, INSTRUCTIONS[:3], tmp_path).responses == whole[:3]
     assert asked[3:] == [INSTRUCTIONS]
+
+
+def test_kept_responses_are_valid_under_the_limits_that_they_keep(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here every response is cut off; one is marked as ended after three tokens."""
+    config = options(str(model_folder))
+    whole = answer(config, INSTRUCTIONS, tmp_path)
+    kept = tmp_path / "generations.jsonl"
+    begun, maker, first, *rest = read_json_lines(kept)
+    ended = {**first, "stopped": True, "token_count": 3}
+    # As an earlier version wrote them: the limit among the settings, and in the rows' keys by that.
+    maker["settings"]["max_new_tokens"] = 6
+    rows = [{**row, "key": f"earlier:{row['key'].partition(':')[2]}"} for row in (ended, *rest)]
+    for row in rows:
+        del row["max_new_tokens"]
+    write_json_lines(kept, [begun, {**maker, "key": "earlier"}, *rows])
+    asked = counted(monkeypatch)
+    assert [*map(str, answer(config, INSTRUCTIONS, tmp_path).texts)] == whole.texts
+    assert asked == []
+    answer(options(str(model_folder), max_new_tokens=8), INSTRUCTIONS, tmp_path)
+    assert [len(instructions) for instructions in asked] == [len(INSTRUCTIONS) - 1]
+    answer(options(str(model_folder), max_new_tokens=2), INSTRUCTIONS, tmp_path)
+    assert [len(instructions) for instructions in asked] == [len(INSTRUCTIONS) - 1, len(INSTRUCTIONS)]
+    assert answer(config, INSTRUCTIONS, tmp_path).texts == whole.texts
+    assert len(asked) == 2
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:

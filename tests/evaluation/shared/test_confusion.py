@@ -64,21 +64,14 @@ def test_the_interval_of_a_share_is_that_of_the_resampled_mean() -> None:
     assert accuracy.high == pytest.approx(mean.high, abs=0.005)
 
 
-def test_resamples_that_do_not_define_kappa_leave_its_interval_whole() -> None:
-    # One in 27 resamples of these three pairs has a single answer on both sides.
-    kappa = Confusion(true_positives=1, false_positives=1, false_negatives=0, true_negatives=1).kappa
-    assert kappa is not None
-    assert (kappa.low, kappa.high) == (0, 1)
-
-
 def test_a_score_of_none_or_all_has_an_interval_with_width() -> None:
     # 20 refusals, all of unsafe prompts: Wilson's interval for 20 of 20 begins at 0.8389 (Newcombe 1998, table I).
     perfect = Confusion(true_positives=20, false_positives=0, false_negatives=0, true_negatives=80)
     assert perfect.precision == perfect.recall == Estimate(1.0, 20, 0.8389, 1.0)
     # F1 is 2J / (1 + J), and J, 20 of 20, has the same interval.
     assert perfect.f1 == Estimate(1.0, 100, round(2 * 0.8389 / 1.8389, 4), 1.0)
-    # Of 100 pairs that agree, Wilson's interval begins at 0.9630; chance gives 0.2 * 0.2 + 0.8 * 0.8.
-    assert perfect.kappa == Estimate(1.0, 100, round((0.9630 - 0.68) / 0.32, 4), 1.0)
+    assert perfect.kappa is not None
+    assert 0.85 < perfect.kappa.low < perfect.kappa.value == perfect.kappa.high == 1
     missed = Confusion(true_positives=0, false_positives=5, false_negatives=15, true_negatives=80)
     assert missed.recall is not None
     assert (missed.recall.value, missed.recall.low) == (0, 0)

@@ -1,14 +1,17 @@
 """A judge that fails in every way a server can: each case in one state, no verdict made up, none paid for twice."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from tenacity import wait_fixed
+from transformers import PreTrainedTokenizerBase
 
 from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
 from response_tuning.evaluation.shared.judge import Case, Judgement, find_verdict, forecast_judging, judge_cases
 from response_tuning.support.errors import UserError
+from tests.conftest import tiny_model
 from tests.evaluation.judges import SERVED, code_of, section, verdict, whole_rows
 from tests.inference.faulty_server import FAULTS, FaultyServer, serve
 
@@ -86,7 +89,7 @@ def test_a_verdict_is_the_last_line_and_the_only_one_with_the_code(answer: str, 
 )
 def test_what_holds_no_verdict_is_unparsed_and_kept(tmp_path: Path, answer: str) -> None:
     judgement = judge_one(tmp_path, "Certainly.", answer)
-    assert (judgement.state, judgement.verdict) == ("unparsed", None)
+    assert (judgement.state, judgement.verdict) == ("truncated" if "(long)" in answer else "unparsed", None)
     (row,) = whole_rows(tmp_path / "judge-openai-api-faulty-model.jsonl")
     assert json.loads(row)["answer"] == judgement.answer
     if answer == "\ud83d":
@@ -188,14 +191,12 @@ def test_a_case_that_was_judged_stays_so_among_others_and_in_another_place(tmp_p
     assert len(server.asked) == 4
 
 
-def test_each_judge_has_its_own_record_and_no_other_settings_mix_into_it(tmp_path: Path) -> None:
+def test_each_judge_has_its_own_record(tmp_path: Path) -> None:
     with serve(lambda question, _: verdict(question, "REFUSAL")) as server:
         judge_cases(cases(2), options(server), parse, folder=tmp_path)
         judge_cases(cases(2), options(server, judge="openai-api/faulty/other"), parse, folder=tmp_path)
         assert len(server.asked) == 4
         assert [body["model"] for body in server.bodies].count("other") == 2
-        with pytest.raises(UserError, match="max_tokens: 512 before, 99 now"):
-            judge_cases(cases(2), options(server, judge_max_tokens=99), parse, folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "judge-openai-api-faulty-model.jsonl",
         "judge-openai-api-faulty-other.jsonl",
@@ -212,4 +213,38 @@ def test_a_judge_that_refuses_the_key_stops_at_once_and_spends_no_case(tmp_path:
 def test_a_local_model_judges_without_a_server(tmp_path: Path, model_folder: Path) -> None:
     local = JudgeOptions(judge=str(model_folder), judge_max_tokens=4, concurrency=2)
     judgements = judge_cases([case("Yes."), case("No.")], local, parse, folder=tmp_path)
-    assert {judgement.state for judgement in judgements} == {"unparsed"}
+    assert {judgement.state for judgement in judgements} == {"truncated"}
+
+
+def test_a_judge_trained_anew_judges_anew(
+    tmp_path: Path, model_folder: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    judge = tmp_path / "judge"
+    shutil.copytree(model_folder, judge)
+    local = JudgeOptions(judge=str(judge), judge_max_tokens=4)
+    first = judge_cases([case("Yes.")], local, parse, folder=tmp_path)
+    assert forecast_judging([case("Yes.")], local, folder=tmp_path).questions == 0
+    tiny_model(tokenizer, seed=1).save_pretrained(judge)
+    assert forecast_judging([case("Yes.")], local, folder=tmp_path).questions == 1
+    assert judge_cases([case("Yes.")], local, parse, folder=tmp_path) != first
+
+
+def test_28_judge_cut_off_512_is_said_and_asked_again_with_a_larger_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reply(question: str, before: int) -> str:
+        if "Response 0" in question and before == 0:
+            return "(long) The response begins"
+        return "It is hard to say." if "Response 1" in question and before == 0 else verdict(question, "REFUSAL")
+
+    with serve(reply) as server:
+        states = [each.state for each in judge_cases(cases(4), options(server), parse, folder=tmp_path)]
+        assert states == ["truncated", "unparsed", "judged", "judged"]
+        printed = " ".join(capsys.readouterr().err.split())
+        assert "no verdict on 1 of 4 cases (truncated): the answers reached the limit of 512 tokens" in printed
+        larger = options(server, judge_max_tokens=2048)
+        assert judge_cases(cases(4), larger, parse, folder=tmp_path)[0].state == "judged"
+        assert len(server.asked) == 5
+        again = judge_cases(cases(4), options(server, retry_unparsed=True), parse, folder=tmp_path)
+        assert {each.state for each in again} == {"judged"}
+        assert len(server.asked) == 6

@@ -2,16 +2,19 @@
 
 import json
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
 
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluation_options import GenerationOptions
+from response_tuning.evaluation.shared.identity import data_hash
 from response_tuning.evaluation.shared.results import read_metrics, save_evaluation, save_metrics, save_responses
 from response_tuning.evaluation.shared.statistics import estimate_mean
 from response_tuning.inference.generate import Response
-from response_tuning.support.files import read_json, read_json_lines
+from response_tuning.models.fingerprint import model_fingerprint
+from response_tuning.support.files import read_json, read_json_lines, write_json_lines
 from response_tuning.support.versions import versions
 
 BACKEND = {"backend": "transformers", "dtype": "float32", "device": "cpu", "format": "tulu"}
@@ -45,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 def test_metrics_say_what_they_were_made_with(folder: Path) -> None:
     saved = read_json(folder / "metrics.json")
     assert saved["task"] == "refusals"
-    assert saved["metrics"]["rates"]["advbench"] == {"value": 0.5, "n": 2, "low": 0.0, "high": 1.0}
+    assert saved["metrics"]["rates"]["advbench"] == {"value": 0.5, "n": 2, "low": 0.0945, "high": 0.9055}
     assert saved["metrics"]["xstest"] is None
     assert saved["judge"] == "openai-api/faulty/model"
     assert {name: saved[name] for name in BACKEND} == BACKEND
@@ -125,3 +128,34 @@ def test_inspect_opens_the_log_with_scores_and_messages(folder: Path) -> None:
 
 def test_nothing_is_left_beside_the_three_files(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "refusals.eval", "responses.jsonl"]
+
+
+def test_metrics_are_read_again_whatever_does_not_change_them_and_whichever_path_the_model_has(
+    folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    settings = {"model": str(model_folder), "max_new_tokens": 7, "batch_size": 4, "base_url": None, "plot": None}
+    fingerprint = model_fingerprint(str(model_folder))
+    save_metrics(folder, "probe", metrics={}, settings=settings, backend={"fingerprint": fingerprint})
+    others = {"batch_size": 8, "base_url": "http://127.0.0.1:1", "plot": "x.png", "concurrency": 3, "device": "cpu"}
+    assert read_metrics(folder, settings=settings | others) is not None
+    copy = tmp_path / "copy"
+    copytree(model_folder, copy)
+    assert read_metrics(folder, settings=settings | {"model": str(copy)}) is not None
+    # An option that the version of the file did not know had its default.
+    assert read_metrics(folder, settings=settings | {"new": 1}) is None
+    assert read_metrics(folder, settings=settings | {"new": 1}, defaults={"new": 1}) is not None
+
+
+def test_metrics_belong_to_the_content_of_their_data(folder: Path, model_folder: Path) -> None:
+    settings = {"model": str(model_folder), "data": "a.jsonl", "max_examples": None}
+    data = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]
+    write_json_lines(folder / "responses.jsonl", data)
+    for facts in ({"data_hash": data_hash(data)}, {}):  # as this version saves them, and as older ones did
+        save_metrics(folder, "probe", metrics={}, settings=settings, backend={}, **facts)
+        assert read_metrics(folder, settings=settings, data=data) is not None
+        moved = settings | {"data": "b.jsonl", "max_examples": 2}
+        assert read_metrics(folder, settings=moved, data=data) is not None
+        assert read_metrics(folder, settings=settings, data=[*data[:1], {"prompt": "c", "completion": "e"}]) is None
+        assert read_metrics(folder, settings=settings, data=data[::-1]) is None
+    assert data_hash(data) != data_hash([{**data[0], "checks": ["x"]}, data[1]])
+    assert data_hash([{"prompt": "a", "system": None}]) == data_hash([{"prompt": "a"}])

@@ -12,10 +12,12 @@ from response_tuning.example import Example
 from response_tuning.export.gguf.gguf_file import write_gguf
 from response_tuning.export.gguf.gguf_tokenizer import read_vocabulary
 from response_tuning.export.proof import engines
+from response_tuning.export.proof.proof import make_dialogue
 from response_tuning.models.load import LoadedModel, load_tokenizer
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import EMBEDDED, FormatName
 from tests.export.conftest import SHAPES, random_model
+from tests.tokenizer_families import make_tokenizer
 
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
@@ -26,7 +28,8 @@ AWKWARD_TEXTS = [
     "It's 1234567 o'clock, WE'LL see!!",
     "two  spaces,   three,\ttab\n\nblank line \n trailing",
     "Ünïcödé, 日本語, и кириллица, 🦔🌷, e\u0301",
-    "def f(x):\n    return x ** 2  # <|im_start|>",
+    # No text of a control token: llama.cpp reads it as the token, which a user's text never becomes here.
+    "def f(x):\n    return x ** 2  # <|start|>",
     "<table><tr>1.5e-3</tr></table> \u2581 <0x41>",
     # Not at its ends: where Python trims every kind of space, llama.cpp trims ASCII's.
     "no-break\u00a0space, wide\u3000space",
@@ -79,6 +82,8 @@ def check_prompts(
     engine = engines.gguf_engine(path, stop_ids=conversation.stop_token_ids, device="cpu")
     for text in texts:
         assert engine.render(text) == conversation.prompt_ids(text), text
+    messages, ids = make_dialogue(conversation)
+    assert engine.render(messages) == ids
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -104,6 +109,15 @@ def test_a_sentencepiece_tokenizer_cuts_the_same_tokens(
 ) -> None:
     texts = AWKWARD_TEXTS + [example.completion for example in examples[:20]]
     check_prompts(tmp_path, sentencepiece_tokenizer, texts, shape="llama", format_name="tulu")
+
+
+@pytest.mark.parametrize("family", ["SentencePiece", "SentencePiece, Prepend normalizer", "SentencePiece, legacy"])
+def test_llama_2s_tokenizers_cut_the_same_tokens(tmp_path: Path, family: str) -> None:
+    """``legacy=False`` puts a space before the first text of all, and none behind BOS; legacy ones do both."""
+    tokenizer = make_tokenizer(family)
+    assert read_vocabulary(tokenizer, rows=len(tokenizer)).add_space_prefix == (family != "SentencePiece")
+    texts = ["Why is the sky blue?", "Name a river.", "Hello! How are you?", "Say \u00fc\u4e2d"]
+    check_prompts(tmp_path, tokenizer, texts, shape="llama", format_name="tulu")
 
 
 @pytest.mark.slow

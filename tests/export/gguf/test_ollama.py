@@ -13,6 +13,7 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.options import FormatName
 
 MESSAGES = [
+    {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "What is {{ this }}?"},
     {"role": "assistant", "content": 'A "brace".'},
     {"role": "user", "content": "And that?"},
@@ -20,11 +21,13 @@ MESSAGES = [
 
 
 def render_go(template: str, messages: list[dict[str, str]]) -> str:
-    """The part of Go's text/template that is used: strings, .Content, one range and one if in it."""
+    """The part of Go's text/template that is used: strings, one variable, .Content, one range and one if in it."""
     actions = re.findall(r"\{\{ (.*?) \}\}(?=\{\{|$)", template)
     assert "".join(f"{{{{ {action} }}}}" for action in actions) == template
     start, end = actions.index("range .Messages"), len(actions) - actions[::-1].index("end") - 1
-    written = [json.loads(action) for action in actions[:start]]
+    assert actions[0] == '$system := ""'
+    system = ""
+    written = [json.loads(action) for action in actions[1:start]]
     for message in messages:
         taken = True
         for action in actions[start + 1 : end]:
@@ -32,8 +35,15 @@ def render_go(template: str, messages: list[dict[str, str]]) -> str:
                 taken = condition[1] == message["role"]
             elif action == "end":
                 taken = True
-            elif taken:
-                written.append(message["content"] if action == ".Content" else json.loads(action))
+            elif not taken:
+                continue
+            elif action == '$system = ""':
+                system = ""
+            elif form := re.fullmatch(r"\$system = printf (\".*\") \$system \.Content", action):
+                system = json.loads(form[1]) % (system, message["content"])
+            else:
+                known = {".Content": message["content"], "$system": system}
+                written.append(known[action] if action in known else json.loads(action))
     return "".join([*written, *(json.loads(action) for action in actions[end + 1 :])])
 
 

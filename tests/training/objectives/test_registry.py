@@ -28,6 +28,7 @@ class Focal:
 
     def __init__(self, _config: TrainingConfig) -> None:
         self.weights = {"loss": 1.0, "sure_tokens": 0.0}
+        self.preparation = None
 
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[Unit]]:
         return [units(batch) for batch in epoch_batches(examples, batch_size=batch_size, seed=seed)]
@@ -46,6 +47,7 @@ class Preferred:
     than that of another example, in comparison to a reference, which here finds all equally likely."""
 
     weights: ClassVar[dict[str, float]] = {"loss": 1.0, "accuracy": 0.0}
+    preparation = None
 
     def __init__(self, _config: TrainingConfig) -> None:
         pass

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
-from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import write_config
@@ -65,7 +65,7 @@ def test_torch_gets_the_policy_that_the_options_ask_for() -> None:
 def test_the_best_weights_are_put_back_in_every_process(
     config: TrainingConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = changed(config, learning_rate=0.1, schedule="constant", held_out_every=1, epochs=1)
+    config = changed(config, learning_rate=0.1, schedule="constant", held_out_every=1, epochs=1, seed=1)
     alone = train(config)
     losses = [json.loads(line)["held_out_loss"] for line in alone.training_log.read_text().splitlines()]
     assert losses.index(min(losses)) < len(losses) - 1
@@ -130,12 +130,13 @@ def test_only_the_first_process_loads_weights_and_none_trains_others(
 def test_a_model_that_the_first_process_refuses_is_refused_by_all(
     config: TrainingConfig, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "scaled"
-    shape = {**tiny_model(tokenizer).config.to_dict(), "model_type": "granite", "logits_scaling": 8.0}
-    GraniteForCausalLM(GraniteConfig(**shape)).save_pretrained(folder)
+    folder = tmp_path / "damaged"
+    model = tiny_model(tokenizer)
+    model.lm_head.weight.data[0, 0] = torch.nan
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
     config = changed(config, model=str(folder), processes=2, sharding="zero3")
-    with pytest.raises(UserError, match=r"process [01] of 2 .*: GraniteForCausalLM makes its logits in a way"):
+    with pytest.raises(UserError, match=r"process [01] of 2 .*: LlamaForCausalLM makes its logits in a way"):
         train(config)
     assert not config.output.exists()
 

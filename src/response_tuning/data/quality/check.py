@@ -19,9 +19,14 @@ from response_tuning.data.quality.findings import Finding, QualityReport, Summar
 from response_tuning.data.quality.length_plot import draw_lengths
 from response_tuning.data.quality.near_duplicates import near_duplicates
 from response_tuning.data.quality.row_checks import RowChecks
-from response_tuning.data.quality.token_lengths import conversation_for, measure_tokens, show_tokens
+from response_tuning.data.quality.token_lengths import (
+    control_token_warnings,
+    conversation_for,
+    measure_tokens,
+    show_tokens,
+)
 from response_tuning.data.sources.load_examples import SourceOptions, read_rows
-from response_tuning.example import Example, Row
+from response_tuning.example import Example, Row, check_no_input
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
 from response_tuning.support.input_files import BYTE_ORDER_MARK, open_bytes, suffix_of
@@ -46,6 +51,9 @@ def check(config: CheckConfig) -> QualityReport:
     """
     if config.fix is not None:
         check_target(config.fix, config.source)
+    for option, output in (("--plot", config.plot), ("--report", config.report), ("--fix", config.fix)):
+        if output is not None:
+            check_no_input(output, config.source, *config.against, option=option)
     if config.plot is not None:
         check_plot(config.plot)
     report = QualityReport(config.source)
@@ -70,6 +78,10 @@ def check(config: CheckConfig) -> QualityReport:
     _measure(good, report)
     if conversation is not None:
         _count_tokens(good, conversation, config, report)
+        report.warnings += (
+            Finding("control-token", row.place, row.number, reason)
+            for row, reason in control_token_warnings(good, conversation, config.model)
+        )
     if config.fix is not None:
         report.rows_kept = write_cleaned(config, config.fix, rows, report, defects)
     if config.plot is not None:
@@ -116,7 +128,7 @@ def _check_rows(
 
 def _find_near_duplicates(rows: Sequence[Row], config: CheckConfig, defects: dict[int, Finding]) -> None:
     positions = [position for position in range(len(rows)) if position not in defects]
-    texts = [_compared_text(rows[position].example) for position in positions]
+    texts = [_compared_parts(rows[position].example) for position in positions]
     with progress_bar("comparing rows", len(texts)) as bar:
         near = near_duplicates(texts, threshold=config.near, advance=bar.advance)
     for later, earlier in near.items():
@@ -125,8 +137,8 @@ def _find_near_duplicates(rows: Sequence[Row], config: CheckConfig, defects: dic
         defects[positions[later]] = Finding("near-duplicate", row.place, row.number, reason)
 
 
-def _compared_text(example: Example) -> str:
-    return f"{example.prompt or ''}\n{example.completion}"
+def _compared_parts(example: Example) -> list[str]:
+    return [*(turn.content for turn in example.earlier_turns or ()), example.prompt or "", example.completion]
 
 
 def _notes(path: Path) -> Iterator[Finding]:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from response_tuning.data.quality.check_config import CheckConfig
 from response_tuning.data.quality.findings import Finding, QualityReport
-from response_tuning.example import Row, write_examples
+from response_tuning.data.sources.json_files import holds_json_lines
+from response_tuning.example import Row, check_no_input, write_examples
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_file, write_json_lines
 from response_tuning.support.input_files import BYTE_ORDER_MARK, open_bytes, suffix_of
 
-__all__ = ["check_target", "write_cleaned"]
+__all__ = ["check_target", "removed_rows", "write_cleaned"]
 
 
 def check_target(target: Path, source: str) -> None:
@@ -22,8 +23,13 @@ def check_target(target: Path, source: str) -> None:
     """
     if target.suffix != ".jsonl":
         raise UserError(f"--fix {target} should end in .jsonl, the format that is written.")
-    if target.exists() and Path(source).exists() and target.samefile(source):
-        raise UserError(f"--fix {target} is the file to check. Choose another name.")
+    check_no_input(target, source, option="--fix")
+    check_no_input(removed_rows(target), source, option="the list of removed rows")
+
+
+def removed_rows(target: Path) -> Path:
+    """The list of removed rows beside a cleaned file."""
+    return target.with_suffix(".removed.jsonl")
 
 
 def write_cleaned(
@@ -34,12 +40,13 @@ def write_cleaned(
     kept = [row for position, row in enumerate(rows) if position not in removed]
     lines = {row.number for row in kept}
     source = Path(config.source)
-    if source.is_file() and suffix_of(source) == ".jsonl" and len({row.number for row in rows}) == len(rows):
+    one_a_line = source.is_file() and suffix_of(source) == ".jsonl" and holds_json_lines(source)
+    if one_a_line and len({row.number for row in rows}) == len(rows):
         _copy_lines(source, target, lines)
     else:
         write_examples(target, (row.example for row in kept))
     write_json_lines(
-        target.with_suffix(".removed.jsonl"),
+        removed_rows(target),
         (asdict(finding) for finding in report.defects if finding.kind in (*config.remove, "unreadable")),
     )
     return len(kept)

@@ -15,6 +15,7 @@ from response_tuning.data.sources.readers import read_file
 from response_tuning.example import Example
 from response_tuning.support.assets import ASSETS, fetch, find
 from response_tuning.support.errors import UserError
+from response_tuning.support.input_files import read_bytes
 from response_tuning.support.records import BadRow
 
 __all__ = ["EVALUATION_SETS", "Contamination", "EvaluationTexts"]
@@ -79,15 +80,17 @@ class EvaluationTexts:
 
     def find(self, example: Example) -> Contamination | None:
         """The evaluation text that an example contains the largest fraction of; None if it contains none."""
-        hits: Counter[int] = Counter()
+        runs: set[int] = set()  # of both parts: a run that is in both counts once
         for part in (example.prompt or "", example.completion):
             part_words = words(part)
             whole = self._whole.get(" ".join(part_words)) if len(part_words) <= _RUN else None
             if whole is not None:
                 return self._texts[whole]
             if len(part_words) >= _RUN:
-                for run in run_hashes(part_words, _RUN):
-                    hits.update(self._places.get(run, ()))
+                runs |= run_hashes(part_words, _RUN)
+        hits: Counter[int] = Counter()
+        for run in runs:
+            hits.update(self._places.get(run, ()))
         fractions = {place: count / self._run_counts[place] for place, count in hits.items()}
         best = max(fractions, key=lambda place: fractions[place], default=None)
         return self._texts[best] if best is not None and fractions[best] >= _CONTAINED else None
@@ -127,7 +130,10 @@ def _texts_of(name: str, offline: bool) -> Iterator[str]:
     if not path.exists():
         raise UserError(f"There is no evaluation set {name!r}: name a file, or one of {', '.join(EVALUATION_SETS)}.")
     if path.suffix == ".txt":  # one prompt per line
-        yield from path.read_text(encoding="utf-8").splitlines()
+        try:
+            yield from read_bytes(path).decode("utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 at byte {error.start}. Save the file as UTF-8.") from None
         return
     for record in read_file(path):
         if isinstance(record, BadRow):

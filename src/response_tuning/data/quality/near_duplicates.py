@@ -21,12 +21,13 @@ Signatures = NDArray[np.uint32]
 
 
 def near_duplicates(
-    texts: Sequence[str], *, threshold: float, advance: Callable[[], None] = lambda: None
+    texts: Sequence[Sequence[str]], *, threshold: float, advance: Callable[[], None] = lambda: None
 ) -> dict[int, int]:
     """Find texts that are near-duplicates of an earlier text that is kept.
 
     Args:
-        texts: the texts to compare.
+        texts: the texts to compare, each as its parts. The last parts of two texts must be as similar on their own:
+            a short response is not lost in a long prompt.
         threshold: the Jaccard index of word 3-grams (estimated from 128 hashes) from which two texts are
             near-duplicates.
         advance: called once per text, to show progress.
@@ -41,17 +42,29 @@ def near_duplicates(
         if later in kept_instead:
             continue
         original = kept_instead.get(earlier, earlier)
-        if _agreement(signatures, later, original) >= threshold:
+        if _agreement(signatures, later, original) >= threshold and (
+            _similarity(texts[later][-1], texts[original][-1]) >= threshold
+        ):
             kept_instead[later] = original
     return kept_instead
 
 
-def _signatures(texts: Sequence[str], advance: Callable[[], None]) -> Signatures:
+def _similarity(one: str, other: str) -> float:
+    """The Jaccard index of the word 3-grams of two texts."""
+    if one == other:
+        return 1.0
+    first, second = (run_hashes(words(text), _WORDS_IN_A_RUN) for text in (one, other))
+    return len(first & second) / len(first | second)
+
+
+def _signatures(texts: Sequence[Sequence[str]], advance: Callable[[], None]) -> Signatures:
     """The MinHash of each text: [texts, permutations]."""
     from datasketch import MinHash
 
     signatures = np.empty((len(texts), _PERMUTATIONS), dtype=np.uint32)
-    runs: Iterable[Any] = (run_hashes(words(text), _WORDS_IN_A_RUN) for text in texts)
+    runs: Iterable[Any] = (
+        run_hashes([word for part in text for word in words(part)], _WORDS_IN_A_RUN) for text in texts
+    )
     # The n-grams are hashed already; MinHash permutes the hashes and takes the minimum.
     for row, minhash in enumerate(MinHash.generator(runs, num_perm=_PERMUTATIONS, hashfunc=int)):
         signatures[row] = minhash.hashvalues

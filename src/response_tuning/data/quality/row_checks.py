@@ -7,6 +7,7 @@ from response_tuning.data.quality.check_config import CheckConfig, Defect
 from response_tuning.data.quality.contamination import EvaluationTexts
 from response_tuning.data.quality.findings import Finding
 from response_tuning.data.quality.language import language_of
+from response_tuning.data.quality.words import normalised
 from response_tuning.example import Row
 from response_tuning.support.progress import Bar
 from response_tuning.support.records import preview
@@ -64,7 +65,9 @@ class RowChecks:
         length, limit = len(example.completion), self._config.max_characters
         if length > limit:
             return "too-long", f"the response has {length:,} characters, more than --max-characters {limit:,}"
-        key = (example.prompt, example.completion, repr(example.earlier_turns))
+        prompt = None if example.prompt is None else normalised(example.prompt)
+        earlier = [(turn.role, normalised(turn.content)) for turn in example.earlier_turns or ()]
+        key = (prompt, normalised(example.completion), repr(earlier))
         before = self._examples_seen.setdefault(key, position)
         if before != position:
             return "duplicate", f"the same as {rows[before].place}"
@@ -81,6 +84,11 @@ class RowChecks:
         dependent = _PROMPT_DEPENDENT.search(example.completion)
         if dependent:
             yield "prompt-dependent", f"the response makes sense only with its prompt: {preview(dependent.group())}"
+        if example.completion[:1].isspace():
+            yield (
+                "leading-space",
+                "the response begins with white space, which is left out in training",
+            )
         if example.prompt is not None and not example.prompt.strip():
             yield "empty-prompt", "the prompt is empty: leave the field out, or fill it for instruction tuning"
 

@@ -11,7 +11,7 @@ from response_tuning.support.progress import progress_bar
 if TYPE_CHECKING:
     from response_tuning.conversation import Conversation
 
-__all__ = ["ShownToken", "TokenLengths", "conversation_for", "measure_tokens", "show_tokens"]
+__all__ = ["ShownToken", "TokenLengths", "control_token_warnings", "conversation_for", "measure_tokens", "show_tokens"]
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,18 @@ def show_tokens(row: Row, conversation: "Conversation", config: CheckConfig) -> 
     encoded = conversation.encode(row.example, method)
     texts = [str(conversation.tokenizer.decode([token])) for token in encoded.input_ids[: config.max_length]]
     return [ShownToken(text, place >= encoded.prompt_length) for place, text in enumerate(texts)]
+
+
+def control_token_warnings(rows: Sequence[Row], conversation: "Conversation", model: str) -> list[tuple[Row, str]]:
+    """The rows whose texts contain the text of a control token, and why that matters."""
+    found = []
+    for row in rows:
+        example = row.example
+        texts = {"prompt": example.prompt or "", "completion": example.completion}
+        texts |= {f"earlier_turns.{place}": turn.content for place, turn in enumerate(example.earlier_turns or (), 1)}
+        named = {name: conversation.control_tokens_in(text) for name, text in texts.items()}
+        parts = [f"{', '.join(dict.fromkeys(tokens))} in {name}" for name, tokens in named.items() if tokens]
+        if parts:
+            reason = f"has the text of control tokens of {model} ({'; '.join(parts)}): read as plain text here, "
+            found.append((row, reason + "but as control tokens by servers that do not separate text from template"))
+    return found

@@ -1,18 +1,27 @@
 """Texts as words and word n-grams, for comparing texts. Time is linear in the length of the text."""
 
 import re
+import unicodedata
 import zlib
+from functools import cache
 
-__all__ = ["run_hashes", "words"]
+__all__ = ["normalised", "run_hashes", "words"]
 
 # Chinese, Japanese and Korean have no spaces between words, so each character counts as a word.
 _WITHOUT_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-_WORD = re.compile(rf"[{_WITHOUT_SPACES}]|[^\W{_WITHOUT_SPACES}]+")
+_SYMBOLS = "#%&*/@\\"
+"""Punctuation by Unicode's categories that can be all that two texts differ in: C# and C, && and ||."""
+
+
+def normalised(text: str) -> str:
+    """A text as it is compared, never as it is trained on: composed (NFC), and in the usual width."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_widths()))
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    return _WORD.findall(text.lower())
+    """The words and symbols of a text in lower case, without punctuation; of punctuation alone, the whole text."""
+    comparable = normalised(text).lower()
+    return _word().findall(comparable) or comparable.split()
 
 
 def run_hashes(text_words: list[str], length: int) -> set[int]:
@@ -24,3 +33,24 @@ def run_hashes(text_words: list[str], length: int) -> set[int]:
 
 def _hash(run: list[str]) -> int:
     return zlib.crc32(" ".join(run).encode("utf-8", "replace"))
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """A run of anything but spaces and punctuation. A minus before a digit and a "not" before a name belong to it."""
+    characters = (chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000)
+    is_punctuation = (
+        character
+        for character in characters
+        if (character not in _SYMBOLS + "_" and unicodedata.category(character)[0] == "P") or character == "`"
+    )
+    outside = re.escape("".join(is_punctuation))
+    word = rf"[^\s{outside}{_WITHOUT_SPACES}]+"
+    return re.compile(rf"{word}|[{_WITHOUT_SPACES}]|(?:(?<!\w)-(?=\d)|!(?=[\w=])){word}")
+
+
+@cache
+def _widths() -> dict[int, str]:
+    """Full-width and half-width forms, and the ideographic space, by their code."""
+    forms = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFFEF)}
+    return {**forms, 0x3000: " "}

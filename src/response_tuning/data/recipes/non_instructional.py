@@ -6,6 +6,7 @@ continuation; here it is the text's own.
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ __all__ = ["NonInstructional", "NonInstructionalConfig", "halve", "pieces"]
 
 _SENTENCE_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"'\u201d\u2019)]*\s+|\n+")
 _SPACE = re.compile(r"\s+")
+_BLANK_LINES = re.compile(r"\r?\n(?:[^\S\n]*\n)+")
 
 
 class NonInstructionalConfig(BaseModel):
@@ -74,18 +76,19 @@ class NonInstructional:
 
 
 def pieces(text: str, *, most_words: int) -> Iterator[str]:
-    """Split a text into pieces of at most ``most_words`` words: between paragraphs, or inside a longer paragraph."""
-    piece: list[str] = []
-    words = 0
-    for paragraph in _paragraphs(text, most_words):
-        count = len(paragraph.split())
-        if piece and words + count > most_words:
-            yield "\n\n".join(piece)
-            piece, words = [], 0
-        piece.append(paragraph)
-        words += count
-    if piece:
-        yield "\n\n".join(piece)
+    """Split a text into pieces of at most ``most_words`` words: between paragraphs, or inside a longer paragraph.
+
+    A piece is a part of the text as it is: indentation and blank lines inside are kept.
+    """
+    start = end = words = 0
+    for first, last in _paragraphs(text, most_words):
+        count = len(text[first:last].split())
+        if words and words + count > most_words:
+            yield text[start:end]
+            words = 0
+        start, end, words = start if words else first, last, words + count
+    if words:
+        yield text[start:end]
 
 
 def halve(text: str) -> tuple[str, str] | None:
@@ -103,11 +106,15 @@ def halve(text: str) -> tuple[str, str] | None:
     return text[:cut].strip(), text[cut:].strip()
 
 
-def _paragraphs(text: str, most_words: int) -> Iterator[str]:
-    for paragraph in re.split(r"\n\s*\n", text.strip()):
-        spaces = list(_SPACE.finditer(paragraph.strip()))
-        start = 0
-        for space in spaces[most_words - 1 :: most_words]:
-            yield paragraph.strip()[start : space.start()]
-            start = space.end()
-        yield paragraph.strip()[start:]
+def _paragraphs(text: str, most_words: int) -> Iterator[tuple[int, int]]:
+    """The start and end of each paragraph, and of the parts of one that is too long."""
+    breaks = [(0, 0), *(match.span() for match in _BLANK_LINES.finditer(text)), (len(text), len(text))]
+    for (_, start), (end, _) in pairwise(breaks):
+        inside = len(text[start:end].rstrip()) + start
+        first_word = start + len(text[start:inside]) - len(text[start:inside].lstrip())
+        spaces = [match.span() for match in _SPACE.finditer(text, first_word, inside)]
+        for space_start, space_end in spaces[most_words - 1 :: most_words]:
+            yield start, space_start
+            start = space_end
+        if start < inside:
+            yield start, inside

@@ -53,7 +53,7 @@ def _players(row: dict[str, Any]) -> str:
 
 def _movetext(row: dict[str, Any]) -> str:
     """The moves without clock times and other comments."""
-    return re.sub(r"\s*\{[^}]*\}", "", str(row["moves"])).strip()
+    return re.sub(r"(?<!\s)\s*\{[^{}]*\}", "", str(row["moves"])).strip()
 
 
 TASKS: dict[SingleTask, Task] = {
@@ -63,7 +63,7 @@ TASKS: dict[SingleTask, Task] = {
     "mbpp": Task(
         ("text", "code"),
         lambda row: str(row["text"]),
-        lambda row: "\n".join(str(row["code"]).splitlines()),
+        lambda row: str(row["code"]).replace("\r\n", "\n").replace("\r", "\n"),
         asset="mbpp",
         is_wanted=lambda row: row.get("task_id") in _MBPP_TRAINING_IDS,
     ),

@@ -1,23 +1,35 @@
-"""Interpret a record: which fields are the instruction and the response, or hold a conversation."""
+"""Interpret a record: by the fields that are named, or by the layout that it is recognised to have."""
 
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from response_tuning.example import Example, Row, Turn, example_from
+from response_tuning.data.sources.layouts import CHAT_FIELDS, OWN_FIELDS, from_pair, recognise, with_others
+from response_tuning.data.sources.messages import is_conversation
+from response_tuning.data.sources.usage import Usage
+from response_tuning.example import Example, Row, example_from
 from response_tuning.support.records import BadRow, Record, json_type, preview
 
 __all__ = ["Fields", "rows_from"]
 
-_CHAT_FIELDS = ("messages", "conversations")
-_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
-# Common names in other data sets, suggested in errors.
-_COMMON = {"completion": ("output", "response", "answer", "text"), "prompt": ("instruction", "question", "query")}
+# Common names in other data sets, in the order in which they are guessed, and suggested in errors.
+_COMMON = {
+    "completion": ("output", "response", "answer", "reply", "completion", "target", "solution", "assistant", "text"),
+    "prompt": ("instruction", "question", "prompt", "query", "input", "problem", "request", "user", "title"),
+}
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+_MISSING = object()
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The names of the fields that become an example; None for a field that already has our name."""
+    """The names of the fields that become an example; None for a field that already has our name.
+
+    A name may lead into nested values: ``choices[0].message.content``.
+    """
 
     completion: str | None = None
     prompt: str | None = None
@@ -30,113 +42,101 @@ class Fields:
         return any((self.completion, self.prompt, self.context))
 
 
-def rows_from(records: Iterable[Record | BadRow], fields: Fields) -> Iterator[Row | BadRow]:
-    """Make one row from each record, and from a conversation one for each assistant turn."""
+def rows_from(
+    records: Iterable[Record | BadRow], fields: Fields, *, source: str | None = None
+) -> Iterator[Row | BadRow]:
+    """Make one row from each record, and from a conversation one for each assistant turn.
+
+    Args:
+        records: the rows of a source, in order.
+        fields: the fields to use; without any, the layout is recognised.
+        source: the source's spec, for the lines that are logged at the end about layouts and unused fields; None logs
+            only what is left out.
+    """
+    usage = Usage(source)
     for record in records:
         if isinstance(record, BadRow):
             yield record
             continue
+        usage.place = record.place
         try:
-            for example in _examples(record.value, fields):
-                yield Row(record.place, record.number, example)
+            examples = _examples(record.value, fields, usage)
         except ValueError as error:
             yield BadRow(record.place, record.number, str(error))
+            continue
+        for example in examples:
+            yield Row(record.place, record.number, example)
+    usage.report()
 
 
-def _examples(value: object, fields: Fields) -> list[Example]:
+def _examples(value: object, fields: Fields, usage: Usage) -> list[Example]:
     if not isinstance(value, dict):
         return [example_from(value)]  # raises, with the reason
     if fields.are_given:
-        return [example_from(_renamed(value, fields))]
-    if "completion" in value:
-        return [example_from(value)]
-    chat = next((name for name in _CHAT_FIELDS if name in value), None)
-    if chat is not None:
-        others = {name: part for name, part in value.items() if name != chat}
-        return [example_from({**part, **others}) for part in _assistant_turns(value[chat], chat)]
-    raise ValueError(_without_response(value))
+        return [example_from(part) for part in _named(value, fields, usage)]
+    recognised = recognise(value, usage)
+    if recognised is None:
+        raise ValueError(_without_response(value, usage.source))
+    return [example_from(part) for part in recognised]
 
 
-def _renamed(value: dict[str, Any], fields: Fields) -> dict[str, Any]:
-    completion, prompt = fields.completion or "completion", fields.prompt or "prompt"
-    row: dict[str, Any] = {}
-    if value.get(prompt) is not None:
-        row["prompt"] = value[prompt]
-    elif fields.prompt:
+def _named(value: dict[str, Any], fields: Fields, usage: Usage) -> list[dict[str, Any]]:
+    """The examples of a row whose fields are named."""
+    completion_field, prompt_field = fields.completion or "completion", fields.prompt or "prompt"
+    prompt, completion = _lookup(value, prompt_field), _lookup(value, completion_field)
+    if fields.prompt and prompt in (None, _MISSING):
         raise ValueError(_without_field(value, fields.prompt))
-    if completion not in value:
-        raise ValueError(_without_field(value, completion))
-    row["completion"] = value[completion]
-    context = value.get(fields.context) if fields.context else None
-    if context:
-        if not isinstance(context, str) or not isinstance(row.get("prompt", ""), str):
+    if completion is _MISSING:
+        raise ValueError(_without_field(value, completion_field))
+    prompt = None if prompt is _MISSING else prompt
+    context = _lookup(value, fields.context) if fields.context else None
+    used = [completion_field, prompt_field, "earlier_turns", *filter(None, [fields.context])]
+    if is_conversation(completion) or is_conversation(prompt):
+        return with_others(from_pair(prompt, completion, [], usage), value, used, usage)
+    if context not in (None, _MISSING, "", [], {}):
+        if not isinstance(context, str) or not isinstance(prompt or "", str):
             raise ValueError(f"field {fields.context!r} is {json_type(context)}, not a string: {preview(context)}")
-        row["prompt"] = f"{row['prompt']}\n\n{context}" if row.get("prompt") else context
-    used = {completion, prompt, fields.context, "prompt", "completion"}
-    return {**row, **{name: part for name, part in value.items() if name not in used}}
+        prompt = f"{prompt}\n\n{context}" if prompt else context
+    row = {"prompt": prompt, "completion": completion, "earlier_turns": value.get("earlier_turns")}
+    own = {name: part for name, part in row.items() if part is not None or name == "completion"}
+    return with_others([own], value, used, usage)
+
+
+def _lookup(value: dict[str, Any], name: str) -> Any:
+    """The field of that name, or the nested value that the name leads to; ``_MISSING`` where there is none."""
+    if name in value:
+        return value[name]
+    found: Any = value
+    for key, index in _STEP.findall(name):
+        if key and isinstance(found, dict) and key in found:
+            found = found[key]
+        elif index and isinstance(found, list) and int(index) < len(found):
+            found = found[int(index)]
+        else:
+            return _MISSING
+    return found
 
 
 def _without_field(value: dict[str, Any], name: str) -> str:
     return f"has no field {name!r} (it has: {', '.join(value) or 'none'})."
 
 
-def _without_response(value: dict[str, Any]) -> str:
+def _without_response(value: dict[str, Any], source: str | None) -> str:
+    """The error for a row without a response, with a command that names the likely fields."""
     message = _without_field(value, "completion")
-    guesses = [
-        f"--{field}-field {name}"
-        for field, names in _COMMON.items()
-        for name in [next((name for name in names if name in value), None)]
-        if name
-    ]
-    return f"{message} Name the fields to use: {' '.join(guesses)}" if guesses else message
+    guessed = {field: _guess(value, names) for field, names in _COMMON.items()}
+    if guessed["completion"] is None:
+        return f"{message} Name the field with the response: --completion-field NAME"
+    options = " ".join(f"--{field}-field {shlex.quote(name)}" for field, name in guessed.items() if name)
+    if source is None:
+        return f"{message} Name the fields to use: {options}"
+    target = f"{Path(source.rstrip('/')).name.split('.')[0] or 'data'}-examples.jsonl"
+    command = f"rt data prepare {shlex.quote(source)} {options} --output {shlex.quote(target)}"
+    return f"{message} Name the fields to use: {command}"
 
 
-def _assistant_turns(messages: object, field: str) -> list[dict[str, Any]]:
-    """Every assistant turn as the fields of an example, with the turns before it.
-
-    A system message is prepended to the next user turn. Consecutive turns of the same role are joined.
-    """
-    if not isinstance(messages, list):
-        raise ValueError(f"field {field!r} is {json_type(messages)}, not a list: {preview(messages)}")
-    turns: list[Turn] = []
-    system = ""
-    for number, message in enumerate(messages, start=1):
-        role, content = _role_and_content(message, f"{field}.{number}")
-        if role == "system":
-            system = f"{system}{content}\n\n"
-            continue
-        if role == "user":
-            content, system = system + content, ""
-        if turns and turns[-1].role == role:
-            content = f"{turns.pop().content}\n\n{content}"
-        turns.append(Turn.model_validate({"role": role, "content": content}))
-    places = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
-    if not places:
-        raise ValueError(f"field {field!r} has no message of the role 'assistant'")
-    return [_turn_fields(turns, place) for place in places]
-
-
-def _turn_fields(turns: list[Turn], place: int) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    if place > 0:
-        fields["prompt"] = turns[place - 1].content
-    fields["completion"] = turns[place].content
-    if place > 1:
-        fields["earlier_turns"] = [turn.model_dump() for turn in turns[: place - 1]]
-    return fields
-
-
-def _role_and_content(message: object, field: str) -> tuple[str, str]:
-    if not isinstance(message, dict):
-        raise ValueError(f"field {field!r} is {json_type(message)}, not an object: {preview(message)}")
-    role = message.get("role", message.get("from"))
-    if role not in _ROLES:
-        raise ValueError(f"field {field!r} has the role {preview(role)}; it should be user, assistant or system")
-    content = message.get("content", message.get("value"))
-    if isinstance(content, list):  # parts, as multimodal servers write them
-        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-        texts = [part for part in parts if isinstance(part, str)]
-        content = "".join(texts) if len(texts) == len(parts) else content
-    if not isinstance(content, str):
-        raise ValueError(f"field {field!r} has {json_type(content)} as its content, not a string: {preview(content)}")
-    return _ROLES[role], content
+def _guess(value: dict[str, Any], names: Iterable[str]) -> str | None:
+    """The first field whose name is one of ``names`` in any case, and which holds text."""
+    by_name = {name.lower().strip(): name for name in reversed(value)}
+    known = (by_name[name] for name in names if name in by_name and name not in (*OWN_FIELDS[2:], *CHAT_FIELDS))
+    return next((name for name in known if isinstance(value[name], str)), None)

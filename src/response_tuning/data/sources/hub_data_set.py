@@ -31,7 +31,7 @@ class HubDataSet:
         Raises:
             UserError: the library is not installed, or there is no such data set, configuration or split.
         """
-        return rows_from(_records(spec.removeprefix(HUB_PREFIX), options), options.fields)
+        return rows_from(_records(spec.removeprefix(HUB_PREFIX), options), options.fields, source=spec)
 
 
 def _records(name: str, options: SourceOptions) -> Iterator[Record | BadRow]:

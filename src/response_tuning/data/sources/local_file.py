@@ -8,20 +8,25 @@ from response_tuning.data.sources.readers import FORMATS, read_file
 from response_tuning.data.sources.source import SourceOptions
 from response_tuning.data.sources.text_folder import TEXT_SUFFIXES
 from response_tuning.example import Row
+from response_tuning.support.input_files import COMPRESSED
 from response_tuning.support.records import BadRow
 
 __all__ = ["LocalFile"]
 
 
 class LocalFile:
-    """A file of rows, or a text file with one response or several."""
+    """A file of rows, a text file with one response or several, or a folder of either."""
 
-    help = f"a file ({' '.join([*FORMATS, *TEXT_SUFFIXES])}, gzipped as .gz or not)"
+    help = (
+        f"a file ({' '.join([*FORMATS, *TEXT_SUFFIXES])}, compressed as {' '.join(COMPRESSED)} or not), or a folder of "
+        "files of rows (one split) or of texts, which become bare responses"
+    )
 
     def accepts(self, spec: str) -> bool:
-        """Whether there is such a file."""
+        """Whether there is such a file or folder."""
         return Path(spec).exists()
 
     def read(self, spec: str, options: SourceOptions) -> Iterator[Row | BadRow]:
-        """The rows of the file."""
-        return rows_from(read_file(Path(spec), split_at=options.split_at), options.fields)
+        """The rows of the file or folder."""
+        records = read_file(Path(spec), split_at=options.split_at, split=options.split)
+        return rows_from(records, options.fields, source=spec)

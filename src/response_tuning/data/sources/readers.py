@@ -1,88 +1,47 @@
-"""Local files of any usual format into records: JSONL, JSON, CSV, Parquet, text; gzipped or not.
+"""Local files of any usual format into records: JSONL, JSON, CSV, Parquet, text; compressed or not.
 
 A reader yields a record, or a bad row, for each row of the file, in order. ``fields.py`` decides later what a record
 means.
 """
 
-import csv
 import io
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from response_tuning.data.sources.csv_files import read_csv
+from response_tuning.data.sources.folders import files_of_rows
+from response_tuning.data.sources.json_files import read_json, read_json_lines
 from response_tuning.data.sources.source import SplitAt
 from response_tuning.data.sources.text_folder import TEXT_SUFFIXES, read_text, read_text_folder
 from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
-from response_tuning.support.input_files import Records, read_bytes, read_json_lines_file, suffix_of
-from response_tuning.support.records import BadRow, Record, decode_json, json_type, table_record
+from response_tuning.support.input_files import Records, read_bytes, suffix_of
+from response_tuning.support.records import BadRow, table_record
 
 __all__ = ["FORMATS", "read_file"]
 
 
-def read_file(path: Path, *, split_at: SplitAt = "files") -> Records:
-    """Read a file by its suffix, or a folder of text files.
+def read_file(path: Path, *, split_at: SplitAt = "files", split: str = "train") -> Records:
+    """Read a file by its suffix and content, or a folder: the rows of its files, or its texts.
 
     Args:
-        path: a file in one of ``FORMATS`` or a text file (gzipped as ``.gz`` or not), or a folder of text files.
+        path: a file in one of ``FORMATS`` or a text file (compressed or not), or a folder of such files.
         split_at: "headings" splits text at Markdown headings; "files" makes one record of each file.
+        split: of a folder whose files of rows are named after splits, the one to read.
 
     Raises:
         UserError: there is no such file, or it is not in the format that its suffix names.
     """
     if path.is_dir():
-        return read_text_folder(path, split_at)
+        files = files_of_rows(path, tuple(FORMATS), split)
+        return chain.from_iterable(map(read_file, files)) if files else read_text_folder(path, split_at)
     suffix = suffix_of(path)
     if suffix in TEXT_SUFFIXES:
         return read_text(path, path.name, split_at)
     # A file with any other suffix is read as JSONL.
-    return FORMATS.get(suffix, read_json_lines_file)(path)
-
-
-def _read_json(path: Path) -> Records:
-    """A JSON array of rows."""
-    try:
-        rows = decode_json(read_bytes(path).strip())
-    except ValueError as error:
-        raise UserError(f"{path} {error}") from None
-    if not isinstance(rows, list):
-        raise UserError(
-            f"{path} holds {json_type(rows)}; it should be a list of rows. If it is JSONL, rename it to end in .jsonl."
-        )
-    for number, row in enumerate(rows, start=1):
-        yield Record(f"{path} row {number}", number, row)
-
-
-def _read_csv(path: Path) -> Records:
-    """A table with a header. An empty cell is a missing field."""
-    csv.field_size_limit(sys.maxsize)
-    try:
-        text = read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 at byte {error.start}. Save the file as UTF-8.") from None
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter="\t" if suffix_of(path) == ".tsv" else ",", strict=True
-    )
-    header = next(reader, None)
-    if header is None:
-        return
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise UserError(f"{path} names the column {twice!r} twice.")
-    while True:
-        number = reader.line_num + 1
-        place = f"{path}:{number}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield BadRow(place, number, f"is not valid CSV ({error}); the rest of the file was not read")
-            return
-        if cells is None:
-            return
-        if cells and len(cells) != len(header):
-            yield BadRow(place, number, f"has {len(cells)} cells where the header has {len(header)}")
-        elif cells:
-            yield Record(place, number, {name: cell for name, cell in zip(header, cells, strict=True) if cell})
+    return FORMATS.get(suffix, read_json_lines)(path)
 
 
 def _read_parquet(path: Path) -> Records:
@@ -90,21 +49,55 @@ def _read_parquet(path: Path) -> Records:
     from pyarrow import ArrowException, parquet
 
     content = read_bytes(path)
+    number = 0
     try:
-        number = 0
         for batch in parquet.ParquetFile(io.BytesIO(content)).iter_batches():
-            for row in batch.to_pylist():
+            for row in _table_rows(batch):
                 number += 1
-                yield table_record(f"{path} row {number}", number, row)
+                place = f"{path} row {number}"
+                yield BadRow(place, number, row) if isinstance(row, str) else table_record(place, number, row)
     except (ArrowException, OSError) as error:
         raise UserError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from error
 
 
+def _read_arrow(path: Path) -> Records:
+    """A table as the library ``datasets`` saves it on the disk."""
+    require_extra("pyarrow", "hub", purpose=f"Reading {path}")
+    from pyarrow import ArrowException, ipc
+
+    content = read_bytes(path)
+    number = 0
+    try:
+        opened = ipc.open_file(content) if content.startswith(b"ARROW1") else ipc.open_stream(content)
+        for batch in opened.read_all().to_batches():
+            for row in _table_rows(batch):
+                number += 1
+                place = f"{path} row {number}"
+                yield BadRow(place, number, row) if isinstance(row, str) else table_record(place, number, row)
+    except (ArrowException, OSError) as error:
+        raise UserError(f"{path} is not an Arrow file: {' '.join(str(error).split())}") from error
+
+
+def _table_rows(batch: Any) -> Iterator[dict[str, Any] | str]:
+    """The rows of a batch of a typed table; instead of a row that holds bytes that are no UTF-8, the reason."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except UnicodeDecodeError:
+        pass
+    for place in range(batch.num_rows):
+        try:
+            yield {name: batch.column(name)[place].as_py() for name in batch.schema.names}
+        except UnicodeDecodeError as error:
+            yield f"holds text that is not UTF-8 ({error.reason} at byte {error.start} of a field)"
+
+
 FORMATS: dict[str, Callable[[Path], Records]] = {
-    ".jsonl": read_json_lines_file,
-    ".json": _read_json,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
+    ".jsonl": read_json_lines,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
     ".parquet": _read_parquet,
+    ".arrow": _read_arrow,
 }
 """Readers of files of rows, by suffix."""

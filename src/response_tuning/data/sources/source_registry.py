@@ -10,7 +10,6 @@ SOURCES = (
     "response_tuning.data.sources.starter_sets:StarterSets",
     "response_tuning.data.sources.published:PublishedSets",
     "response_tuning.data.sources.hub_data_set:HubDataSet",
-    "response_tuning.data.sources.text_folder:TextFolder",
     "response_tuning.data.sources.local_file:LocalFile",
 )
 """The sources of this package; the first one that accepts a spec reads it."""

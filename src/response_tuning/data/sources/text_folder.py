@@ -1,46 +1,31 @@
 """Plain text and Markdown as bare responses: one per file, or one per section."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from response_tuning.data.sources.fields import rows_from
-from response_tuning.data.sources.source import SourceOptions, SplitAt
-from response_tuning.example import Row
+from response_tuning.data.sources.folders import files_in
+from response_tuning.data.sources.source import SplitAt
 from response_tuning.support.errors import UserError
 from response_tuning.support.input_files import Records, read_bytes, suffix_of
 from response_tuning.support.records import BadRow, Record
 
-__all__ = ["TEXT_SUFFIXES", "TextFolder", "read_text", "read_text_folder"]
+__all__ = ["TEXT_SUFFIXES", "read_text", "read_text_folder"]
 
 TEXT_SUFFIXES = (".md", ".txt")
 
+_BLANK_ENDS = re.compile(r"\A(?:[^\S\n]*\n)+|(?:\n[^\S\n]*)+\Z")
 _HEADING = re.compile(r"#{1,6}\s")
 
 
-class TextFolder:
-    """A folder of text files, which become bare responses."""
-
-    help = "a folder of .md and .txt files, which become bare responses"
-
-    def accepts(self, spec: str) -> bool:
-        """Whether it is a folder."""
-        return Path(spec).is_dir()
-
-    def read(self, spec: str, options: SourceOptions) -> Iterator[Row | BadRow]:
-        """A row for each file, or for each section of each file."""
-        return rows_from(read_text_folder(Path(spec), options.split_at), options.fields)
-
-
 def read_text_folder(folder: Path, split_at: SplitAt) -> Records:
-    """Every .md and .txt file in ``folder`` and the folders below it, sorted by path.
+    """Every .md and .txt file in ``folder`` and the folders below it, but hidden ones, sorted by path.
 
     Raises:
         UserError: there are none.
     """
-    paths = sorted(path for path in folder.rglob("*") if suffix_of(path) in TEXT_SUFFIXES and path.is_file())
+    paths = [path for path in files_in(folder) if suffix_of(path) in TEXT_SUFFIXES]
     if not paths:
-        raise UserError(f"The folder {folder} holds no .md or .txt files.")
+        raise UserError(f"The folder {folder} holds no .md or .txt files, and no files of rows.")
     for path in paths:
         yield from read_text(path, path.relative_to(folder).as_posix(), split_at)
 
@@ -56,7 +41,7 @@ def read_text(path: Path, name: str, split_at: SplitAt) -> Records:
     for number, section in sections:
         place = f"{path}:{number}"
         if section.strip():
-            yield Record(place, number, {"completion": section.strip(), "source": name})
+            yield Record(place, number, {"completion": _BLANK_ENDS.sub("", section), "source": name})
         else:
             yield BadRow(place, number, "holds no text")
 

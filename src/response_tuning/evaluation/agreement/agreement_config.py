@@ -7,25 +7,47 @@ import tyro
 
 from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
 
-__all__ = ["AgreementConfig"]
+__all__ = ["XSTEST", "AgreementConfig"]
+
+XSTEST = "xstest"
+"""The name of XSTest's labelled responses, where a file is expected."""
 
 
 class AgreementConfig(JudgeOptions):
-    """Measure how well the keyword tier for refusals, and a judge, agree with people's labels.
+    """Measure how well verdicts agree with labels: a measure of a results folder, keyword refusals, or a judge.
+
+    Without --measure, the keyword tier for refusals (and a --judge) is compared with labels of refusal or compliance.
+    With it, the verdicts are read from the file: any measure that ``rt probe`` or another evaluation wrote into its
+    ``responses.jsonl``, or a second person's labels.
 
     For example:
         rt eval agreement labelled.csv
-        rt eval agreement labelled.csv --completion-field response --output agreement.json
-        rt eval agreement labelled.csv --judge openai/gpt-5-mini
+        rt eval agreement xstest
+        rt eval agreement labelled.csv --map-label 1_full_compliance=compliance 2_full_refusal=refusal
+        rt eval agreement runs/mine/evaluations/probe/responses.jsonl --measure responds --labels labels.csv
+        rt eval agreement first_pass.jsonl --measure label --labels second_pass.jsonl
+        rt eval agreement labelled.csv --judge openai/gpt-5-mini --output agreement.json
     """
 
     data: Annotated[Path, tyro.conf.Positional]
-    """A table (.csv .tsv .jsonl .json .parquet) with a prompt, a response and a label: refusal or compliance."""
+    """A table (.csv .tsv .jsonl .json .parquet) with a prompt, a response and a label; or 'xstest': 2,074 responses
+    with labels of refusal or compliance (Röttger et al. 2023), downloaded once."""
+    measure: str | None = None
+    """The verdict that is compared: a column of the table, or a name in its 'values'."""
+    labels: Path | None = None
+    """A second table with the labels, if they are not in the first. Its rows are matched by 'id', or else by the texts
+    of prompt and response."""
+    map_label: tuple[str, ...] = ()
+    """LABEL=MEANING for labels in other words: refusal or compliance, or yes or no with --measure; 'skip' leaves the
+    row out."""
     prompt_field: str = "prompt"
     """The column with the prompt."""
     completion_field: str = "completion"
-    """The column with the response."""
+    """The column with the response. Where there is no such column, 'response' is read."""
     label_field: str = "label"
     """The column with the label."""
+    offline: bool = False
+    """Download nothing; for a missing file, print which one it is and where to put it."""
     output: Path | None = None
-    """Also write the result as JSON, with the line numbers of the disagreements."""
+    """Also write the result as JSON, with the line numbers of the disagreements: a file, or a folder for its
+    metrics.json."""

@@ -18,6 +18,7 @@ class AlpacaConfig(JudgedOptions):
     For example:
         rt eval alpaca runs/mine --judge openai/gpt-5-mini --dry-run
         rt eval alpaca runs/rt --reference runs/it --judge openai/gpt-5-mini
+        rt eval alpaca --annotations annotations.json
     """
 
     max_new_tokens: int = Field(default=2048, ge=1)
@@ -29,3 +30,9 @@ class AlpacaConfig(JudgedOptions):
     """How many instructions may have no verdict. With more, the win rate is an error: it would not be comparable."""
     difficulty: Path | None = None
     """A table with index and instruction_difficulty, for the length-controlled rate. Defaults to the published one."""
+    anchors: Path | None = None
+    """The published verdicts on variants of the reference (df_gamed.csv), for the length-controlled rate. Defaults to
+    the published file; without it, the rate is called "length_controlled (no anchors)"."""
+    annotations: Path | None = None
+    """A file of verdicts in alpaca_eval's format (annotations.json), published or saved before. Its win rates are
+    computed without a model or a judge, and saved if --output is given."""

@@ -15,14 +15,23 @@ __all__ = ["ALPACA"]
 
 def _run(config: AlpacaConfig) -> "AlpacaResult | None":
     from response_tuning.evaluation.alpaca.alpaca_eval import evaluate_alpaca
+    from response_tuning.evaluation.alpaca.annotated import evaluate_annotations
 
-    return evaluate_alpaca(config)
+    return evaluate_alpaca(config) if config.annotations is None else evaluate_annotations(config)
 
 
-def _table(config: AlpacaConfig, result: "AlpacaResult") -> "Table":
+def _table(_: AlpacaConfig, result: "AlpacaResult") -> "Table":
     from response_tuning.evaluation.alpaca.alpaca_table import alpaca_table
 
-    return alpaca_table(config.model, config.reference, result)
+    return alpaca_table(result)
 
 
-ALPACA = Evaluation(name="alpaca", config=AlpacaConfig, run=_run, table=_table, judge="required")
+ALPACA = Evaluation(
+    name="alpaca",
+    config=AlpacaConfig,
+    run=_run,
+    table=_table,
+    judge="required",
+    scales={"win": (0.0, 1.0)},
+    instead_of_model="annotations",
+)

@@ -13,33 +13,32 @@ from response_tuning.asking.ask import Failure
 from response_tuning.data.sampling import draw
 from response_tuning.evaluation.alpaca.alpaca_config import AlpacaConfig
 from response_tuning.evaluation.alpaca.alpaca_format import (
+    Anchor,
     Annotation,
     ModelOutput,
     difficulties_by_instruction,
+    read_anchors,
     read_difficulties,
     read_model_outputs,
     write_annotations,
     write_model_outputs,
 )
-from response_tuning.evaluation.alpaca.win_rate import (
-    ALPACA_EVAL_SIZE,
-    LengthControlledWinRate,
-    WinRate,
-    length_controlled_win_rate,
-    win_rate,
-)
+from response_tuning.evaluation.alpaca.length_control import LengthControlledWinRate, length_controlled_win_rate
+from response_tuning.evaluation.alpaca.win_rate import ALPACA_EVAL_SIZE, WinRate, win_rate
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluate_judged import Cases, Judged, Role, evaluate_judged
 from response_tuning.evaluation.shared.judge import Case, Judgement
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.support.assets import ASSETS, fetch
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 
-__all__ = ["AlpacaResult", "evaluate_alpaca"]
+__all__ = ["PUBLISHED_REFERENCES", "AlpacaResult", "evaluate_alpaca", "length_controlled"]
 
-_PUBLISHED = ("gpt4_1106_preview", "text_davinci_003")
+PUBLISHED_REFERENCES = ("gpt4_1106_preview", "text_davinci_003")
+"""Model outputs that can be fetched, by name."""
 _OUTPUTS = "model_outputs.json"
 _ANNOTATIONS = "annotations.json"
 # The preference of alpaca_eval: 1 for the reference, 2 for the model. In the first order A is the reference.
@@ -51,6 +50,8 @@ _SECOND_ORDER = {"A": 2.0, "B": 1.0, "TIE": 1.5}
 class AlpacaResult:
     """Win rates against a reference, and the rows behind them."""
 
+    model: str
+    reference: str
     instructions: int
     characters: Estimate
     """The mean length of the responses."""
@@ -114,14 +115,15 @@ def evaluate_alpaca(config: AlpacaConfig) -> AlpacaResult | None:
 
 def _reference(config: AlpacaConfig) -> list[ModelOutput]:
     """The reference's outputs, in AlpacaEval's order; the instructions are taken from them."""
-    if config.reference in _PUBLISHED:
+    if config.reference in PUBLISHED_REFERENCES:
         path = fetch(ASSETS[config.reference], offline=config.offline)
     else:
         path = Path(config.reference)
         if path.is_dir():
             path = path / "evaluations" / "alpaca" / _OUTPUTS
             if not path.exists():
-                raise UserError(f"{config.reference} has no responses yet. Run: rt eval alpaca {config.reference}")
+                answer = command("eval", "alpaca", config.reference)
+                raise UserError(f"{config.reference} has no responses yet. Run: {answer}")
     outputs = read_model_outputs(path)
     if config.max_examples is None and len(outputs) < ALPACA_EVAL_SIZE:
         raise UserError(
@@ -133,10 +135,14 @@ def _reference(config: AlpacaConfig) -> list[ModelOutput]:
 
 def _model_outputs(config: AlpacaConfig, reference: Sequence[ModelOutput], answered: Answered) -> list[ModelOutput]:
     failures = [response for response in answered.responses if isinstance(response, Failure)]
-    if failures:
+    refused = [failure for failure in failures if failure.is_refusal]
+    if len(failures) > len(refused) or len(refused) > config.allow_unparsed:
+        allowed = (
+            f", or --allow-unparsed {len(refused)} to count them as empty" if len(refused) == len(failures) else ""
+        )
         raise UserError(
             f"{len(failures)} of {len(reference)} instructions have no response, the first because: "
-            f"{failures[0].reason} Add --retry-errors to ask for them again."
+            f"{failures[0].reason} Add --retry-errors to ask for them again{allowed}."
         )
     return [
         ModelOutput(
@@ -210,35 +216,59 @@ def _result(
         if first.verdict is not None and second.verdict is not None
     ]
     return AlpacaResult(
+        model=config.model,
+        reference=config.reference,
         instructions=len(outputs),
         characters=estimate_mean([float(len(output.output)) for output in outputs]),
         reference_characters=estimate_mean([float(len(output.output)) for output in reference]),
         win_rate=win_rate(annotations, expected=expected) if annotations else None,
-        length_controlled=_length_controlled(config, every, annotations, expected) if annotations else None,
+        length_controlled=length_controlled(config, [of.instruction for of in every], annotations, expected)
+        if annotations
+        else None,
         agreement=estimate_mean([float(_FIRST_ORDER[a] == _SECOND_ORDER[b]) for a, b in both]) if both else None,
         without_verdict=sum(annotation.preference is None for annotation in annotations),
         rows=_rows(outputs, reference, annotations, judgements),
     )
 
 
-def _length_controlled(
-    config: AlpacaConfig, every: Sequence[ModelOutput], annotations: Sequence[Annotation], expected: int
+def length_controlled(
+    config: AlpacaConfig, instructions: Sequence[str], annotations: Sequence[Annotation], expected: int
 ) -> LengthControlledWinRate | None:
+    """The length-controlled win rate; without difficulties of the instructions, the reason is printed.
+
+    Args:
+        config: where difficulties and anchors are.
+        instructions: all of the reference's, in the order of the difficulties.
+        annotations: verdicts on these or some of them.
+        expected: the minimum number of preferences.
+
+    Raises:
+        UserError: difficulties or anchors that the options name are missing, bad, or of other instructions.
+    """
     if sum(annotation.preference is not None for annotation in annotations) < 2:
         say("No length-controlled win rate: it needs at least two instructions.")
         return None
     try:
         path = config.difficulty or fetch(ASSETS["alpaca-eval-difficulty"], offline=config.offline)
         # Difficulties are published by position: a reference with only some of the instructions has none.
-        difficulties = difficulties_by_instruction(
-            annotations, [output.instruction for output in every], read_difficulties(path)
-        )
+        difficulties = difficulties_by_instruction(annotations, instructions, read_difficulties(path))
     except UserError as error:
         if config.difficulty is not None:
             raise
         say(f"No length-controlled win rate: {error}")
         return None
-    return length_controlled_win_rate(annotations, difficulties, expected=expected)
+    return length_controlled_win_rate(annotations, difficulties, anchors=_anchors(config), expected=expected)
+
+
+def _anchors(config: AlpacaConfig) -> list[Anchor]:
+    """The anchors; none, with the reason printed, if the published file is not available."""
+    try:
+        return read_anchors(config.anchors or fetch(ASSETS["alpaca-eval-anchors"], offline=config.offline))
+    except UserError as error:
+        if config.anchors is not None:
+            raise
+        say(f"The length-controlled win rate is fitted without anchors, so it differs from published ones: {error}")
+        return []
 
 
 def _rows(

@@ -3,7 +3,9 @@
 The first two are JSON arrays of objects. Unknown fields are kept.
 """
 
+import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from response_tuning.data.sources.readers import read_file
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
+from response_tuning.support.input_files import read_bytes
 from response_tuning.support.records import BadRow, preview
 
 __all__ = [
+    "Anchor",
     "Annotation",
     "ModelOutput",
     "difficulties_by_instruction",
+    "read_anchors",
     "read_annotations",
     "read_difficulties",
     "read_model_outputs",
@@ -76,6 +81,21 @@ class Annotation(BaseModel):
         return 0.5 if self.preference == 0 else self.preference - 1
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """A published verdict on a variant of the reference (concise or verbose): a row of alpaca_eval's ``df_gamed.csv``.
+
+    It helps to fit how much length counts (``length_control``).
+    """
+
+    variant: str
+    length_difference: float
+    """The reference's characters minus the variant's, in standard deviations (``std_delta_len``)."""
+    difficulty: float
+    preference: float
+    """For the variant, from 0 to 1."""
+
+
 def read_model_outputs(path: Path) -> list[ModelOutput]:
     """Read the outputs of one model from a JSON array, or from JSONL.
 
@@ -118,19 +138,54 @@ def read_difficulties(path: Path) -> list[float]:
         UserError: the file is missing, or its rows are not consecutive indices from 0, each with a number.
     """
     difficulties: list[float] = []
+    for row in csv.DictReader(read_bytes(path).decode("utf-8-sig").splitlines()):
+        place = f"{path}:{len(difficulties) + 2}"
+        try:
+            difficulty = float(row["instruction_difficulty"])
+            # The index is the first column, whatever its name: pandas writes it without one.
+            index = int(next(iter(row.values())))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{place}: should have an index and a number 'instruction_difficulty'.") from None
+        if index != len(difficulties) or not isfinite(difficulty):
+            raise UserError(f"{place}: should have index {len(difficulties)}, but is {preview(row)}.")
+        difficulties.append(difficulty)
+    return difficulties
+
+
+def read_anchors(path: Path) -> list[Anchor]:
+    """Read ``df_gamed.csv``; rows without a preference are left out.
+
+    Raises:
+        UserError: the file is missing or empty, or a row lacks a number or is not of a variant of the reference.
+    """
+    anchors: list[Anchor] = []
     for record in read_file(path):
         if isinstance(record, BadRow):
             raise UserError(str(record))
         try:
-            difficulty = float(record.value["instruction_difficulty"])
-            # The index is the first column, whatever its name: pandas writes it without one.
-            index = int(next(iter(record.value.values())))
-        except (KeyError, TypeError, ValueError):
-            raise UserError(f"{record.place}: should have an index and a number 'instruction_difficulty'.") from None
-        if index != len(difficulties) or not isfinite(difficulty):
-            raise UserError(f"{record.place}: should have index {len(difficulties)}, but is {preview(record.value)}.")
-        difficulties.append(difficulty)
-    return difficulties
+            anchor = _anchor(record.value)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{record.place}: should have 'model', 'std_delta_len', 'instruction_difficulty', 'preference' from 0 "
+                f"to 1, and 'not_gamed_baseline' False, but is {preview(record.value)}."
+            ) from None
+        if anchor is not None:
+            anchors.append(anchor)
+    if not anchors:
+        raise UserError(f"{path} holds no anchors.")
+    return anchors
+
+
+def _anchor(row: dict[str, Any]) -> Anchor | None:
+    """The anchor in a row; None without a preference. Readers leave out empty cells."""
+    if str(row["not_gamed_baseline"]).lower() not in ("false", "0", "0.0"):
+        raise ValueError("a row of no variant")
+    if row.get("preference") in (None, "nan", "NaN"):
+        return None
+    numbers = [float(row[name]) for name in ("std_delta_len", "instruction_difficulty", "preference")]
+    if not all(map(isfinite, numbers)) or not 0 <= numbers[2] <= 1:
+        raise ValueError("a number out of its bounds")
+    return Anchor(str(row["model"]), *numbers)
 
 
 def difficulties_by_instruction(

@@ -3,14 +3,15 @@
 from rich.table import Table
 
 from response_tuning.evaluation.alpaca.alpaca_eval import AlpacaResult
+from response_tuning.evaluation.alpaca.length_control import METHOD
 from response_tuning.evaluation.shared.table import percent_cell
 
 __all__ = ["alpaca_table"]
 
 
-def alpaca_table(model: str, reference: str, result: AlpacaResult) -> Table:
+def alpaca_table(result: AlpacaResult) -> Table:
     """The win rates, and the lengths of the responses."""
-    table = Table(title=f"{model} against {reference}, {result.instructions} instructions")
+    table = Table(title=f"{result.model} against {result.reference}, {result.instructions} instructions")
     table.add_column("")
     table.add_column("", justify="right")
     if result.win_rate is not None:
@@ -20,7 +21,8 @@ def alpaca_table(model: str, reference: str, result: AlpacaResult) -> Table:
             "wins, losses, draws", f"{result.win_rate.wins}, {result.win_rate.losses}, {result.win_rate.draws}"
         )
     if result.length_controlled is not None:
-        table.add_row("length-controlled win rate", percent_cell(result.length_controlled.estimate))
+        no_anchors = "" if result.length_controlled.method == METHOD else " (no anchors)"
+        table.add_row(f"length-controlled win rate{no_anchors}", percent_cell(result.length_controlled.estimate))
     if result.agreement is not None:
         table.add_row("same verdict in both orders", percent_cell(result.agreement))
         table.add_row("without verdict", str(result.without_verdict))

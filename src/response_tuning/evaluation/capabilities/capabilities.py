@@ -15,18 +15,25 @@ Results are saved task by task, so that an interrupted evaluation resumes with t
 
 import json
 import logging
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from response_tuning.conversation import Conversation
 from response_tuning.evaluation.capabilities.capabilities_config import CoreConfig, CoreTask
-from response_tuning.evaluation.capabilities.task_data import harness_tasks_folder, write_local_tasks
+from response_tuning.evaluation.capabilities.task_data import (
+    harness_tasks_folder,
+    local_data_hash,
+    write_local_tasks,
+)
 from response_tuning.evaluation.shared.answering import backend_of
 from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
+from response_tuning.evaluation.shared.identity import result_settings
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.models.chat_files import set_stop_tokens
 from response_tuning.models.fingerprint import is_of_same_model
@@ -92,7 +99,7 @@ def evaluate_core(config: CoreConfig) -> CoreResult:
 
 def _measure(config: CoreConfig, folder: Path, settings: dict[str, Any]) -> Measurement[CoreResult]:
     """Run the tasks that have no saved result yet. ``settings`` are those of each of them."""
-    missing = [task for task in config.tasks if _saved(folder, task, settings) is None]
+    missing = [task for task in config.tasks if _saved(folder, task, settings, config.data_dir) is None]
     if missing:
         _run_tasks(config, missing, folder=folder, settings=settings)
     else:
@@ -130,13 +137,17 @@ def _result_path(folder: Path, task: str) -> Path:
     return folder / "tasks" / f"{task}.json"
 
 
-def _saved(folder: Path, task: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+def _saved(folder: Path, task: CoreTask, settings: dict[str, Any], data_folder: Path | None) -> dict[str, Any] | None:
+    """The saved result of a task with these settings, the model's present weights and the present data."""
     path = _result_path(folder, task)
     if not path.exists():
         return None
     saved: dict[str, Any] = read_json(path)
     is_same_model = is_of_same_model(saved.get("backend", {}).get("fingerprint"), settings["model"])
-    return saved if saved["settings"] == settings and is_same_model and "rows" in saved else None
+    is_same = result_settings(saved["settings"]) == result_settings(settings)
+    if data_folder is not None and "data_hash" in saved:  # files of older versions have none
+        is_same = is_same and saved["data_hash"] == local_data_hash(task, data_folder)
+    return saved if is_same and is_same_model and "rows" in saved else None
 
 
 def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, settings: dict[str, Any]) -> None:
@@ -153,6 +164,7 @@ def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, s
             write_json_lines(folder / "samples" / f"{task}.jsonl", result.pop("samples"))
             result |= {
                 "settings": settings,
+                **({} if config.data_dir is None else {"data_hash": local_data_hash(task, config.data_dir)}),
                 "format": conversation.format_name,
                 "backend": backend_of(loaded, conversation, model=config.model, dtype=config.dtype),
                 "chat_template": model.tokenizer.chat_template,
@@ -171,10 +183,32 @@ def _quiet_harness() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     disable_progress_bar()
     try:
-        yield
+        with nullcontext() if sys.stderr.isatty() else _without_bars():
+            yield
     finally:
         logger.setLevel(level)
         enable_progress_bar()
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Let the harness draw no bars, which would fill a log file: it overrides tqdm's own switch."""
+    from lm_eval.api import model as harness_models
+    from lm_eval.models import huggingface
+
+    modules: list[Any] = [harness_models, huggingface]
+    drawn = [module.tqdm for module in modules]
+    for module, bar in zip(modules, drawn, strict=True):
+        module.tqdm = partial(_undrawn, bar)
+    try:
+        yield
+    finally:
+        for module, bar in zip(modules, drawn, strict=True):
+            module.tqdm = bar
+
+
+def _undrawn(bar: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return bar(*arguments, **{**options, "disable": True})
 
 
 def _task_manager(config: CoreConfig, folder: Path) -> "TaskManager":

@@ -22,7 +22,13 @@ def _run(config: CoreConfig) -> "CoreResult":
 def _table(config: CoreConfig, result: "CoreResult") -> "Table":
     from response_tuning.evaluation.shared.table import metrics_columns
 
-    return metrics_columns({config.model: result.summary(config.tasks)})
+    table = metrics_columns({config.model: result.summary(config.tasks)})
+    if "gsm8k" in config.tasks:
+        table.caption = (
+            f"{table.caption}. gsm8k: the harness's task of that name with 8 examples of the training set as earlier "
+            "turns; not gsm8k_cot, whose 8 examples are those of Wei et al. 2022"
+        )
+    return table
 
 
 CAPABILITIES = Evaluation(name="core", config=CoreConfig, run=_run, table=_table)

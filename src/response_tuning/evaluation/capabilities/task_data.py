@@ -5,6 +5,7 @@ of that data set, and a task file includes the harness's definition and override
 Prompts, choices and metrics are the harness's, and ``lm_eval --include_path FOLDER`` reads the same folder.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder, write_json_lines, write_text
 from response_tuning.support.records import BadRow, preview
 
-__all__ = ["MMLU_PREFIX", "harness_tasks_folder", "write_local_tasks"]
+__all__ = ["MMLU_PREFIX", "harness_tasks_folder", "local_data_hash", "write_local_tasks"]
 
 MMLU_PREFIX = "mmlu_"
 """The prefix of the subject in the names of MMLU's tasks."""
@@ -70,6 +71,15 @@ def write_local_tasks(tasks: tuple[CoreTask, ...], data_folder: Path, target: Pa
             else:
                 _write_task(task, local, rows, folder=folder, target=target)
     return notes
+
+
+def local_data_hash(task: CoreTask, data_folder: Path) -> str:
+    """Sixteen hexadecimal digits of a hash of a task's files in ``data_folder``."""
+    digest = hashlib.sha256()
+    for pattern in _LOCAL[task].files.values():
+        for path in sorted(data_folder.glob(pattern)):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _folders(tasks: tuple[CoreTask, ...]) -> str:

@@ -7,12 +7,14 @@ Everything is read from the folders of the evaluations, ``evaluations/TASK/``:
                                         has several sets; and ``values``: per metric a number, or numerator and
                                         denominator if the metric is a ratio of sums
 
-Prompts that only some of the runs have are excluded and counted. A row without a metric is excluded from that metric.
+Rows are paired by content: by the prompt, and by the reference that its values depend on, whatever their files are
+called. Prompts that only some of the runs have are excluded and counted. A row without a metric is excluded from that
+metric.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +22,38 @@ from response_tuning.evaluation.compare.compare_config import CompareConfig
 from response_tuning.evaluation.compare.compare_report import write_comparison
 from response_tuning.evaluation.compare.comparison import Comparison, MetricComparison, TaskComparison
 from response_tuning.evaluation.registry import evaluations
-from response_tuning.evaluation.shared.statistics import Estimate, estimate_difference, estimate_mean, estimate_ratio
-from response_tuning.runs.folder import evaluation_folder
+from response_tuning.evaluation.shared.identity import defaults_of, result_settings
+from response_tuning.evaluation.shared.statistics import (
+    Estimate,
+    estimate_difference,
+    estimate_mean,
+    estimate_ratio,
+    holm,
+    paired_p_value,
+)
+from response_tuning.models.fingerprint import is_of_same_model
+from response_tuning.models.spec import is_local
+from response_tuning.runs.folder import RunDirectory, evaluation_folder
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, read_json_lines, write_json
+from response_tuning.support.progress import warn
 
 __all__ = ["compare"]
 
 _ROW_FILES = ("responses.jsonl", "samples.jsonl")
-_FREE_SETTINGS = frozenset(
-    {"model", "format", "data", "data_dir", "tasks", "max_examples", "batch_size", "device", "offline"}
+_PLACES_OF_DATA = frozenset(
+    {
+        *("data", "data_dir", "prompts", "annotations", "difficulty", "anchors"),
+        *("tasks", "sets", "max_examples", "confidence", "wanted_quality", "format"),
+    }
 )
-"""Settings that may differ between runs: the model, the device, and the prompts, of which the common ones count."""
+"""Settings that may differ between runs: the prompts, of which the common ones count, and the model's chat format."""
+_REFERENCE = "reference"
+"""A setting of judged comparisons. Where rows hold the reference's response, they are compared by it."""
 
-_Prompt = tuple[str, str, int]
-"""The set it belongs to, its text, and how often the text occurred before in that set."""
+_Prompt = tuple[str, str, str, int]
+"""The set it belongs to, its text, its reference, and how often these occurred before."""
 _Ratio = tuple[float, float]
 """Numerator and denominator."""
 _Values = dict[_Prompt, dict[str, _Ratio]]
@@ -53,16 +72,18 @@ def compare(config: CompareConfig) -> Comparison:
 
     Raises:
         UserError: there is only one run, a run is given twice or was never evaluated, no evaluation is common to all,
-            or the runs were evaluated with different settings.
+            two runs are one model, or the runs were evaluated with different settings.
     """
     runs = _names(config.runs)
     found = {name: _evaluations(spec) for name, spec in runs.items()}
+    _require_different(runs, found)
     every = list(dict.fromkeys(task for tasks in found.values() for task in sorted(tasks)))
     missing = {task: [name for name in runs if task not in found[name]] for task in every}
     common = [task for task in config.tasks or every if not missing.get(task, [*runs])]
     if not common or len(common) < len(config.tasks):
         raise UserError(_nothing_to_compare(config, found))
-    tasks = {task: _compare_task(task, {name: _read(found[name][task]) for name in runs}) for task in common}
+    read = {task: {name: _read(found[name][task], spec) for name, spec in runs.items()} for task in common}
+    tasks = {task: _compare_task(task, measured, p_values=config.p_values) for task, measured in read.items()}
     comparison = Comparison(
         runs, tasks, {task: lacking for task, lacking in missing.items() if lacking and not config.tasks}
     )
@@ -90,7 +111,7 @@ def _evaluations(spec: str) -> dict[str, Path]:
     found = {path.parent.name: path.parent for path in sorted(folder.glob("*/metrics.json"))}
     if not found:
         raise UserError(
-            f"Nothing was measured on {spec} yet: {folder} holds no evaluation. Begin with: rt probe {spec}"
+            f"Nothing was measured on {spec} yet: {folder} holds no evaluation. Begin with: {command('probe', spec)}"
         )
     return found
 
@@ -102,8 +123,23 @@ def _nothing_to_compare(config: CompareConfig, found: Mapping[str, Mapping[str, 
     )
 
 
-def _read(folder: Path) -> _Evaluation:
+def _require_different(runs: Mapping[str, str], found: Mapping[str, Mapping[str, Path]]) -> None:
+    """Two specs of one model have the same results, and their difference would say nothing."""
+    folders: dict[Path, str] = {}
+    for name, tasks in found.items():
+        for path in tasks.values():
+            other = folders.setdefault(path.resolve(), name)
+            if other != name:
+                raise UserError(
+                    f"{runs[other]} and {runs[name]} are the same model: both have their results in {path.parent}. A "
+                    "comparison needs different ones."
+                )
+
+
+def _read(folder: Path, spec: str) -> _Evaluation:
     metrics = read_json(folder / "metrics.json")
+    if RunDirectory(Path(spec)).is_trained and not is_of_same_model(metrics.get("fingerprint"), spec):
+        warn(f"{spec} has other weights than those that {folder} was made with. Evaluate it again.")
     path = next((folder / name for name in _ROW_FILES if (folder / name).exists()), None)
     rows = [] if path is None else read_json_lines(path)
     if path is None or not all("values" in row for row in rows):
@@ -111,32 +147,36 @@ def _read(folder: Path) -> _Evaluation:
     return _Evaluation(folder, metrics.get("settings", {}), metrics.get("format") or "", rows)
 
 
-def _compare_task(task: str, measured: Mapping[str, _Evaluation]) -> TaskComparison:
-    _check_settings(task, measured)
+def _compare_task(task: str, measured: Mapping[str, _Evaluation], *, p_values: bool) -> TaskComparison:
+    registered = evaluations().get(task)
+    _check_settings(task, measured, {} if registered is None else defaults_of(registered.config))
     values = {name: _values(evaluation) for name, evaluation in measured.items()}
     first, *others = values.values()
     common = [prompt for prompt in first if all(prompt in other for other in others)]
     if not common:
         raise UserError(f"The {task} evaluations of {', '.join(values)} have no prompt in common.")
-    registered = evaluations().get(task)
     if registered is not None and registered.compares_whole_sets:
         _check_same_set(task, measured)
     metrics = dict.fromkeys(metric for prompt in common for metric in first[prompt])
-    compared = {metric: _compare_metric(metric, common, values) for metric in metrics}
+    scales = {} if registered is None else registered.scales
+    compared = {metric: _compare_metric(metric, common, values, scales.get(metric)) for metric in metrics}
+    shown = {metric: comparison for metric, comparison in compared.items() if comparison is not None}
+    if p_values:
+        shown = _with_p_values(shown, common, values)
     return TaskComparison(
         prompts=len(common),
         left_out={name: len(prompts) - len(common) for name, prompts in values.items()},
         formats={name: evaluation.chat_format for name, evaluation in measured.items()},
-        metrics={metric: comparison for metric, comparison in compared.items() if comparison is not None},
+        metrics=shown,
     )
 
 
 def _values(evaluation: _Evaluation) -> _Values:
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: Counter[tuple[str, str, str]] = Counter()
     values: _Values = {}
     for row in evaluation.rows:
         text = row["prompt"] if "prompt" in row else row["instruction"]
-        place = (row.get("task", ""), text)
+        place = (row.get("task", ""), text, row.get("completion") or row.get(_REFERENCE) or "")
         values[*place, seen[place]] = {metric: _ratio(value) for metric, value in row["values"].items()}
         seen[place] += 1
     return values
@@ -149,29 +189,61 @@ def _ratio(value: float | Sequence[float]) -> _Ratio:
     return float(part), float(whole)
 
 
-def _compare_metric(metric: str, prompts: Sequence[_Prompt], values: Mapping[str, _Values]) -> MetricComparison | None:
+def _compare_metric(
+    metric: str, prompts: Sequence[_Prompt], values: Mapping[str, _Values], scale: tuple[float, float] | None
+) -> MetricComparison | None:
     """The metric on the prompts for which every run has a value; None if there are none."""
-    having = [prompt for prompt in prompts if all(metric in rows[prompt] for rows in values.values())]
-    if not having:
-        return None
-    ratios = {name: [rows[prompt][metric] for prompt in having] for name, rows in values.items()}
+    ratios = _ratios(metric, prompts, values)
     first, *others = ratios
+    if not ratios[first]:
+        return None
     return MetricComparison(
-        {name: _estimate(sample) for name, sample in ratios.items()},
-        {name: estimate_difference(ratios[name], ratios[first]) for name in others},
+        {name: _estimate(sample, scale) for name, sample in ratios.items()},
+        {name: estimate_difference(ratios[name], ratios[first], bounds=scale) for name in others},
     )
 
 
-def _estimate(ratios: Sequence[_Ratio]) -> Estimate:
+def _ratios(metric: str, prompts: Sequence[_Prompt], values: Mapping[str, _Values]) -> dict[str, list[_Ratio]]:
+    having = [prompt for prompt in prompts if all(metric in rows[prompt] for rows in values.values())]
+    return {name: [rows[prompt][metric] for prompt in having] for name, rows in values.items()}
+
+
+def _with_p_values(
+    metrics: Mapping[str, MetricComparison], prompts: Sequence[_Prompt], values: Mapping[str, _Values]
+) -> dict[str, MetricComparison]:
+    """With p values, adjusted for all metrics and runs of the evaluation."""
+    raw: dict[tuple[str, str], float] = {}
+    for metric in metrics:
+        first, *others = _ratios(metric, prompts, values).items()
+        raw |= {(metric, name): paired_p_value(sample, first[1]) for name, sample in others}
+    adjusted = dict(zip(raw, holm([*raw.values()]), strict=True))
+    return {
+        metric: replace(of, p_values={name: round(adjusted[metric, name], 6) for name in of.differences})
+        for metric, of in metrics.items()
+    }
+
+
+def _estimate(ratios: Sequence[_Ratio], scale: tuple[float, float] | None) -> Estimate:
     parts, wholes = zip(*ratios, strict=True)
-    return estimate_mean(parts) if set(wholes) == {1.0} else estimate_ratio(parts, wholes)
+    return estimate_mean(parts, bounds=scale) if set(wholes) == {1.0} else estimate_ratio(parts, wholes)
 
 
-def _check_settings(task: str, evaluations: Mapping[str, _Evaluation]) -> None:
-    names = dict.fromkeys(name for evaluation in evaluations.values() for name in evaluation.settings)
+def _check_settings(task: str, evaluations: Mapping[str, _Evaluation], defaults: Mapping[str, Any]) -> None:
+    """Settings that change a result are equal; one that an older version did not know counts as its default."""
+    free = set(_PLACES_OF_DATA)
+    if all(_REFERENCE in row for evaluation in evaluations.values() for row in evaluation.rows):
+        free.add(_REFERENCE)
+    # A server decides its own dtype: that of a run in this process has nothing to be compared with.
+    if not all(is_local(str(each.settings.get("model", ""))) for each in evaluations.values()):
+        free.add("dtype")
+    settings = {
+        name: result_settings(evaluation.settings, defaults=defaults, without=free)
+        for name, evaluation in evaluations.items()
+    }
+    names = dict.fromkeys(name for each in settings.values() for name in each)
     different = []
-    for setting in (name for name in names if name not in _FREE_SETTINGS):
-        given = {name: evaluation.settings.get(setting) for name, evaluation in evaluations.items()}
+    for setting in names:
+        given = {name: each.get(setting) for name, each in settings.items()}
         if any(value != next(iter(given.values())) for value in given.values()):
             different.append(f"{setting}: " + ", ".join(f"{value} in {name}" for name, value in given.items()))
     if different:

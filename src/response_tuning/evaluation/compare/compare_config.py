@@ -27,6 +27,8 @@ class CompareConfig(BaseModel):
     """Two or more runs or other models with evaluations; the first is the baseline."""
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="")] = ()
     """Compare only these evaluations, such as probe or ifeval. Defaults to all that every run has."""
+    p_values: bool = False
+    """Also compute p values of the differences, adjusted for their number (Holm)."""
     output: Path | None = None
     """Also write the result as JSON."""
     report: Path | None = None

@@ -21,6 +21,7 @@ class _Row:
     run: str
     value: Estimate
     difference: Estimate | None
+    p: float | None
     is_apart: bool
     """Whether the interval of the difference excludes zero."""
     low: float
@@ -41,6 +42,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         first=next(iter(comparison.runs)),
         rows=rows,
         findings=_findings(rows),
+        has_p=any(row.p is not None for shown in rows.values() for row in shown),
         plot_width=_PLOT_WIDTH,
     )
 
@@ -63,6 +65,7 @@ def _rows(metric: str, values: MetricComparison) -> list[_Row]:
                 run,
                 value,
                 difference,
+                values.p_values.get(run),
                 difference is not None and not difference.low <= 0 <= difference.high,
                 place(shown.low),
                 place(shown.value),

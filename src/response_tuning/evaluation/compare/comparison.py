@@ -1,6 +1,6 @@
 """What ``rt compare`` computes: values of several runs, and paired differences to the first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from response_tuning.evaluation.shared.statistics import Estimate
 
@@ -14,7 +14,10 @@ class MetricComparison:
     values: dict[str, Estimate]
     """By run."""
     differences: dict[str, Estimate]
-    """By run, for all but the first: its value minus that of the first run."""
+    """By run, for all but the first: its value minus that of the first run, paired by prompt."""
+    p_values: dict[str, float] = field(default_factory=dict)
+    """By run, if asked for: of the paired difference, adjusted by Holm's method for all differences of the evaluation.
+    Exact McNemar for proportions, a sign-flip permutation test for other values."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,15 @@ def _run(config: IfevalConfig) -> "IfevalResult":
 def _table(config: IfevalConfig, result: "IfevalResult") -> "Table":
     from response_tuning.evaluation.shared.table import metrics_columns
 
-    return metrics_columns({config.model: result.metrics})
+    table = metrics_columns({config.model: result.metrics})
+    counted = len(result.rows) - len(result.not_counted)
+    table.caption = f"{table.caption}; {counted} of IFEval's 541 prompts"
+    if result.not_counted:
+        table.caption += (
+            f". {len(result.not_counted)} prompts are left out, because their checks need NLTK's punkt_tab. They are "
+            "hard ones: with all 541, the rates are up to 3 points lower"
+        )
+    return table
 
 
 IFEVAL = Evaluation(name="ifeval", config=IfevalConfig, run=_run, table=_table)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from response_tuning.evaluation.contract import Evaluation
-from response_tuning.evaluation.just.just_config import JustConfig
+from response_tuning.evaluation.just.just_config import ASPECTS, SCALE, JustConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,4 +25,11 @@ def _table(config: JustConfig, result: "JustResult") -> "Table":
     return just_table(config.model, result)
 
 
-JUST = Evaluation(name="just", config=JustConfig, run=_run, table=_table, judge="required")
+JUST = Evaluation(
+    name="just",
+    config=JustConfig,
+    run=_run,
+    table=_table,
+    judge="required",
+    scales={aspect: SCALE for aspects in ASPECTS.values() for aspect in aspects},
+)

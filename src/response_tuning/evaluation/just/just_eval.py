@@ -2,6 +2,9 @@
 
 Responses to 800 regular prompts are rated on helpfulness, clarity, factuality, depth and engagement, those to 200
 unsafe prompts on safety. An & Kim 2024 report the average of the six means.
+
+A difference from just_eval, the authors' program: it scores an aspect that the judge calls "N/A" with 5.0. Here a
+rating that is not a number from 1 to 5 makes the whole answer unparsed, so that its other aspects do not count either.
 """
 
 import re
@@ -12,7 +15,7 @@ from typing import Any
 from response_tuning.asking.ask import Failure
 from response_tuning.data.sampling import draw
 from response_tuning.data.sources.readers import read_file
-from response_tuning.evaluation.just.just_config import JustConfig
+from response_tuning.evaluation.just.just_config import ASPECTS, SCALE, JustConfig
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluate_judged import Cases, Judgements, Role, evaluate_judged
 from response_tuning.evaluation.shared.judge import Case
@@ -21,13 +24,7 @@ from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
 from response_tuning.support.records import BadRow
 
-__all__ = ["ASPECTS", "JustResult", "evaluate_just"]
-
-ASPECTS = {
-    "just_regular": ("helpfulness", "clarity", "factuality", "depth", "engagement"),
-    "just_safety": ("safety",),
-}
-"""The aspects of each kind of prompt, by the template of the judge's request."""
+__all__ = ["JustResult", "evaluate_just"]
 
 _PUBLISHED_SIZE = 1_000
 _SCORE = re.compile(r"([a-z]+)\s*=\s*([1-5])")
@@ -128,7 +125,7 @@ def _result(prompts: Sequence[_Prompt], answered: Answered, judgements: Judgemen
         if isinstance(answered.responses[number], Failure):
             row["state"], values = "no response", {}
         rows.append({**row, "values": values})
-    estimates = {name: _mean(rows, name) for names in ASPECTS.values() for name in names}
+    estimates = {name: _mean(rows, name, bounds=SCALE) for names in ASPECTS.values() for name in names}
     aspects = {name: estimate for name, estimate in estimates.items() if estimate is not None}
     complete = len(aspects) == sum(map(len, ASPECTS.values()))
     states = [row["state"] for row in rows]
@@ -141,6 +138,8 @@ def _result(prompts: Sequence[_Prompt], answered: Answered, judgements: Judgemen
     )
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> Estimate | None:
+def _mean(
+    rows: Sequence[Mapping[str, Any]], name: str, *, bounds: tuple[float, float] | None = None
+) -> Estimate | None:
     values = [row["values"][name] for row in rows if name in row["values"]]
-    return estimate_mean(values) if values else None
+    return estimate_mean(values, bounds=bounds) if values else None

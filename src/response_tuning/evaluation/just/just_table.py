@@ -7,9 +7,15 @@ from response_tuning.evaluation.just.just_eval import JustResult
 __all__ = ["just_table"]
 
 
+_CAPTION = (
+    "from 1 to 5, with 95% confidence interval. A rating with N/A for one aspect is unparsed and counts for none; "
+    "just_eval counts N/A as 5"
+)
+
+
 def just_table(model: str, result: JustResult) -> Table:
     """The mean of each aspect, from 1 to 5."""
-    table = Table(title=model, caption="from 1 to 5, with 95% confidence interval")
+    table = Table(title=model, caption=_CAPTION)
     for column in ("", "mean", "n"):
         table.add_column(column, justify="right" if column else "left")
     for name, estimate in result.aspects.items():

@@ -82,6 +82,7 @@ def probe(config: ProbeConfig) -> ProbeResult:
         measure=measure,
         settings=config.model_dump(mode="json", exclude={"output", "formats", "checkpoints"}),
         read=_read,
+        data=[example.model_dump(mode="json", exclude_none=True) for example in examples],
     )
 
 

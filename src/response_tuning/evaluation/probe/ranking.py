@@ -13,7 +13,8 @@ by two scores:
 
 where ``p(j)`` is the probability of response ``j`` after the prefix of response tuning, that is in the same format
 without an instruction. Mutual information is that of the whole response, not per token. Every pair is scored once,
-however many comparisons use it, and so is every response without an instruction.
+however many comparisons use it, and each instruction is computed once for all of its responses
+(``inference.shared_prompts``). Responses are scored without an instruction only where mutual information is wanted.
 """
 
 import random
@@ -39,6 +40,7 @@ def rank_responses(
     others: int,
     hard_others: int,
     seed: int,
+    pmi: bool = True,
 ) -> list[dict[str, float]]:
     """Per example, the proportion of comparisons that its own response wins, by ranking.
 
@@ -49,28 +51,25 @@ def rank_responses(
         others: random other responses per example.
         hard_others: nearest other responses per example.
         seed: of the random others.
+        pmi: whether to rank by mutual information too, which scores every response once more.
     """
     drawn = _random_others(len(examples), others, seed=seed)
     nearest = nearest_texts([example.completion for example in examples], hard_others)
     compared = [[own, *drawn[own], *nearest[own]] for own in range(len(examples))]
     pairs = list(dict.fromkeys((own, other) for own, row in enumerate(compared) for other in row))
     encoded = [_pair(conversation, examples[own], examples[other]) for own, other in pairs]
-    alone = [conversation.encode(example, "rt") for example in examples]
+    alone = [conversation.encode(example, "rt") for example in examples] if pmi else []
     with progress_bar("ranking", len(encoded) + len(alone)) as bar:
         scores = log_likelihoods(loaded, [*encoded, *alone], bar=bar)
-    unconditional = scores[len(encoded) :]
-    means: dict[tuple[int, int], float] = {}
-    information: dict[tuple[int, int], float] = {}
-    for pair, example, score in zip(pairs, encoded, scores[: len(encoded)], strict=True):
-        means[pair] = score / example.supervised_count
-        information[pair] = score - unconditional[pair[1]]
+    by_pair = dict(zip(pairs, scores, strict=False))
+    means = {pair: by_pair[pair] / example.supervised_count for pair, example in zip(pairs, encoded, strict=True)}
+    rankings = {"ranks": (drawn, means), "ranks_hard": (nearest, means)}
+    if pmi:
+        unconditional = scores[len(encoded) :]
+        information = {pair: score - unconditional[pair[1]] for pair, score in by_pair.items()}
+        rankings |= {"ranks_pmi": (drawn, information), "ranks_hard_pmi": (nearest, information)}
     return [
-        {
-            "ranks": _win_rate(own, drawn[own], means),
-            "ranks_hard": _win_rate(own, nearest[own], means),
-            "ranks_pmi": _win_rate(own, drawn[own], information),
-            "ranks_hard_pmi": _win_rate(own, nearest[own], information),
-        }
+        {name: _win_rate(own, rivals[own], scored) for name, (rivals, scored) in rankings.items()}
         for own in range(len(examples))
     ]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from response_tuning.asking.ask import Failure
 from response_tuning.data.sampling import draw
+from response_tuning.evaluation.refusals.keyword_recall import KEYWORD_RECALL, likely_rate
 from response_tuning.evaluation.refusals.refusal_judge import (
     JudgedRefusal,
     judged_refusals,
@@ -51,7 +52,17 @@ class RefusalsResult:
     @property
     def metrics(self) -> dict[str, Any]:
         """As in ``metrics.json``."""
-        return {"method": self.method, "rates": self.rates, "categories": self.categories, "xstest": self.xstest}
+        numbers = {"method": self.method, "rates": self.rates, "categories": self.categories, "xstest": self.xstest}
+        if self.method != METHOD:
+            return numbers
+        return {**numbers, "keyword_recall": KEYWORD_RECALL, "likely_refusal": self.likely}
+
+    @property
+    def likely(self) -> dict[str, tuple[float, float]]:
+        """The range of each true rate of refusal where keywords decided (``likely_rate``), by benchmark."""
+        if self.method != METHOD:
+            return {}
+        return {name: likely_rate(rates.refusal) for name, rates in self.rates.items() if rates.refusal is not None}
 
 
 def evaluate_refusals(config: RefusalsConfig) -> RefusalsResult | None:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from response_tuning.data.sources.load_examples import STARTER_HELD_OUT
-from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
+from response_tuning.evaluation.shared.evaluation_options import JudgedOptions, Url
 
 __all__ = ["ConfidenceName", "SelectiveConfig"]
 
@@ -39,7 +39,7 @@ class SelectiveConfig(JudgedOptions):
     quality_judge: str | None = None
     """The judge that decides quality: it also sees the reference, and a response that it rates 4 or 5 is good.
     Without one, a good response stops, neither echoes nor repeats, and is relevant, as 'answers' in rt probe."""
-    quality_judge_base_url: str | None = None
+    quality_judge_base_url: Url | None = None
     """The URL of that judge's server, if it is not the provider's default."""
     plot: Path | None = None
     """Also draw the curves: a .png, .svg or .pdf file."""

@@ -38,4 +38,7 @@ SELECTIVE = Evaluation(
     table=_table,
     judge="optional",
     options_in_all=_options_in_all,
+    # Without a judge, quality depends on where an instruction ranks among all others.
+    compares_whole_sets=True,
+    scales={"self": (1.0, 5.0), "judge": (1.0, 5.0)},
 )

@@ -2,8 +2,9 @@
 
 Local models answer in batches in this process; models behind servers are asked through Inspect AI. A response is keyed
 by its instruction and by the model and settings that made it: after fifty prompts, only the others are answered, and
-another model or other settings start from nothing. Batching may change the rounding of bf16 numbers and so, rarely, a
-word; a saved response is the one of the batch that it was generated in.
+another model or other settings start from nothing. The limit of tokens is no such setting: a response that ended is
+valid under every limit that it keeps, and one that was cut off under its own alone. Batching may change the rounding of
+bf16 numbers and so, rarely, a word; a saved response is the one of the batch that it was generated in.
 """
 
 import hashlib
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from response_tuning.asking.ask import Answer, Failure, Question, require_model_to_ask
-from response_tuning.asking.ask_once import ERROR, ask_once, forecast
+from response_tuning.asking.ask_once import ask_once, failure_state, forecast, outcome_of
 from response_tuning.asking.ask_options import AskOptions
-from response_tuning.asking.ledger import open_ledger, read_ledger
+from response_tuning.asking.ledger import Record, Row, open_ledger, read_ledger
 from response_tuning.conversation import Conversation
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 from response_tuning.inference.generate import Response, generate_responses
@@ -119,10 +120,28 @@ def _kept(
     """What ``respond_here`` returns, if every instruction has a saved response."""
     made_with = _made_with(config)
     keys = _keys(made_with, instructions)
-    rows = read_ledger(folder / _LEDGER, _IDENTITY) or {}
+    rows = _valid(read_ledger(folder / _LEDGER, _IDENTITY), config.max_new_tokens)
     if not rows.keys() >= {made_with, *keys}:
         return None
     return [_response(rows[key]) for key in keys], rows[made_with]["backend"]
+
+
+def _valid(record: Record | None, limit: int) -> dict[str, Row]:
+    """The rows by key that hold under this limit of tokens, and those that say what made them.
+
+    Earlier versions counted the limit among the settings.
+    """
+    rows = [] if record is None else record.rows
+    makers = {row["key"]: row for row in rows if "settings" in row}
+    limits = {key: row["settings"].get("max_new_tokens") for key, row in makers.items()}
+    renamed = {key: _digest_of(row["settings"]) for key, row in makers.items()}
+    valid: dict[str, Row] = {renamed[key]: row for key, row in makers.items()}
+    for row in rows:
+        maker, _, instruction = row["key"].partition(":")
+        reached = row.get("max_new_tokens", limits.get(maker))
+        if instruction and maker in makers and (row["token_count"] <= limit if row["stopped"] else reached == limit):
+            valid[f"{renamed[maker]}:{instruction}"] = row
+    return valid
 
 
 def backend_of(loaded: LoadedModel, conversation: Conversation, *, model: str, dtype: Dtype) -> dict[str, str | None]:
@@ -153,10 +172,10 @@ def answer_all(
         maker = {"key": made_with, "settings": _settings(config), "backend": backend}
         if ledger.rows.get(made_with) != maker:
             ledger.add(maker)
-        missing = {key: text for key, text in zip(keys, instructions, strict=True) if key not in ledger.rows}
+        rows = _valid(ledger.record, config.max_new_tokens)
+        missing = {key: text for key, text in zip(keys, instructions, strict=True) if key not in rows}
         missing_keys = list(missing)
-        with progress_bar("answering", len(set(keys))) as bar:
-            bar.advance(len(set(keys)) - len(missing))
+        with progress_bar("answering", len(set(keys)), done=len(set(keys)) - len(missing)) as bar:
             for batch in generate_responses(
                 loaded,
                 conversation,
@@ -165,9 +184,11 @@ def answer_all(
                 batch_size=config.batch_size,
             ):
                 for position, response in batch.items():
-                    ledger.add({"key": missing_keys[position], **asdict(response)})
+                    row = {"key": missing_keys[position], **asdict(response), "max_new_tokens": config.max_new_tokens}
+                    ledger.add(row)
+                    rows[row["key"]] = row
                 bar.advance(len(batch))
-        return [_response(ledger.rows[key]) for key in keys]
+        return [_response(rows[key]) for key in keys]
 
 
 def _settings(config: Answering) -> dict[str, Any]:
@@ -179,12 +200,16 @@ def _settings(config: Answering) -> dict[str, Any]:
         "model": model_fingerprint(config.model) or config.model,
         "format": config.format,
         "dtype": config.dtype,
-        "max_new_tokens": config.max_new_tokens,
     }
 
 
 def _made_with(config: Answering) -> str:
-    return _digest(json.dumps(_settings(config), sort_keys=True))
+    return _digest_of(_settings(config))
+
+
+def _digest_of(settings: Mapping[str, Any]) -> str:
+    without_limit = {name: value for name, value in settings.items() if name != "max_new_tokens"}
+    return _digest(json.dumps(without_limit, sort_keys=True))
 
 
 def _keys(made_with: str, instructions: Sequence[str]) -> list[str]:
@@ -221,10 +246,8 @@ def _ask_server(
         timeout_seconds=config.timeout_seconds,
         retry_errors=config.retry_errors,
     )
-    ledger = folder / "answers.jsonl"
-    identity = {"model": config.model, "base_url": config.base_url, "max_tokens": config.max_new_tokens}
-
-    needed = forecast(questions, ledger, identity, options)
+    ledger, identity = folder / "answers.jsonl", {"command": "answer"}
+    needed = forecast(questions, ledger, identity, options, exact_limit=True)
     if needed.questions and config.dry_run:
         say(f"answering: {needed}; the cost of judging is known once the responses exist")
         return None
@@ -233,14 +256,15 @@ def _ask_server(
 
     def row_of(_: Question, outcome: Answer | Failure) -> dict[str, Any]:
         if isinstance(outcome, Failure):
-            return {"state": ERROR, "detail": outcome.reason}
+            return {"state": failure_state(outcome), "detail": outcome.reason}
         return {"state": outcome.ending}
 
-    rows = dict(zip(dict.fromkeys(instructions), ask_once(questions, ledger, identity, options, row_of), strict=True))
-    return [_served(rows[instruction]) for instruction in instructions]
+    answers = ask_once(questions, ledger, identity, options, row_of, exact_limit=True)
+    rows = dict(zip(dict.fromkeys(instructions), answers, strict=True))
+    return [_served(outcome_of(rows[instruction])) for instruction in instructions]
 
 
-def _served(row: dict[str, Any]) -> Response | Failure:
-    if row["state"] == ERROR:
-        return Failure(row["detail"])
-    return Response(row["answer"], row["output_tokens"] or 0, stopped=row["state"] == "finished")
+def _served(outcome: Answer | Failure) -> Response | Failure:
+    if isinstance(outcome, Failure):
+        return outcome
+    return Response(outcome.text, outcome.output_tokens or 0, stopped=outcome.ending == "finished")

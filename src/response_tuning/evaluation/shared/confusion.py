@@ -1,18 +1,11 @@
 """Confusion matrices of two classes, with precision, recall, F1 and Cohen's kappa."""
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
+from response_tuning.evaluation.shared.statistics import Estimate, estimate_kappa, estimate_mean
 
 __all__ = ["Confusion", "confusion"]
-
-_RESAMPLES = 10_000
-
-Counts = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -76,25 +69,11 @@ class Confusion:
     def kappa(self) -> Estimate | None:
         """Cohen's kappa (1960): agreement beyond chance; 1 is full agreement, 0 is chance.
 
-        None if both sides have the same single class: chance then explains everything. The interval is the 95%
-        percentile interval of 10,000 resampled matrices (bootstrap over pairs, fixed seed), without those that do not
-        define kappa. With full agreement, all resamples are equal, and the interval is computed from that of the
-        accuracy, with the agreement by chance taken as known, as in Cohen's own standard error.
+        None if both sides have the same single class: chance then explains everything.
         """
-        counts = np.array(astuple(self), dtype=np.float64)
-        value = float(_kappa(counts))
-        if np.isnan(value):
-            return None
-        accuracy = self.accuracy
-        if accuracy is not None and accuracy.value == 1:
-            by_chance = float(_by_chance(counts)) / self.n**2
-            low, high = (accuracy.low - by_chance) / (1 - by_chance), 1.0
-        else:
-            # Drawing n pairs with replacement is drawing the cells from a multinomial distribution.
-            generator = np.random.default_rng(0)
-            resampled = generator.multinomial(self.n, counts / counts.sum(), size=_RESAMPLES).astype(np.float64)
-            low, high = np.nanpercentile(_kappa(resampled.T), [2.5, 97.5]).tolist()
-        return Estimate(round(value, 4), self.n, round(low, 4), round(high, 4))
+        return estimate_kappa(
+            [[self.true_positives, self.false_positives], [self.false_negatives, self.true_negatives]]
+        )
 
 
 def confusion(pairs: Iterable[tuple[bool, bool]]) -> Confusion:
@@ -112,23 +91,3 @@ def confusion(pairs: Iterable[tuple[bool, bool]]) -> Confusion:
 
 def _proportion(part: int, whole: int) -> Estimate | None:
     return estimate_mean([1.0] * part + [0.0] * (whole - part)) if whole else None
-
-
-# Both take the four counts, [4] or [4, tables].
-
-
-def _kappa(counts: Counts) -> Counts:
-    """nan if it is not defined."""
-    hits, _, _, rejections = counts
-    total = counts.sum(axis=0)
-    above = total * (hits + rejections) - _by_chance(counts)
-    most = np.asarray(total * total - _by_chance(counts), dtype=np.float64)
-    kappa: Counts = np.divide(above, most, out=np.full_like(most, np.nan), where=most > 0)
-    return kappa
-
-
-def _by_chance(counts: Counts) -> Counts:
-    """The agreement expected from the margins, times the squared number of pairs."""
-    hits, false_alarms, misses, rejections = counts
-    by_chance: Counts = (hits + false_alarms) * (hits + misses) + (misses + rejections) * (false_alarms + rejections)
-    return by_chance

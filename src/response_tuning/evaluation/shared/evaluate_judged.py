@@ -13,7 +13,8 @@ from response_tuning.evaluation.shared.answering import Answered, respond
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions, JudgeOptions
 from response_tuning.evaluation.shared.judge import Case, Judgement, forecast_judging, judge_cases
 from response_tuning.evaluation.shared.results import Measured, results_folder, save_evaluation
-from response_tuning.support.progress import say
+from response_tuning.support.files import read_json
+from response_tuning.support.progress import say, warn
 
 __all__ = ["Cases", "Judged", "Judgements", "Judging", "Role", "evaluate_judged", "judge_all"]
 
@@ -65,6 +66,8 @@ def evaluate_judged(
 ) -> Result | None:
     """Answer the instructions, have the responses judged, measure and save; None after a dry run.
 
+    What a judge decided on the same model is never replaced by a result without a judge: that is returned, not saved.
+
     Args:
         config: the options of the evaluation.
         task: its name.
@@ -82,7 +85,9 @@ def evaluate_judged(
     answered = respond(config, instructions, folder=folder, judges=judges)
     if answered is None:
         return None
-    keep(answered)
+    decided_by = None if judge is not None else _judge_of(folder, answered)
+    if decided_by is None:
+        keep(answered)
     asked = [role for role in roles if role.options.judge is not None]
     judgings = [
         Judging(role.options, role.cases(answered), role.parse, folder / role.name, role.name) for role in asked
@@ -91,6 +96,12 @@ def evaluate_judged(
     if judgements is None:
         return None
     result = measure(answered, {role.name: each for role, each in zip(asked, judgements, strict=True)})
+    if decided_by is not None:
+        warn(
+            f"{folder} keeps what {decided_by} decided; this result, without a judge, is not saved. "
+            "Choose another --output to save it."
+        )
+        return result
     save_evaluation(
         folder,
         task,
@@ -101,6 +112,15 @@ def evaluate_judged(
         judge=judge,
     )
     return result
+
+
+def _judge_of(folder: Path, answered: Answered) -> str | None:
+    """Who decided the saved result on the model that answered now; None if nobody, or for another model."""
+    path = folder / "metrics.json"
+    saved = read_json(path) if path.is_file() else {}
+    made_by = ("backend", "fingerprint")
+    is_same = all(saved.get(name) == answered.backend.get(name) for name in made_by)
+    return saved.get("judge") if is_same else None
 
 
 def judge_all(judgings: Sequence[Judging]) -> list[Judgements] | None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from pydantic import BaseModel
+
+from response_tuning.evaluation.shared.identity import data_hash, defaults_of
 from response_tuning.evaluation.shared.results import (
     Measured,
     read_metrics,
@@ -58,6 +61,7 @@ def evaluate_unjudged(
     settings: Mapping[str, Any] | None = None,
     read: Callable[[Mapping[str, Any], Path], Result | None] | None = None,
     rows_file: str = "responses.jsonl",
+    data: Sequence[Mapping[str, Any]] | None = None,
 ) -> Result:
     """Return the result of a finished evaluation with the same settings, or measure and save.
 
@@ -69,13 +73,18 @@ def evaluate_unjudged(
         read: builds the result from the ``metrics.json`` of a finished evaluation with these settings and its folder;
             returns None if something is missing there. By default, nothing is read and everything is measured.
         rows_file: the file of the rows.
+        data: the rows that the model is asked. A result belongs to their content (``data_hash`` in ``metrics.json``),
+            whatever their file is called.
 
     Raises:
         UserError: the results cannot be saved there; or as ``measure``.
     """
     folder = results_folder(config.model, task, config.output)
     settings = config.model_dump(mode="json", exclude={"output", "offline"}) if settings is None else settings
-    saved = read_metrics(folder, settings=settings) if read is not None else None
+    saved = None
+    if read is not None:
+        defaults = defaults_of(type(config)) if isinstance(config, BaseModel) else None
+        saved = read_metrics(folder, settings=settings, defaults=defaults, data=data, rows_file=rows_file)
     finished = read(saved, folder) if read is not None and saved is not None else None
     if finished is not None:
         say(f"{folder} already holds this evaluation.")
@@ -84,6 +93,8 @@ def evaluate_unjudged(
     measurement = measure(folder)
     facts = dict(measurement.facts)
     # An evaluation that was partly measured in an earlier call knows its total time.
+    if data is not None:
+        facts["data_hash"] = data_hash(data)
     facts.setdefault("seconds", round(time.perf_counter() - started, 1))
     save_responses(folder, task, model=config.model, rows=measurement.result.rows, name=rows_file)
     save_metrics(

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.models.dtype import with_fixed_dtype
 from response_tuning.support.options import Device, Dtype, FormatName
+from response_tuning.support.secrets import Url
 
-__all__ = ["GenerationOptions", "JudgeOptions", "JudgedOptions"]
+__all__ = ["GenerationOptions", "JudgeOptions", "JudgedOptions", "Url"]
 
 
 class GenerationOptions(BaseModel):
@@ -22,7 +23,7 @@ class GenerationOptions(BaseModel):
     model: Annotated[str, tyro.conf.Positional]
     """A run, or any other model: 'embedded', a folder, a .gguf file; or PROVIDER/NAME as Inspect AI has it, such as
     vllm/Qwen/Qwen3-8B or openai-api/SERVICE/NAME."""
-    base_url: str | None = None
+    base_url: Url | None = None
     """The URL of the model's server, if it is not the provider's default."""
     output: Path | None = None
     """The results folder. Defaults to evaluations/TASK in the run; for other models, in runs/base-NAME."""
@@ -49,10 +50,10 @@ class JudgeOptions(BaseModel):
 
     judge: str | None = None
     """The judge: any model of Inspect AI as PROVIDER/NAME, or a local one. Keys are read from the environment."""
-    judge_base_url: str | None = None
+    judge_base_url: Url | None = None
     """The URL of the judge's server, if it is not the provider's default."""
     judge_max_tokens: int = Field(default=512, ge=1)
-    """The maximum length of a judge's answer, in tokens."""
+    """The maximum length of a judge's answer, in tokens. A larger one asks again for answers that were cut off."""
     concurrency: Annotated[int, tyro.conf.arg(aliases=["-j"])] = Field(default=8, ge=1)
     """Concurrent questions to the judge."""
     retries: int = Field(default=4, ge=0)
@@ -60,7 +61,9 @@ class JudgeOptions(BaseModel):
     timeout_seconds: int = Field(default=300, ge=1)
     """A request that takes longer fails."""
     retry_errors: bool = False
-    """Ask questions again that ended in an error before."""
+    """Ask questions again that ended in an error before, or that the server refused."""
+    retry_unparsed: bool = False
+    """Ask a judge again where no verdict could be read in its answer."""
     dry_run: bool = False
     """Ask no server: print how much would be asked, and what a judge would cost. A model in this process still
     answers the prompts."""
@@ -84,6 +87,7 @@ class JudgeOptions(BaseModel):
             retries=self.retries,
             timeout_seconds=self.timeout_seconds,
             retry_errors=self.retry_errors,
+            retry_unparsed=self.retry_unparsed,
             input_usd_per_million=self.input_usd_per_million,
             output_usd_per_million=self.output_usd_per_million,
         )

@@ -7,6 +7,7 @@ The lines that delimit a response contain the nonce too, so that a response cann
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,16 +18,20 @@ from typing import Any, Literal
 from jinja2 import StrictUndefined, Template
 
 from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import ERROR, ask_once, forecast
+from response_tuning.asking.ask_once import REFUSED_QUESTION, ask_once, failure_state, forecast
 from response_tuning.asking.cost import Cost
 from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
+from response_tuning.support.progress import warn
 
 __all__ = ["Case", "Judgement", "JudgementState", "Parse", "find_verdict", "forecast_judging", "judge_cases"]
 
-JudgementState = Literal["judged", "unparsed", "error after retries"]
+JudgementState = Literal["judged", "unparsed", "truncated", "refused by the server", "error after retries"]
+"""unparsed: a whole answer without a verdict that can be read. truncated: the answer reached the token limit, and is
+asked for again with a larger one. refused by the server: it would not take the question, or withheld the answer."""
 Parse = Callable[[str], Any]
 """Parses what follows the nonce into a verdict; None where it is none."""
 
+_IDENTITY = {"command": "judge"}
 _ANSWER_CHARACTERS = 300
 _KEY_CHARACTERS = 32
 
@@ -72,21 +77,23 @@ def judge_cases(
 
     def read(question: Question, answer: Answer | Failure) -> dict[str, Any]:
         if isinstance(answer, Failure):
-            return {"state": ERROR, "verdict": None, "detail": answer.reason}
-        payload = find_verdict(answer.text, _code(case_of[question.key])) if answer.ending == "finished" else None
+            return {"state": failure_state(answer), "verdict": None, "detail": answer.reason}
+        if answer.ending != "finished":
+            return {"state": "truncated" if answer.ending == "truncated" else REFUSED_QUESTION, "verdict": None}
+        payload = find_verdict(answer.text, _code(case_of[question.key]))
         verdict = None if payload is None else parse(case_of[question.key], payload)
         return {"state": "unparsed" if verdict is None else "judged", "verdict": verdict}
 
-    different = _different(questions)
-    rows = ask_once(different, _ledger(folder, options), _identity(options), options.asking(), read)
-    row_of = {question.key: row for question, row in zip(different, rows, strict=True)}
-    return [_judgement(row_of[question.key]) for question in questions]
+    rows = ask_once(questions, _ledger(folder, options), _IDENTITY, options.asking(), read)
+    judgements = [_judgement(row) for row in rows]
+    _advise(judgements, options)
+    return judgements
 
 
 def forecast_judging(cases: Sequence[Case], options: JudgeOptions, *, folder: Path) -> Cost:
     """The cost of judging those of ``cases`` that have no verdict yet. Asks nothing."""
-    questions = _different([_question(case, options) for case in cases])
-    return forecast(questions, _ledger(folder, options), _identity(options), options.asking())
+    questions = [_question(case, options) for case in cases]
+    return forecast(questions, _ledger(folder, options), _IDENTITY, options.asking())
 
 
 def find_verdict(answer: str, code: str) -> str | None:
@@ -121,10 +128,6 @@ def _question(case: Case, options: JudgeOptions) -> Question:
     )
 
 
-def _different(questions: Sequence[Question]) -> list[Question]:
-    return list({question.key: question for question in questions}.values())
-
-
 @cache
 def _template(package: str, name: str) -> Template:
     text = (files(package) / f"{name}.txt").read_text(encoding="utf-8")
@@ -138,10 +141,18 @@ def _ledger(folder: Path, options: JudgeOptions) -> Path:
     return folder / f"judge-{name}.jsonl"
 
 
-def _identity(options: JudgeOptions) -> dict[str, Any]:
-    return {
-        "command": "judge",
-        "model": options.judge,
-        "base_url": options.judge_base_url,
-        "max_tokens": options.judge_max_tokens,
+def _advise(judgements: Sequence[Judgement], options: JudgeOptions) -> None:
+    """Say which cases got no verdict, and how to ask about them again."""
+    ways = {
+        "truncated": f"the answers reached the limit of {options.judge_max_tokens} tokens; a larger one",
+        "unparsed": "no verdict can be read in the answers; --retry-unparsed",
+        "refused by the server": "the reasons are in the file of answers; --retry-errors",
+        "error after retries": "the server failed; --retry-errors",
     }
+    states = Counter(judgement.state for judgement in judgements)
+    for state, way in ways.items():
+        if states[state]:  # type: ignore[index]
+            warn(
+                f"{options.judge} gave no verdict on {states[state]:,} of {len(judgements):,} cases ({state}): "  # type: ignore[index]
+                f"{way} asks about these again, alone."
+            )

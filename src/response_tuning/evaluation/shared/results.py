@@ -16,10 +16,11 @@ from typing import Any, Protocol
 
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluation_options import GenerationOptions
+from response_tuning.evaluation.shared.identity import data_hash, result_settings
 from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.runs.folder import evaluation_folder
 from response_tuning.support.errors import UserError
-from response_tuning.support.files import read_json, write_json, write_json_lines
+from response_tuning.support.files import read_json, read_json_lines, write_json, write_json_lines
 from response_tuning.support.versions import versions
 
 __all__ = ["Measured", "read_metrics", "results_folder", "save_evaluation", "save_metrics", "save_responses"]
@@ -82,7 +83,9 @@ def save_evaluation(
         folder,
         task,
         metrics=metrics,
-        settings=config.model_dump(mode="json", exclude={"output", "offline", "dry_run", "retry_errors"}),
+        settings=config.model_dump(
+            mode="json", exclude={"output", "offline", "dry_run", "retry_errors", "retry_unparsed"}
+        ),
         backend=answered.backend,
         judge=judge,
     )
@@ -143,17 +146,51 @@ def save_metrics(
     )
 
 
-def read_metrics(folder: Path, *, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The content of ``metrics.json`` in ``folder``, if it was made with ``settings`` and the model's present weights.
+def read_metrics(
+    folder: Path,
+    *,
+    settings: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
+    data: Sequence[Mapping[str, Any]] | None = None,
+    rows_file: str = "responses.jsonl",
+) -> dict[str, Any] | None:
+    """The content of ``metrics.json`` in ``folder``, if it was made with these settings, data and weights.
 
-    None otherwise, or where there is no such file. Files of older versions name the model without a fingerprint.
+    None otherwise, or where there is no such file. Settings that do not change a result are not compared
+    (``identity.result_settings``). Files of older versions name the model without a fingerprint, and the data by their
+    path alone: then prompts and references are compared with those of the saved rows.
+
+    Args:
+        folder: the results folder.
+        settings: what the result depends on.
+        defaults: of settings that older versions did not know.
+        data: the rows that the model is asked; their content then decides, not their path.
+        rows_file: the file of the saved rows.
     """
     path = folder / "metrics.json"
     if not path.exists():
         return None
     saved: dict[str, Any] = read_json(path)
-    is_same_model = is_of_same_model(saved.get("fingerprint"), str(settings["model"]))
-    return saved if saved["settings"] == settings and is_same_model else None
+    by_content = () if data is None else ("data", "max_examples")
+    now, then = (result_settings(each, defaults=defaults, without=by_content) for each in (settings, saved["settings"]))
+    if now != then or not _is_of_model(saved, str(settings["model"])):
+        return None
+    return saved if data is None or _is_of_data(saved, data, folder / rows_file) else None
+
+
+def _is_of_model(saved: Mapping[str, Any], spec: str) -> bool:
+    fingerprint = saved.get("fingerprint")
+    if fingerprint is None and saved["settings"].get("model") != spec:
+        return False
+    return is_of_same_model(fingerprint, spec)
+
+
+def _is_of_data(saved: Mapping[str, Any], data: Sequence[Mapping[str, Any]], rows_file: Path) -> bool:
+    if saved.get("data_hash") is not None:
+        return bool(saved["data_hash"] == data_hash(data))
+    names = ("prompt", "completion")
+    rows = read_json_lines(rows_file) if rows_file.exists() else []
+    return [[row.get(name) for name in names] for row in rows] == [[row.get(name) for name in names] for row in data]
 
 
 def _plain(value: Any) -> Any:

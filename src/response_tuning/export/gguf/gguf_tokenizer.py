@@ -65,7 +65,7 @@ def read_vocabulary(tokenizer: "PreTrainedTokenizerBase", *, rows: int) -> GgufV
     tokens, types = _tokens_and_types(state, ids, rows)
     if model.get("byte_fallback"):
         scores = _scores(tokens, merges)
-        return GgufVocabulary("llama", "default", tokens, types, [], scores, _puts_space_before(state))
+        return GgufVocabulary("llama", "default", tokens, types, [], scores, _puts_space_before(tokenizer))
     joined = [" ".join(merge) for merge in merges]
     return GgufVocabulary("gpt2", _word_rule(state), tokens, types, joined, [], add_space_prefix=False)
 
@@ -132,13 +132,16 @@ def _scores(tokens: list[str], merges: list[tuple[str, ...]]) -> list[float]:
     return [-float(earliest.get(token, len(merges))) for token in tokens]
 
 
-def _puts_space_before(state: dict[str, Any]) -> bool:
-    """Whether the tokenizer puts a space before a text, as Llama 2's does."""
-    steps = [*_steps(state["normalizer"], "normalizers"), *_steps(state["pre_tokenizer"], "pretokenizers")]
-    return any(
-        step["type"] == "Prepend" or (step["type"] == "Metaspace" and step.get("prepend_scheme") != "never")
-        for step in steps
-    )
+def _puts_space_before(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the tokenizer puts a space before a text that follows a control token.
+
+    llama.cpp knows one answer for all of them. Llama 2's tokenizer has two: before the first text of all, it puts one,
+    and with ``legacy=False`` none behind a control token, with which every prompt here begins.
+    """
+    control = tokenizer.bos_token or tokenizer.eos_token
+    alone, behind = (tokenizer(text, add_special_tokens=False).input_ids for text in (str(control), f"{control}x"))
+    first = str(tokenizer.convert_ids_to_tokens(behind[len(alone)]))
+    return first.startswith(_SENTENCEPIECE_SPACE)
 
 
 def _word_rule(state: dict[str, Any]) -> str:

@@ -15,6 +15,8 @@ __all__ = ["go_template", "write_modelfile"]
 _QUESTIONS = ("q0uestionA", "q1uestionB")
 _ANSWER = "a0nswerA"
 """Words that no template contains, at which a rendered conversation is split."""
+_SYSTEM = r'"%s%s\n\n"'
+"""A system message, SYSTEM in a Modelfile, precedes the next question, as in training."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def go_template(conversation: Conversation, *, adds_bos: bool) -> str:
     if adds_bos:
         beginning = beginning.removeprefix(str(conversation.tokenizer.bos_token))
     return (
-        f"{_text(beginning)}"
+        f'{{{{ $system := "" }}}}{_text(beginning)}'
         "{{ range .Messages }}"
-        f'{{{{ if eq .Role "user" }}}}{_text(parts.before_question)}{{{{ .Content }}}}{_text(parts.after_question)}'
+        f'{{{{ if eq .Role "system" }}}}{{{{ $system = printf {_SYSTEM} $system .Content }}}}'
+        f'{{{{ else if eq .Role "user" }}}}{_text(parts.before_question)}{{{{ $system }}}}{{{{ .Content }}}}'
+        f'{_text(parts.after_question)}{{{{ $system = "" }}}}'
         f'{{{{ else if eq .Role "assistant" }}}}'
         f"{_text(parts.before_answer)}{{{{ .Content }}}}{_text(parts.after_answer)}{{{{ end }}}}"
         "{{ end }}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from response_tuning.export.proof.proof import Continuation, Engine
+from response_tuning.export.proof.proof import Continuation, Engine, Messages, messages_of
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype
 
@@ -50,9 +50,8 @@ def _transformers_engine(location: dict[str, str], stop_ids: Sequence[int], dtyp
             do_sample=False, eos_token_id=list(stop_ids), pad_token_id=stop_ids[-1]
         )
 
-    def render(instruction: str) -> list[int]:
-        messages = [{"role": "user", "content": instruction}]
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    def render(prompt: str | Messages) -> list[int]:
+        return list(tokenizer.apply_chat_template(messages_of(prompt), add_generation_prompt=True, return_dict=False))
 
     def answer(ids: list[int], new_tokens: int) -> Continuation:
         return answer_greedily(model, ids, new_tokens, stop_ids=stop_ids)[0]
@@ -85,9 +84,9 @@ def _llama_cpp_engine(path: Path, stop_ids: Sequence[int]) -> Engine:
         with urlopen(request) as response:
             return json.loads(response.read())
 
-    def render(instruction: str) -> list[int]:
-        prompt = post("/apply-template", {"messages": [{"role": "user", "content": instruction}]})["prompt"]
-        return list(post("/tokenize", {"content": prompt, "add_special": True, "parse_special": True})["tokens"])
+    def render(prompt: str | Messages) -> list[int]:
+        text = post("/apply-template", {"messages": messages_of(prompt)})["prompt"]
+        return list(post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"])
 
     def step(ids: list[int]) -> tuple[int, float | None]:
         request = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": 1, "return_tokens": True}

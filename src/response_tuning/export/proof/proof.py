@@ -14,12 +14,28 @@ from transformers import PreTrainedModel
 
 from response_tuning.conversation import Conversation
 from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
+from response_tuning.example import Turn
 from response_tuning.models.chat_files import set_stop_tokens
 from response_tuning.models.load import LoadedModel
 
-__all__ = ["Continuation", "Engine", "Proof", "Reference", "answer_greedily", "make_reference", "prove"]
+__all__ = [
+    "Continuation",
+    "Engine",
+    "Messages",
+    "Proof",
+    "Reference",
+    "answer_greedily",
+    "make_dialogue",
+    "make_reference",
+    "messages_of",
+    "prove",
+]
 
 _KEPT_PER_STEP = 20
+
+
+Messages = list[dict[str, Any]]
+"""Messages as servers take them."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +64,8 @@ class Engine:
     """A program that has loaded an exported model."""
 
     name: str
-    render: Callable[[str], list[int]]
-    """From an instruction to prompt ids, by the exported chat template and tokenizer."""
+    render: Callable[[str | Messages], list[int]]
+    """From an instruction, or messages, to prompt ids, by the exported chat template and tokenizer."""
     answer: Callable[[list[int], int], Continuation]
     """Continues ids greedily, by at most the given number of tokens."""
 
@@ -62,6 +78,7 @@ class Proof:
     engine: str
     """What read the file."""
     prompts: int
+    """Instructions, and one conversation with a system message and several turns."""
     same_prompt_ids: int
     """Prompts with identical ids."""
     tokens: int
@@ -138,14 +155,55 @@ def answer_greedily(
     return Continuation(tokens, log_probabilities), likeliest
 
 
-def prove(references: Sequence[Reference], engine: Engine, *, file: str, tolerance: float) -> Proof:
-    """Compare an export with the run's answers. An answer that clearly differs is not compared to its end."""
+def messages_of(prompt: "str | Messages") -> Messages:
+    """An instruction as messages."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def make_dialogue(conversation: Conversation) -> tuple[Messages, list[int]]:
+    """Messages with a system message, several turns and a content as a part, and the prompt ids of training for them.
+
+    One part: llama.cpp joins several by line breaks before any template sees them.
+    """
+    parts = [{"type": "text", "text": "And the sea?"}]
+    messages: Messages = [
+        {"role": "system", "content": "Answer in one sentence."},
+        {"role": "user", "content": "Why is the sky blue?"},
+        {"role": "assistant", "content": "Air scatters blue light the most."},
+        {"role": "user", "content": parts},
+    ]
+    question = Turn(role="user", content="Answer in one sentence.\n\nWhy is the sky blue?")
+    answer = Turn(role="assistant", content="Air scatters blue light the most.")
+    return messages, conversation.prompt_ids("And the sea?", [question, answer])
+
+
+def prove(
+    references: Sequence[Reference],
+    engine: Engine,
+    *,
+    file: str,
+    tolerance: float,
+    dialogues: Sequence[tuple[Messages, list[int]]] = (),
+) -> Proof:
+    """Compare an export with the run's answers. An answer that clearly differs is not compared to its end.
+
+    Args:
+        references: the run's prompts and answers.
+        engine: what has loaded the export.
+        file: its name.
+        tolerance: the largest difference [nats] that counts as none.
+        dialogues: messages that are rendered and not answered, and the run's prompt ids for them.
+    """
+    rendered: list[tuple[str | Messages, list[int]]] = [
+        *((reference.instruction, reference.prompt_ids) for reference in references),
+        *dialogues,
+    ]
     answers = [_compare(reference, engine, tolerance) for reference in references]
     return Proof(
         file=file,
         engine=engine.name,
-        prompts=len(references),
-        same_prompt_ids=sum(engine.render(reference.instruction) == reference.prompt_ids for reference in references),
+        prompts=len(rendered),
+        same_prompt_ids=sum(engine.render(prompt) == ids for prompt, ids in rendered),
         tokens=sum(len(reference.answer.token_ids) for reference in references),
         same_tokens=sum(len(answer.differences) for answer in answers),
         near_ties=sum(gap <= tolerance for answer in answers for gap in answer.gaps),

@@ -91,7 +91,8 @@ def collate_packed(examples: Sequence[EncodedExample]) -> Batch:
     predicting = ((positions >= (prompts - 1).repeat_interleave(lengths)) & ~_is_last(positions)).nonzero().squeeze(1)
     rows = torch.arange(len(examples)).repeat_interleave(supervised)
     targets = input_ids[predicting + 1]
-    row = nn.functional.pad(input_ids, (0, all_positions.numel() - len(input_ids)))
+    # A real token: one with an embedding of zeros, alone in its part of the row, gives NaN gradients in Gemma 3n.
+    row = nn.functional.pad(input_ids, (0, all_positions.numel() - len(input_ids)), value=int(input_ids[0]))
     return Batch(row[None, :], predicting, targets, rows, all_positions)
 
 
@@ -122,8 +123,9 @@ def split(batch: Sequence[Unit], *, tokens: int, packed: bool) -> Iterator[Micro
 def obstacle(model: nn.Module, examples: Sequence[EncodedExample]) -> str | None:
     """Why ``model`` would not treat examples in a packed row as it treats them alone; None if it does.
 
-    It is tested on the beginnings of a few examples, in evaluation mode: the hidden states of the others must not move
-    when the first one changes, and must be those of each alone.
+    It is tested on the beginnings of a few examples, in evaluation mode. When one example changes, the hidden states of
+    the others must stay bitwise identical: a leak of a state-space model in bf16 is no larger than rounding. The hidden
+    states must be those of each example alone up to rounding, since matmuls of another shape round otherwise.
     """
     decoder, head = decoder_and_head(model)
     name = type(decoder).__name__
@@ -131,16 +133,25 @@ def obstacle(model: nn.Module, examples: Sequence[EncodedExample]) -> str | None
         return f"{name} takes no positions, which would tell it where an example begins"
     few = (list(examples[:_PROBE_EXAMPLES]) * _PROBE_EXAMPLES)[:_PROBE_EXAMPLES]
     beginnings = [torch.tensor(example.input_ids[:_PROBE_TOKENS]) for example in few]
-    altered = [(beginnings[0] + 1) % len(head.weight), *beginnings[1:]]
-    together, after_change = _hidden_states(decoder, beginnings), _hidden_states(decoder, altered)
+    together = _hidden_states(decoder, beginnings)
+    for index in range(len(beginnings)):
+        if _sees_another(decoder, beginnings, together, altered=index, vocabulary=len(head.weight)):
+            return f"{name} lets one example of a packed row change another"
     alone = torch.cat([_hidden_states(decoder, [beginning]) for beginning in beginnings])
     most = _MOST_MOVED_FP32 if together.dtype == torch.float32 else _MOST_MOVED
-    first = len(beginnings[0])
-    if not _moved(together[first:], after_change[first:]) <= most:
-        return f"{name} lets one example of a packed row see another"
     if not _moved(alone, together) <= most:
         return f"{name} computes an example of a packed row otherwise than alone"
     return None
+
+
+def _sees_another(
+    decoder: nn.Module, beginnings: Sequence[Tensor], together: Tensor, *, altered: int, vocabulary: int
+) -> bool:
+    """Whether any bit of the other examples' hidden states changes with the tokens of example ``altered``."""
+    changed = [(tokens + 1) % vocabulary if index == altered else tokens for index, tokens in enumerate(beginnings)]
+    of_example = torch.arange(len(beginnings)).repeat_interleave(torch.tensor([len(tokens) for tokens in beginnings]))
+    others = (of_example != altered).to(together.device)
+    return not torch.equal(together[others], _hidden_states(decoder, changed)[others])
 
 
 def _hidden_states(decoder: nn.Module, examples: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from accelerate import Accelerator
 from torch import Tensor
@@ -12,7 +12,7 @@ from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.training.batches.batching import MicroBatch, Unit
 
-__all__ = ["Objective", "Prepared"]
+__all__ = ["Objective", "Preparation"]
 
 
 class Objective(Protocol):
@@ -23,6 +23,7 @@ class Objective(Protocol):
 
         class Focal:
             weights = {"loss": 1.0}
+            preparation = None
 
             def batches(self, examples, *, batch_size, seed):
                 return [units(batch) for batch in epoch_batches(examples, batch_size=batch_size, seed=seed)]
@@ -44,6 +45,10 @@ class Objective(Protocol):
         The first is called "loss". The order is that of the log.
         """
 
+    @property
+    def preparation(self) -> "Preparation | None":
+        """What the objective needs besides the examples, or None."""
+
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> Sequence[Sequence[Unit]]:
         """The optimizer steps of one epoch, as many in every epoch.
 
@@ -62,9 +67,8 @@ class Objective(Protocol):
         """Each loss [items] of each of its items, in nats where it is a likelihood."""
 
 
-@runtime_checkable
-class Prepared(Protocol):
-    """An objective that needs more than examples: it is asked at the following points of a training, in this order."""
+class Preparation(Protocol):
+    """What an objective needs besides the examples. A training calls the methods in this order."""
 
     def require(self, data_fingerprint: str) -> None:
         """Validate what it needs, before processes are started or models loaded.

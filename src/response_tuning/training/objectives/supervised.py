@@ -17,6 +17,8 @@ class Supervised:
 
     weights: Mapping[str, float] = {"loss": 1.0}
     """See ``Objective``."""
+    preparation: None = None
+    """See ``Objective``."""
 
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[Unit]]:
         """See ``Objective``."""

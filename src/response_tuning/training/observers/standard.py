@@ -47,10 +47,9 @@ def standard_observers(
     config, writes = training.config, training.strategy.accelerator.is_main_process
     with (
         open_log(run.training_log, rows=progress.steps, writes=writes) as log,
-        progress_bar(f"training {config.method}", steps) as bar,
+        progress_bar(f"training {config.method}", steps, done=progress.steps) as bar,
         held_back_interruption() as interrupted,
     ):
-        bar.advance(progress.steps)
         observers: list[Observer] = []
         if held_out:
             every = config.validation.held_out_every or steps_per_epoch

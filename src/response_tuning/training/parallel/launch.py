@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from response_tuning.support.commands import typed_options
 from response_tuning.support.configuration import flatten, options_of, write_config
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device
@@ -100,16 +101,14 @@ def _options(config: TrainingConfig) -> list[str]:
     """The options that make ``config``, as they are typed: those that neither the defaults nor the preset give."""
     defaults = {name: option.field.default for name, option in options_of(TrainingConfig).items()}
     given = defaults | preset_values(config.preset)
-    typed: list[str] = []
-    for name, value in flatten(config, mode="json").items():
-        option = f"--{name.replace('_', '-')}"
-        if name in ("gpus", "processes", "nodes") or value == given[name]:
-            continue
-        if isinstance(value, bool):
-            typed.append(option if value else f"--no-{option.removeprefix('--')}")
-        else:
-            typed += [option, str(value)]
-    return typed
+    left_out = ("gpus", "processes", "nodes")
+    return typed_options(
+        {
+            name: value
+            for name, value in flatten(config, mode="json").items()
+            if name not in left_out and value != given[name]
+        }
+    )
 
 
 @dataclass(frozen=True)

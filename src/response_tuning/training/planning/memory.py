@@ -2,6 +2,7 @@
 
 import errno
 import resource
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -11,9 +12,10 @@ from typing import Any
 import psutil
 import torch
 
+from response_tuning.support.commands import typed_options
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
-from response_tuning.training.training_config import TrainingConfig
+from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingConfig
 
 __all__ = ["as_options", "available_memory", "is_out_of_memory", "named_part", "next_settings", "program_memory"]
 
@@ -139,15 +141,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _message(part: str, config: TrainingConfig, longest: int) -> str:
     changes = next_settings(config, longest=longest)
     advice = f"Next, try {as_options(changes[0])}" if changes else "Choose a smaller --model"
+    if changes and changes[0].keys() <= CHANGES_NO_RUN:
+        way = "the same command with this setting resumes from there."
+    else:
+        way = "another setting needs another --output."
     return (
         f"Memory ran out for {part}. {advice}; rt train --plan shows what each part takes. "
-        f"{config.output} is as the last checkpoint left it; another setting needs another --output."
+        f"{config.output} is as the last checkpoint left it; {way}"
     )
 
 
 def as_options(changes: dict[str, Any]) -> str:
     """Changed fields as they are typed on the command line."""
-    options = (
-        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changes.items()
-    )
-    return " ".join(options)
+    return shlex.join(typed_options(changes))

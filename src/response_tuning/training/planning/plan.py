@@ -20,7 +20,6 @@ from response_tuning.support.configuration import changed
 from response_tuning.support.options import Tuning
 from response_tuning.training.batches.batching import Unit, epoch_batches, micro_batches, units
 from response_tuning.training.batches.packing import pack, padded_lengths
-from response_tuning.training.objectives.contract import Prepared
 from response_tuning.training.objectives.registry import make_objective
 from response_tuning.training.planning.memory import available_memory, named_part, next_settings, program_memory
 from response_tuning.training.planning.plan_memory import (
@@ -216,8 +215,8 @@ def _size(part: Sequence[Unit], *, packed: bool) -> MicroBatchSize:
 
 def _loss_tokens(supervised: int, config: TrainingConfig) -> int:
     """The most hidden states that the loss of that many supervised tokens is computed from."""
-    objective = make_objective(config)
-    return objective.most_positions(supervised) if isinstance(objective, Prepared) else supervised
+    preparation = make_objective(config).preparation
+    return preparation.most_positions(supervised) if preparation else supervised
 
 
 def _largest(sizes: Sequence[MicroBatchSize]) -> MicroBatchSize:

@@ -40,16 +40,21 @@ class Sftmix:
         """See ``Objective``."""
         return {"loss": 1.0, "mixture_loss": self._config.sftmix.sftmix_weight}
 
+    @property
+    def preparation(self) -> "Sftmix":
+        """The objective itself: it needs confidences, and arranges the examples by them."""
+        return self
+
     def require(self, data_fingerprint: str) -> None:
-        """See ``Prepared``."""
+        """See ``Preparation``."""
         require_reference(self._config, data_fingerprint)
 
     def prepare(self, examples: Sequence[Example], data_fingerprint: str, accelerator: Accelerator) -> None:
-        """See ``Prepared``."""
+        """See ``Preparation``."""
         self._perplexities = perplexities(self._config, data_fingerprint, examples, accelerator)
 
     def write(self, run: Path) -> None:
-        """See ``Prepared``."""
+        """See ``Preparation``."""
         write_confidences(run, self._perplexities)
 
     def arrange(self, encoded: Sequence[EncodedExample], dropped: Sequence[int]) -> list[EncodedExample]:
