@@ -238,9 +238,9 @@ def _run(request: dict[str, Any], streams: Sequence[int]) -> None:
     for stream in streams:
         os.close(stream)
     # Those of the server know whether its own files can seek.
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
     if request["new_session"]:
         os.setsid()
     os.environ.clear()
