@@ -202,7 +202,7 @@ def _serve(folder: Path) -> None:
     listener.listen(64)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
     (folder / "ready").touch()
-    while listener in select.select([listener, 0], [], [])[0]:
+    while listener.fileno() in select.select([listener.fileno(), 0], [], [])[0]:
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()

@@ -190,3 +190,13 @@ def test_case_09_a_nested_field_is_named_by_its_path() -> None:
     (row,) = rows_from([Record("f:1", 1, value)], fields)
     assert isinstance(row, Row)
     assert (row.example.prompt, row.example.completion) == ("q", "a")
+
+
+def test_fields_that_this_package_writes_are_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    own = {"kind": "list", "source_completion": "b", "refinement": "refined"}
+    roles = {"source_prompt": "p", "system": "Be kind."}
+    rows = examples({"prompt": "q", "completion": "a", **own}, {"prompt": "Be kind.\n\nq", "completion": "a", **roles})
+    assert [set(row) for row in rows] == [{"prompt", "completion", *own}, {"prompt", "completion", *roles}]
+    assert "not used" not in caplog.text
+    examples({"prompt": "q", "completion": "a", "system": "Be kind."}, {"messages": MESSAGES, "kind": "chat"})
+    assert "fields 'system' (1 rows), 'kind' (1 rows)" in caplog.text
