@@ -2,7 +2,12 @@
 
 from response_tuning.data.sources.source import SourceOptions
 from response_tuning.data.sources.source_registry import find_source
-from response_tuning.data.sources.starter_sets import STARTER_HELD_OUT, STARTER_LOOK_ALIKES, STARTER_REFUSALS
+from response_tuning.data.sources.starter_sets import (
+    STARTER_HELD_OUT,
+    STARTER_LOOK_ALIKES,
+    STARTER_REFUSALS,
+    STARTER_TEST,
+)
 from response_tuning.example import Example, Row, only_good
 from response_tuning.support.records import BadRow
 
@@ -10,6 +15,7 @@ __all__ = [
     "STARTER_HELD_OUT",
     "STARTER_LOOK_ALIKES",
     "STARTER_REFUSALS",
+    "STARTER_TEST",
     "SourceOptions",
     "load_examples",
     "read_rows",
