@@ -22,19 +22,19 @@ __all__ = ["PairedDifference", "paired_differences", "write_report"]
 _MODELS = {"base": "Base", "rt": "Response-tuned (RT)", "it": "Instruction-tuned (IT)"}
 _METRICS = {
     "stops": "ended by itself within the token limit",
-    "echoes": "mostly copied its instruction",
-    "repeats": "looped",
-    "relevant": "nearest to its own instruction among all instructions, by sentence embedding",
-    "answers": "stopped, neither echoed nor looped, and had its own instruction among the nearest five",
+    "loops": "repeated itself",
+    "copies": "mostly copied its instruction",
+    "on_topic": "nearest to its own instruction among all instructions, by sentence embedding",
+    "responds": "did what was asked, right or wrong, judged against the reference by sentence embedding and guards",
     "ranks": "comparisons in which the paired response was likelier than another instruction's, per token",
     "ranks_hard": "the same against the responses most similar to the paired one",
     "ranks_pmi": "as ranks, by the increase in a response's log-likelihood due to the instruction",
     "ranks_hard_pmi": "as ranks_hard, by the increase in a response's log-likelihood due to the instruction",
 }
 """What metrics mean, where the page shows them."""
-_HEADLINES = ("correct", "follows", "responds", "answers")
+_HEADLINES = ("correct", "follows", "responds")
 """Metrics that say whether the model did what was asked; the finding is about the first one that was measured."""
-_LOWER_IS_BETTER = ("echoes", "repeats", "copies", "loops")
+_LOWER_IS_BETTER = ("loops", "copies")
 _QUESTIONS_SHOWN = 12
 
 _PLOT_WIDTH, _PLOT_ROW_HEIGHT = 560, 46

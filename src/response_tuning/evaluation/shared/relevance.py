@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["instruction_ranks", "nearest_texts"]
+__all__ = ["instruction_ranks", "nearest_texts", "row_similarities"]
 
 
 def instruction_ranks(instructions: Sequence[str], responses: Sequence[str]) -> list[int]:
@@ -23,6 +23,11 @@ def instruction_ranks(instructions: Sequence[str], responses: Sequence[str]) -> 
     return [
         int(rank) if response.strip() else len(instructions) for rank, response in zip(ranks, responses, strict=True)
     ]
+
+
+def row_similarities(texts: Sequence[str], others: Sequence[str]) -> list[float]:
+    """The cosine similarity of each text with the other at its position."""
+    return [float(value) for value in (_vectors(texts) * _vectors(others)).sum(axis=1)] if texts else []
 
 
 def nearest_texts(texts: Sequence[str], count: int) -> list[list[int]]:
