@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from response_tuning.evaluation.shared.known_agreement import describe_agreement, is_symptom
 from response_tuning.evaluation.shared.statistics import (
     Estimate,
     estimate_difference,
@@ -33,7 +34,8 @@ _METRICS = {
 }
 """What metrics mean, where the page shows them."""
 _HEADLINES = ("correct", "follows", "responds")
-"""Metrics that say whether the model did what was asked; the finding is about the first one that was measured."""
+"""Metrics that say whether the model did what was asked; the finding is about the first one that was measured and is no
+symptom (``known_agreement``)."""
 _LOWER_IS_BETTER = ("loops", "copies")
 _QUESTIONS_SHOWN = 12
 
@@ -106,6 +108,8 @@ def write_report(folder: Path) -> Path:
         models=_MODELS,
         metrics=metrics,
         differences=differences,
+        symptoms=[name for name in metrics if is_symptom(name)],
+        agreement=[phrase for name in metrics if (phrase := describe_agreement(name))],
         lower_is_better=[name for name in metrics if name in _LOWER_IS_BETTER],
         instructions=len(rows["base"]),
         summary=summary,
@@ -152,7 +156,12 @@ def paired_differences(
 
 def _finding(summary: dict[str, Any], differences: Mapping[str, PairedDifference]) -> str:
     """The result in words; every number and comparison is computed."""
-    headline = next(name for name in (*_HEADLINES, *summary["rt"]) if name in summary["rt"])
+    headline = next((name for name in _HEADLINES if name in summary["rt"] and not is_symptom(name)), None)
+    if headline is None:
+        return (
+            "No metric of this run agrees with labels well enough to say how many instructions were answered. Read the "
+            "responses below, have them rated, or ask a judge."
+        )
     base, rt, it = (summary[name][headline] for name in ("base", "rt", "it"))
     rates = (
         f"Rate of {headline} over {base['n']} held-out instructions: base model {base['value']:.0%}, tuned on "

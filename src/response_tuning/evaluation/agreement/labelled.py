@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.evaluation.agreement.agreement_config import XSTEST, AgreementConfig
+from response_tuning.evaluation.agreement.agreement_config import CALIBRATION, XSTEST, AgreementConfig
 from response_tuning.support.assets import ASSETS, fetch
 from response_tuning.support.errors import UserError
 from response_tuning.support.records import BadRow, Record, preview
@@ -38,6 +39,8 @@ class Labelled:
     """The verdict that the table holds; None without ``--measure``, or where the row has no such verdict."""
     model: str = ""
     """Who responded, where that is known."""
+    reference: str = ""
+    """A good response to the prompt: a column of that name, or 'completion' beside 'response'; empty without one."""
 
 
 def read_labelled(config: AgreementConfig) -> list[Labelled]:
@@ -49,6 +52,8 @@ def read_labelled(config: AgreementConfig) -> list[Labelled]:
     """
     if str(config.data) == XSTEST and not config.data.exists():
         return _read_xstest(config)
+    if str(config.data) == CALIBRATION and not config.data.exists():
+        return _read_calibration(config)
     return _read(config, _label_map(config.map_label))
 
 
@@ -63,8 +68,20 @@ def _read_xstest(config: AgreementConfig) -> list[Labelled]:
     return rows
 
 
-def _read(config: AgreementConfig, meanings: Mapping[str, str]) -> list[Labelled]:
-    records = list(_records(config.data))
+def _read_calibration(config: AgreementConfig) -> list[Labelled]:
+    """The half of this package's labelled responses that chose no threshold."""
+    with as_file(files("response_tuning.data.calibration") / "labels.jsonl") as path:
+        fields: dict[str, Any] = {"data": path, "completion_field": "response"}
+        if "label_field" not in config.model_fields_set:
+            fields["label_field"] = "follows"
+        return _read(config.model_copy(update=fields), _label_map(config.map_label), {"split": "report"})
+
+
+def _read(
+    config: AgreementConfig, meanings: Mapping[str, str], only: Mapping[str, str] | None = None
+) -> list[Labelled]:
+    """The labelled rows of a table; ``only`` gives the values that columns must have."""
+    records = [record for record in _records(config.data) if _is_among(record, only or {})]
     fields = {name for record in records if isinstance(record, Record) for name in record.value}
     second = None if config.labels is None else _Labels(config)
     config = _with_columns(config, fields)
@@ -85,6 +102,10 @@ def _read(config: AgreementConfig, meanings: Mapping[str, str]) -> list[Labelled
         rest = f"\n... and {len(bad) - _ERRORS_SHOWN} more bad rows." if len(bad) > _ERRORS_SHOWN else ""
         raise UserError("\n".join(bad[:_ERRORS_SHOWN]) + rest)
     return rows
+
+
+def _is_among(record: Record | BadRow, only: Mapping[str, str]) -> bool:
+    return isinstance(record, BadRow) or all(record.value.get(name) == value for name, value in only.items())
 
 
 def _records(path: Path) -> Iterator[Record | BadRow]:
@@ -164,7 +185,14 @@ def _labelled(record: Record, label: Any, meaning: str, config: AgreementConfig)
         is_positive=_is_positive(label, meaning, config),
         verdict=None if config.measure is None else _verdict(record.value, config.measure, config),
         model=str(record.value.get("model", "")),
+        reference=_reference(record.value, config),
     )
+
+
+def _reference(row: Mapping[str, Any], config: AgreementConfig) -> str:
+    column = "completion" if config.completion_field != "completion" else ""
+    given = row.get("reference", row.get(column))
+    return given if isinstance(given, str) else ""
 
 
 def _verdict(row: Mapping[str, Any], measure: str, config: AgreementConfig) -> bool | None:

@@ -25,6 +25,7 @@ from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.shared.answering import answer_all, backend_of
 from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
+from response_tuning.evaluation.shared.known_agreement import agreement_facts
 from response_tuning.evaluation.shared.response_verdicts import response_verdicts
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
@@ -74,7 +75,8 @@ def probe(config: ProbeConfig) -> ProbeResult:
         )
         responses = answer_all(loaded, conversation, _instructions(examples), config=config, folder=folder)
         result = _measure(loaded, conversation, examples, responses, config)
-        return Measurement(result, backend_of(loaded, conversation, model=config.model, dtype=config.dtype))
+        backend = backend_of(loaded, conversation, model=config.model, dtype=config.dtype)
+        return Measurement(result, backend, facts={"agreement": agreement_facts(METRICS)})
 
     return evaluate_unjudged(
         config,
