@@ -9,7 +9,8 @@ from rich.table import Table
 from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.evaluation.agreement.clustered import agreement_estimates
 from response_tuning.evaluation.agreement.computed import computed_verdicts
-from response_tuning.evaluation.agreement.labelled import Labelled, read_labelled
+from response_tuning.evaluation.agreement.labelled import Labelled
+from response_tuning.evaluation.agreement.labelled_sets import read_labelled
 from response_tuning.evaluation.refusals.refusal_judge import judge_refusals
 from response_tuning.evaluation.refusals.refusal_keywords import METHOD, keyword_verdict
 from response_tuning.evaluation.refusals.verdicts import DECIDED, Verdict

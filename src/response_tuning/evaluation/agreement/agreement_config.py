@@ -7,10 +7,12 @@ import tyro
 
 from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
 
-__all__ = ["CALIBRATION", "XSTEST", "AgreementConfig"]
+__all__ = ["CALIBRATION", "XSTEST", "XSTEST_REPLICATION", "AgreementConfig"]
 
 XSTEST = "xstest"
 """The name of XSTest's labelled responses, where a file is expected."""
+XSTEST_REPLICATION = "xstest-replication"
+"""The name of labelled responses of newer models to XSTest's prompts and to new ones, where a file is expected."""
 CALIBRATION = "calibration"
 """The name of this package's labelled responses to its held-out prompts, where a file is expected."""
 
@@ -35,7 +37,8 @@ class AgreementConfig(JudgeOptions):
 
     data: Annotated[Path, tyro.conf.Positional]
     """A table (.csv .tsv .jsonl .json .parquet) with a prompt, a response and a label; or 'xstest': 2,074 responses
-    with labels of refusal or compliance (Röttger et al. 2023), downloaded once; or 'calibration': responses to the
+    with labels of refusal or compliance (Röttger et al. 2023), downloaded once; or 'xstest-replication': 4,426
+    responses of five newer models, labelled alike; or 'calibration': responses to the
     starter set's held-out prompts, labelled for this package (docs/evaluation.md)."""
     measure: str | None = None
     """The verdict that is compared: a column of the table, or a name in its 'values'."""
