@@ -101,6 +101,33 @@ def _is_type(part: str) -> bool:
 
 
 _TYPES = frozenset(
-    "adds advice all_of any_of code compares contains dialogue email first_person instruction items json label lacks "
-    "language lines matches name number pairs quote_free reason sentences shorter starts words".split()
+    [
+        "adds",
+        "advice",
+        "all_of",
+        "any_of",
+        "code",
+        "compares",
+        "contains",
+        "dialogue",
+        "email",
+        "first_person",
+        "instruction",
+        "items",
+        "json",
+        "label",
+        "lacks",
+        "language",
+        "lines",
+        "matches",
+        "name",
+        "number",
+        "pairs",
+        "quote_free",
+        "reason",
+        "sentences",
+        "shorter",
+        "starts",
+        "words",
+    ]
 )

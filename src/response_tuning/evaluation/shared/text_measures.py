@@ -57,7 +57,9 @@ def loops(response: str) -> bool:
     return len(named) >= _LINES and len(set(named)) < _DIFFERENT_LINES * len(named)
 
 
-_ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth next".split())
+_ORDINALS = frozenset(
+    ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "next"]
+)
 
 
 def _repeated(words: list[str]) -> float:

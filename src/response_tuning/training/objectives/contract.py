@@ -1,6 +1,7 @@
 """What an objective is: the batches of a step, and their losses."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,22 @@ from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.training.batches.batching import MicroBatch, Unit
 
-__all__ = ["Objective", "Preparation"]
+__all__ = ["DataSets", "Objective", "Preparation"]
+
+
+@dataclass(frozen=True)
+class DataSets:
+    """The examples of a training, as they were read."""
+
+    train: list[Example]
+    held_out: list[Example]
+    fingerprints: dict[str, str]
+    """Of both, by their names in the data report."""
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the examples to train on."""
+        return self.fingerprints["data_fingerprint"]
 
 
 class Objective(Protocol):
@@ -70,6 +86,13 @@ class Objective(Protocol):
 class Preparation(Protocol):
     """What an objective needs besides the examples. A training calls the methods in this order."""
 
+    def rows(self, examples: Sequence[Example], source: str) -> list[Example]:
+        """What is encoded for the examples of ``source``: they themselves, or several for each, such as both of a pair.
+
+        Raises:
+            UserError: an example lacks what the objective needs; the message names it.
+        """
+
     def require(self, data_fingerprint: str) -> None:
         """Validate what it needs, before processes are started or models loaded.
 
@@ -80,7 +103,7 @@ class Preparation(Protocol):
             UserError: something is missing; the message names what to do.
         """
 
-    def prepare(self, examples: Sequence[Example], data_fingerprint: str, accelerator: Accelerator) -> None:
+    def prepare(self, examples: "DataSets", accelerator: Accelerator) -> None:
         """Compute what it needs, before the model is loaded; every process calls it."""
 
     def write(self, run: Path) -> None:
@@ -91,6 +114,14 @@ class Preparation(Protocol):
 
         Args:
             encoded: The examples that are left, in the order of the data.
+            dropped: Row numbers, from 1, of those that are not.
+        """
+
+    def measured(self, held_out: Sequence[EncodedExample], dropped: Sequence[int]) -> list[Unit] | None:
+        """What the objective's losses of held-out examples are computed on; None if their likelihood is measured.
+
+        Args:
+            held_out: The encoded examples that are left, in the order of the data.
             dropped: Row numbers, from 1, of those that are not.
         """
 
