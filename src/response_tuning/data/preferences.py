@@ -11,8 +11,9 @@ from response_tuning.example import Example
 from response_tuning.support.errors import UserError
 from response_tuning.support.records import json_type, preview
 
-__all__ = ["paired", "rejected_response"]
+__all__ = ["is_desirable", "mismatched", "paired", "rejected_response"]
 
+_DESIRABLE = ("desirable", "label", "kto_tag")
 _ANSWER = "\n\nAssistant:"
 _TEXTS = ("content", "value", "text")
 
@@ -51,6 +52,48 @@ def rejected_response(example: Example) -> str:
     if text == example.completion:
         raise ValueError("has the same text in 'completion' and 'rejected', which is no preference")
     return text
+
+
+def is_desirable(example: Example) -> bool:
+    """Whether the response is a good one: the field ``desirable``, or ``label`` or ``kto_tag`` as TRL and LLaMA-Factory
+    name it.
+
+    Raises:
+        ValueError: none of them is there, or it is not true or false.
+    """
+    fields = example.model_extra or {}
+    name = next((name for name in _DESIRABLE if fields.get(name) is not None), None)
+    if name is None:
+        raise ValueError("has no field 'desirable', which is true or false")
+    if not isinstance(fields[name], bool):
+        raise ValueError(f"has a field {name!r} that is not true or false but {preview(fields[name])}")
+    return bool(fields[name])
+
+
+def mismatched(examples: Sequence[Example], *, source: str) -> list[Example]:
+    """Two examples for each: the row, then its prompt with the response of the next row (of the last, the first's).
+
+    Raises:
+        UserError: a row does not say whether its response is desirable, or all are of one kind.
+    """
+    kinds = set()
+    for number, example in enumerate(examples, start=1):
+        try:
+            kinds.add(is_desirable(example))
+        except ValueError as error:
+            raise UserError(
+                f"{source}: row {number} {error}. KTO needs rows of a 'completion' and whether it is 'desirable'."
+            ) from None
+    if len(kinds) == 1:
+        raise UserError(
+            f"{source}: every response is {'' if kinds.pop() else 'un'}desirable. KTO needs responses of both kinds."
+        )
+    others = [*examples[1:], *examples[:1]]
+    return [
+        row
+        for example, other in zip(examples, others, strict=True)
+        for row in (example, example.model_copy(update={"completion": other.completion}))
+    ]
 
 
 def _text(value: object) -> str:

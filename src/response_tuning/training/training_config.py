@@ -175,10 +175,10 @@ class PreferenceOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     preference_loss: PreferenceLoss | Literal["none"] = "none"
-    """The loss of pairs ('completion' and 'rejected' in every row). The reference of dpo, dpo-norm and ipo is the model
-    that training starts from. With --method rt, both responses are without their instruction."""
+    """The loss of pairs ('completion' and 'rejected' in every row), or of single responses (kto: 'desirable' true or
+    false). The reference is the model that training starts from. With --method rt, nothing has an instruction."""
     beta: float | None = Field(default=None, gt=0)
-    """Its strength; by default dpo 0.1, dpo-norm 5, ipo 0.1, simpo 2, orpo 0.1."""
+    """Its strength; by default dpo, ipo, orpo and kto 0.1, simpo 2, dpo-norm 5."""
     gamma: float = Field(default=1.0, ge=0)
     """simpo: the margin by which the chosen response has to be likelier."""
     sft_weight: float | None = Field(default=None, ge=0)

@@ -91,6 +91,15 @@ def epoch_batches(examples: Sequence[EncodedExample], *, batch_size: int, seed: 
     return batches
 
 
+def shuffled_batches(items: Sequence[Unit], *, batch_size: int, seed: int) -> list[list[Unit]]:
+    """The same of units."""
+    generator = random.Random(seed)
+    shuffled = generator.sample(list(items), len(items))
+    batches = batches_of_like_length(shuffled, batch_size=batch_size, length=lambda unit: unit.tokens)
+    generator.shuffle(batches)
+    return batches
+
+
 def tokens_of(example: EncodedExample) -> int:
     """The number of tokens of an example."""
     return len(example.input_ids)

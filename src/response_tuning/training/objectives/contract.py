@@ -13,7 +13,7 @@ from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.training.batches.batching import MicroBatch, Unit
 
-__all__ = ["DataSets", "Objective", "Preparation"]
+__all__ = ["DataSets", "Objective", "Preparation", "Statistic"]
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,28 @@ class Objective(Protocol):
         """Each loss [items] of each of its items, in nats where it is a likelihood."""
 
 
+class Statistic(Protocol):
+    """A number that the losses of a step depend on as a whole: the mean of a value over units of its own.
+
+    It is computed without gradients, over the whole step, before the first of its micro-batches.
+    """
+
+    def units(self, batch: Sequence[Unit]) -> list[Unit]:
+        """The units that it is the mean over, as many as the step has."""
+
+    def values(self, loss_of: ResponseLoss, micro_batch: MicroBatch) -> Tensor:
+        """The value [units] of each unit of a micro-batch."""
+
+    def use(self, mean: float) -> None:
+        """Take the mean for the losses of this step."""
+
+
 class Preparation(Protocol):
     """What an objective needs besides the examples. A training calls the methods in this order."""
+
+    @property
+    def statistic(self) -> Statistic | None:
+        """What the losses of a step depend on as a whole, or None."""
 
     def rows(self, examples: Sequence[Example], source: str) -> list[Example]:
         """What is encoded for the examples of ``source``: they themselves, or several for each, such as both of a pair.

@@ -27,7 +27,7 @@ _MAKERS: dict[str, Maker | str] = {
     # Named, not imported: a configuration asks for the names, and an objective reads a configuration.
     "supervised": "response_tuning.training.objectives.supervised:make_supervised",
     "sftmix": "response_tuning.training.objectives.sftmix.objective:Sftmix",
-    "preference": "response_tuning.training.objectives.preference.objective:Preference",
+    "preference": "response_tuning.training.objectives.preference.objective:make_preference",
 }
 
 

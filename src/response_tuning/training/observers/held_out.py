@@ -16,14 +16,12 @@ from response_tuning.inference.batch import collate, length_sorted_groups
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
-from response_tuning.training.batches.batching import IDLE, MicroBatch, Unit, units
-from response_tuning.training.batches.packing import split
+from response_tuning.training.batches.batching import IDLE, Unit, units
 from response_tuning.training.checkpoint import Progress
-from response_tuning.training.objectives.contract import Objective
 from response_tuning.training.observers.contract import Step
 from response_tuning.training.parallel.contract import Strategy
 from response_tuning.training.parallel.processes import own_part, sum_over_processes
-from response_tuning.training.step import Training
+from response_tuning.training.step import Training, sums_over
 from response_tuning.training.training_config import ValidationOptions
 
 __all__ = ["HeldOut", "HeldOutLoss", "held_out_loss", "keep_best", "objective_losses", "stops_early"]
@@ -102,37 +100,15 @@ def _interval(proportion: float, count: int) -> list[float]:
     return [float(bounds.low), float(bounds.high)]
 
 
-@torch.no_grad()
 def objective_losses(training: Training, held_out: Sequence[Unit]) -> dict[str, float]:
     """The objective's losses of held-out units, without dropout, noise or label smoothing; all processes measure.
 
     Nothing random is drawn, so measuring does not change the training.
     """
-    objective, strategy = training.objective, training.strategy
-    loss_of, accelerator = ResponseLoss(training.model), strategy.accelerator
-    own = own_part(held_out, process=accelerator.process_index, processes=accelerator.num_processes)
-    work = list(split(own, tokens=training.config.batches.micro_batch_tokens, packed=training.packed))
+    objective, loss_of = training.objective, ResponseLoss(training.model)
     counts = [objective.count(unit) for unit in held_out]
-    totals = dict.fromkeys(objective.weights, 0.0)
-    training.model.eval()
-    for micro_batch, weight in strategy.passes(work, IDLE, training=False):
-        here = MicroBatch(micro_batch.batch.to(accelerator.device), micro_batch.units)
-        with training.autocast:
-            losses = strategy.compute(lambda here=here: _losses(objective, loss_of, here))  # type: ignore[misc]
-        for name in totals.keys() & losses.keys():
-            totals[name] += float(losses[name].sum()) * weight
-    training.model.train()
-    return {
-        name: sum_over_processes(accelerator, total) / max(1, sum(count[name] for count in counts))
-        for name, total in totals.items()
-    }
-
-
-def _losses(objective: Objective, loss_of: ResponseLoss, micro_batch: MicroBatch) -> dict[str, Tensor]:
-    """An idle micro-batch takes part in the forward pass, and its weight is 0."""
-    if not micro_batch.units:
-        return {"loss": loss_of(micro_batch.batch)}
-    return dict(objective.losses(loss_of, micro_batch))
+    sums = sums_over(training, held_out, lambda here: objective.losses(loss_of, here))
+    return {name: sums[name] / max(1, sum(count[name] for count in counts)) for name in objective.weights}
 
 
 @torch.no_grad()

@@ -49,8 +49,11 @@ __all__ = [
     "make_plan",
 ]
 
-_PAIR = Example.model_validate({"completion": "yes", "rejected": "no"})
-"""A row that every objective accepts."""
+_ROWS = [
+    Example.model_validate({"completion": "yes", "rejected": "no", "desirable": desirable})
+    for desirable in (True, False)
+]
+"""Rows that every objective accepts."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedE
         load_tokenizer(config.model), config.encoding.format, rt_prefix=config.encoding.rt_prefix
     )
     objective = make_objective(config)
-    rows_each = len(objective.preparation.rows([_PAIR], source="")) if objective.preparation else 1
+    rows_each = len(objective.preparation.rows(_ROWS, source="")) // len(_ROWS) if objective.preparation else 1
     both: list[list[EncodedExample]] = []
     for source in (config.data, config.validation.held_out):
         examples = load_rows(source, config.method, objective)

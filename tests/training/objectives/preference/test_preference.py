@@ -12,17 +12,20 @@ from tests.training.conftest import interrupt_after
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
-from response_tuning.data.preferences import paired
+from response_tuning.data.preferences import mismatched, paired
 from response_tuning.example import Example, write_examples
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.inference.score import log_likelihoods
 from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
+from response_tuning.support.options import PreferenceLoss
 from response_tuning.training.batches.batching import Unit
 from response_tuning.training.batches.packing import split
 from response_tuning.training.objectives.preference import reference
 from response_tuning.training.objectives.preference.losses import LOSSES
 from response_tuning.training.objectives.preference.objective import Preference
+from response_tuning.training.planning.plan import make_plan
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 
@@ -91,10 +94,10 @@ def by_formula(name: str, chosen: Tensor, rejected: Tensor, sizes: tuple[int, in
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_losses_and_gradients_are_those_of_the_formulas(
-    config: TrainingConfig, pairs: list[Example], name: str, packed: bool
+    config: TrainingConfig, pairs: list[Example], name: PreferenceLoss, packed: bool
 ) -> None:
     loaded, conversation = load_with_conversation(config.model, "tulu", dtype="float32", device="cpu")
-    embedding = loaded.model.get_input_embeddings().weight.requires_grad_()  # type: ignore[operator]
+    embedding = next(loaded.model.parameters()).requires_grad_()
     encoded = [conversation.encode(example, "it") for example in paired(pairs[:3], source="")]
     units = [
         Unit((one, other), note=(-float(one.supervised_count), -float(other.supervised_count)))
@@ -114,7 +117,7 @@ def test_losses_and_gradients_are_those_of_the_formulas(
             own = of_tokens.gather(1, ids[0, 1:, None])[example.prompt_length - 1 :, 0]
             likelihoods.append(own.sum())
         sizes = (unit.examples[0].supervised_count, unit.examples[1].supervised_count)
-        expected.append(by_formula(name, likelihoods[0], likelihoods[1], sizes, LOSSES[name].beta))  # type: ignore[index]
+        expected.append(by_formula(name, likelihoods[0], likelihoods[1], sizes, LOSSES[name].beta))
     torch.testing.assert_close(losses["loss"], torch.stack(expected), rtol=1e-5, atol=1e-5)
     (theirs,) = torch.autograd.grad(torch.stack(expected).sum(), embedding)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -191,6 +194,62 @@ def test_a_run_is_its_own_reference(config: TrainingConfig, tmp_path: Path) -> N
     train(second)
     assert log_of(second)[0]["margin"] == pytest.approx(0, abs=1e-4)
     assert log_of(second)[0]["chosen_log_likelihood"] > log_of(first)[0]["loss"] * -1000
+
+
+def test_kto_is_its_formula_however_a_step_is_split(config: TrainingConfig, pairs: list[Example]) -> None:
+    rows = [
+        Example.model_validate({"prompt": pair.prompt, "completion": pair.completion, "desirable": index % 2 == 0})
+        for index, pair in enumerate(pairs[:5])
+    ]
+    write_examples(Path(config.data), rows)
+    config = changed(config, preference_loss="kto", held_out="", batch_size=5, epochs=4)
+    train(config)
+    split_up = changed(config, output=config.output.with_name("split"), packing="off", micro_batch_tokens=1)
+    train(split_up)
+    log = log_of(config)
+    assert log[0]["loss"] == pytest.approx(0.5, abs=1e-5)  # the model is the reference, and has not moved
+    assert log[0]["divergence"] == pytest.approx(0, abs=1e-4)
+    assert log[-1]["divergence"] > 0
+    assert log[-1]["loss"] < 0.4
+    assert log[-1]["desirable_gain"] > 0 > log[-1]["undesirable_gain"]
+    for row, other in zip(log, log_of(split_up), strict=True):
+        for name in ("loss", "divergence", "desirable_gain", "undesirable_gain"):
+            assert row[name] == pytest.approx(other[name], rel=1e-3, abs=1e-3)
+
+    # A step's loss from scratch: the second step's, at the weights after the first.
+    first = changed(config, output=config.output.with_name("first"), epochs=1, model=config.model)
+    train(first)
+    tuned, conversation = load_with_conversation(str(first.output), "auto", dtype="float32", device="cpu")
+    base, _ = load_with_conversation(config.model, "auto", dtype="float32", device="cpu")
+    encoded = [conversation.encode(example, "it") for example in mismatched(rows, source="")]
+    gains = torch.tensor(log_likelihoods(tuned, encoded)) - torch.tensor(log_likelihoods(base, encoded))
+    own, z = gains[::2], gains[1::2].mean().clamp(min=0)
+    signs = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
+    assert log[1]["divergence"] == pytest.approx(float(z), rel=1e-3, abs=1e-4)
+    assert log[1]["loss"] == pytest.approx(float((1 - torch.sigmoid(0.1 * signs * (own - z))).mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{}], "row 1 has no field 'desirable'"),
+        ([{"desirable": 1}], "row 1 has a field 'desirable' that is not true or false but 1"),
+        ([{"label": True}, {"kto_tag": True}], "every response is desirable"),
+    ],
+)
+def test_rows_that_do_not_say_what_is_desirable_are_named(rows: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        mismatched([Example.model_validate({"completion": "Because.", **row}) for row in rows], source="votes.jsonl")
+
+
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
+def test_a_plan_counts_steps_by_rows(config: TrainingConfig, pairs: list[Example], loss: str) -> None:
+    rows = [
+        Example.model_validate({**pair.model_dump(), "desirable": index % 2 == 0}) for index, pair in enumerate(pairs)
+    ]
+    write_examples(Path(config.data), rows[:5])
+    plan = make_plan(changed(config, preference_loss=loss, held_out=""), seconds=0.1)
+    assert plan.tokens.steps == 2
 
 
 def test_pairs_of_which_one_is_too_long_are_dropped(config: TrainingConfig, pairs: list[Example]) -> None:

@@ -8,6 +8,8 @@ where the loss has a reference, each less its log-likelihood there, and times ``
     ipo       (margin / beta - 1 / (2 beta))^2, per token           Azar et al. 2023, arXiv 2310.12036, equation 17
     simpo     -log sigmoid(margin - gamma), per token, no reference Meng et al. 2024, arXiv 2405.14734, equation 6
     orpo      -beta log sigmoid(log odds ratio), no reference       Hong et al. 2024, arXiv 2403.07691, equation 7
+
+KTO, which needs no pairs, is in ``kto``.
 """
 
 from collections.abc import Callable, Mapping

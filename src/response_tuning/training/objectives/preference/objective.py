@@ -1,6 +1,5 @@
 """Preference tuning as an objective: pairs of a response and a worse one, with or without their instruction."""
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,17 +11,22 @@ from response_tuning.conversation import EncodedExample
 from response_tuning.data.preferences import paired
 from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
-from response_tuning.support.options import PreferenceLoss
 from response_tuning.support.progress import say
-from response_tuning.training.batches.batching import MicroBatch, Unit, batches_of_like_length
+from response_tuning.training.batches.batching import MicroBatch, Unit, shuffled_batches
 from response_tuning.training.objectives.contract import DataSets
+from response_tuning.training.objectives.preference.kto import Kto
 from response_tuning.training.objectives.preference.losses import LOSSES, Pairs
 from response_tuning.training.objectives.preference.reference import reference_log_likelihoods, write_reference
 from response_tuning.training.training_config import TrainingConfig
 
-__all__ = ["Preference"]
+__all__ = ["Preference", "make_preference"]
 
 _LOGGED = ("accuracy", "margin", "chosen_log_likelihood", "rejected_log_likelihood")
+
+
+def make_preference(config: TrainingConfig) -> "Preference | Kto":
+    """The objective of a ``TrainingConfig`` whose ``--preference-loss`` is given."""
+    return Kto(config) if config.preference.preference_loss == "kto" else Preference(config)
 
 
 class Preference:
@@ -36,14 +40,15 @@ class Preference:
     def __init__(self, config: TrainingConfig) -> None:
         self._config = config
         options = config.preference
-        assert options.preference_loss != "none"
-        name: PreferenceLoss = options.preference_loss
+        name = options.preference_loss
+        assert name != "none"
         self._loss = LOSSES[name]
         self._beta = options.beta if options.beta is not None else self._loss.beta
         self._gamma = options.gamma
         self._sft_weight = options.sft_weight if options.sft_weight is not None else self._loss.sft_weight
         self._train_rows = 0
         self._reference: list[float | None] = []
+        self._fingerprint = ""
         self._pairs: list[Unit] = []
 
     @property
@@ -55,6 +60,10 @@ class Preference:
     def preparation(self) -> "Preference":
         """The objective itself: it makes pairs of rows, and needs a reference."""
         return self
+
+    @property
+    def statistic(self) -> None:
+        """See ``Preparation``. None: a pair's loss is its own."""
 
     def rows(self, examples: Sequence[Example], source: str) -> list[Example]:
         """See ``Preparation``. Each example with its response, then with its rejected one."""
@@ -90,11 +99,7 @@ class Preference:
 
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[Unit]]:  # noqa: ARG002
         """See ``Objective``. ``batch_size`` is a number of pairs."""
-        generator = random.Random(seed)
-        shuffled = generator.sample(self._pairs, len(self._pairs))
-        batches = batches_of_like_length(shuffled, batch_size=batch_size, length=lambda pair: pair.tokens)
-        generator.shuffle(batches)
-        return batches
+        return shuffled_batches(self._pairs, batch_size=batch_size, seed=seed)
 
     def count(self, unit: Unit) -> dict[str, int]:
         """See ``Objective``."""

@@ -46,6 +46,10 @@ class Sftmix:
         """The objective itself: it needs confidences, and arranges the examples by them."""
         return self
 
+    @property
+    def statistic(self) -> None:
+        """See ``Preparation``. None."""
+
     def rows(self, examples: Sequence[Example], source: str) -> list[Example]:  # noqa: ARG002
         """See ``Preparation``. They themselves."""
         return list(examples)
