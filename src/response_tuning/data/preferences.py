@@ -13,7 +13,6 @@ from response_tuning.support.records import json_type, preview
 
 __all__ = ["is_desirable", "mismatched", "paired", "rejected_response"]
 
-_DESIRABLE = ("desirable", "label", "kto_tag")
 _ANSWER = "\n\nAssistant:"
 _TEXTS = ("content", "value", "text")
 
@@ -55,19 +54,18 @@ def rejected_response(example: Example) -> str:
 
 
 def is_desirable(example: Example) -> bool:
-    """Whether the response is a good one: the field ``desirable``, or ``label`` or ``kto_tag`` as TRL and LLaMA-Factory
-    name it.
+    """Whether the response is a good one: the field ``desirable``, which the readers of ``data.sources`` also make of
+    TRL's ``label`` and LLaMA-Factory's ``kto_tag``.
 
     Raises:
-        ValueError: none of them is there, or it is not true or false.
+        ValueError: it is not there, or it is not true or false.
     """
-    fields = example.model_extra or {}
-    name = next((name for name in _DESIRABLE if fields.get(name) is not None), None)
-    if name is None:
+    value = (example.model_extra or {}).get("desirable")
+    if value is None:
         raise ValueError("has no field 'desirable', which is true or false")
-    if not isinstance(fields[name], bool):
-        raise ValueError(f"has a field {name!r} that is not true or false but {preview(fields[name])}")
-    return bool(fields[name])
+    if not isinstance(value, bool):
+        raise ValueError(f"has a field 'desirable' that is not true or false but {preview(value)}")
+    return value
 
 
 def mismatched(examples: Sequence[Example], *, source: str) -> list[Example]:

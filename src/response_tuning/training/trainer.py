@@ -241,10 +241,11 @@ def load_rows(source: str, method: Method, objective: Objective) -> list[Example
     """
     if not source:
         return []
-    examples = load_examples(source)
+    preparation = objective.preparation
+    examples = load_examples(source, verdicts=preparation is not None and preparation.reads_verdicts)
     if method == "it":
         require_prompts(examples, source=source, purpose="instruction tuning (--method it)")
-    return objective.preparation.rows(examples, source) if objective.preparation else examples
+    return preparation.rows(examples, source) if preparation else examples
 
 
 def _encode(

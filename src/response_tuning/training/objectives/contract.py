@@ -103,6 +103,10 @@ class Preparation(Protocol):
     """What an objective needs besides the examples. A training calls the methods in this order."""
 
     @property
+    def reads_verdicts(self) -> bool:
+        """Whether it wants examples that the data mark as undesirable; they are refused otherwise."""
+
+    @property
     def statistic(self) -> Statistic | None:
         """What the losses of a step depend on as a whole, or None."""
 

@@ -234,7 +234,7 @@ def test_kto_is_its_formula_however_a_step_is_split(config: TrainingConfig, pair
     [
         ([{}], "row 1 has no field 'desirable'"),
         ([{"desirable": 1}], "row 1 has a field 'desirable' that is not true or false but 1"),
-        ([{"label": True}, {"kto_tag": True}], "every response is desirable"),
+        ([{"desirable": True}, {"desirable": True}], "every response is desirable"),
     ],
 )
 def test_rows_that_do_not_say_what_is_desirable_are_named(rows: list[dict[str, object]], message: str) -> None:
@@ -244,9 +244,10 @@ def test_rows_that_do_not_say_what_is_desirable_are_named(rows: list[dict[str, o
 
 @pytest.mark.parametrize("loss", ["dpo", "kto"])
 def test_a_plan_counts_steps_by_rows(config: TrainingConfig, pairs: list[Example], loss: str) -> None:
-    rows = [
-        Example.model_validate({**pair.model_dump(), "desirable": index % 2 == 0}) for index, pair in enumerate(pairs)
-    ]
+    rows = pairs
+    if loss == "kto":
+        verdicts = [{"desirable": index % 2 == 0} for index in range(len(pairs))]
+        rows = [pair.model_copy(update=verdict) for pair, verdict in zip(pairs, verdicts, strict=True)]
     write_examples(Path(config.data), rows[:5])
     plan = make_plan(changed(config, preference_loss=loss, held_out=""), seconds=0.1)
     assert plan.tokens.steps == 2

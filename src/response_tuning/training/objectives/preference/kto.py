@@ -84,6 +84,9 @@ class Kto:
         """The objective itself."""
         return self
 
+    reads_verdicts = True
+    """See ``Preparation``."""
+
     @property
     def statistic(self) -> MeanGain:
         """See ``Preparation``."""

@@ -61,6 +61,9 @@ class Preference:
         """The objective itself: it makes pairs of rows, and needs a reference."""
         return self
 
+    reads_verdicts = False
+    """See ``Preparation``."""
+
     @property
     def statistic(self) -> None:
         """See ``Preparation``. None: a pair's loss is its own."""

@@ -46,6 +46,9 @@ class Sftmix:
         """The objective itself: it needs confidences, and arranges the examples by them."""
         return self
 
+    reads_verdicts = False
+    """See ``Preparation``."""
+
     @property
     def statistic(self) -> None:
         """See ``Preparation``. None."""
