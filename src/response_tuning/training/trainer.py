@@ -24,7 +24,7 @@ from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.models.adapter import write_base_record
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
-from response_tuning.models.dtype import fastest_dtype
+from response_tuning.models.dtype import fastest_dtype, warn_of_emulation
 from response_tuning.models.fingerprint import weights_fingerprint
 from response_tuning.models.load import LoadedModel, load_tokenizer
 from response_tuning.models.spec import parse_spec
@@ -118,6 +118,7 @@ def _train(
 ) -> None:
     require_kernel(config.memory.loss_kernel, accelerator.device)
     require_optimizer(config.optimization, accelerator.device)
+    warn_of_emulation(config.memory.dtype, config.memory.device)
     if objective.preparation:
         objective.preparation.prepare(examples, accelerator)
     set_seed(config.seed)
