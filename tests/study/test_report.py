@@ -118,7 +118,7 @@ def finding_of(page: str) -> str:
 
 def test_the_finding_is_the_paired_difference_with_its_interval_and_what_the_run_can_show(page: str) -> None:
     finding = finding_of(page)
-    assert "Rate of responds over 20 held-out instructions: base model 0%, " in finding
+    assert "Rate of follows over 20 held-out instructions: base model 0% (0% if cut at the first invented turn), " in finding
     assert "RT minus IT, paired by instruction: +0.0 points (-16.1 to +16.1; p 1.000)" in finding
     assert "this run cannot tell RT and IT apart" in finding
     assert "excludes zero in on_topic." in finding
@@ -126,10 +126,10 @@ def test_the_finding_is_the_paired_difference_with_its_interval_and_what_the_run
 
 def test_the_table_has_the_paired_difference_of_every_metric(page: str) -> None:
     on_topic = page[page.index("<strong>on_topic</strong>") :]
-    # 8 of 20 instructions, all one way: exact p 2 / 2**8, times nine metrics.
+    # 8 of 20 instructions, all one way: exact p 2 / 2**8, times thirteen metrics.
     assert "-40.0" in on_topic[: on_topic.index("</tr>")]
     assert "0.008" in on_topic[: on_topic.index("</tr>")]
-    assert "(0.070)" in on_topic[: on_topic.index("</tr>")]
+    assert "(0.102)" in on_topic[: on_topic.index("</tr>")]
 
 
 def test_a_difference_that_shows_is_not_called_none(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_difference_that_shows_is_not_called_none(tmp_path: Path) -> None:
     assert "excludes zero in none of them." in finding_of(write_report(folder).path.read_text())
     rows = [json.loads(line) for line in (folder / "it/evaluations/probe/responses.jsonl").read_text().splitlines()]
     for row in rows:
-        row["values"]["responds"] = 1.0
+        row["values"]["follows"] = 1.0
     write_json_lines(folder / "it" / "evaluations" / "probe" / "responses.jsonl", rows)
     finding = finding_of(write_report(folder).path.read_text())
     assert "-50.0 points (" in finding

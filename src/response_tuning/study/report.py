@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from response_tuning.evaluation.probe.readings import CUT
 from response_tuning.evaluation.shared.known_agreement import describe_agreement, is_symptom
 from response_tuning.evaluation.shared.statistics import (
     Estimate,
@@ -22,6 +23,10 @@ __all__ = ["PairedDifference", "Report", "paired_differences", "seed_table", "wr
 
 _MODELS = {"base": "Base", "rt": "Response-tuned (RT)", "it": "Instruction-tuned (IT)"}
 _METRICS = {
+    "follows": "did what was asked, right or wrong, by the checks that come with each instruction",
+    "correct": "followed, was right by the checks, and stopped",
+    "follows_cut": "follows, where each response is cut at the first further turn that it invents",
+    "correct_cut": "correct, where each response is cut at the first further turn that it invents",
     "stops": "ended by itself within the token limit",
     "loops": "repeated itself",
     "copies": "mostly copied its instruction",
@@ -33,9 +38,9 @@ _METRICS = {
     "ranks_hard_pmi": "as ranks_hard, by the increase in a response's log-likelihood due to the instruction",
 }
 """What metrics mean, where the page shows them."""
-_HEADLINES = ("correct", "follows", "responds")
-"""Metrics that say whether the model did what was asked; the finding is about the first one that was measured and is no
-symptom (``known_agreement``)."""
+_HEADLINES = ("follows", "correct", "responds")
+"""Metrics that say whether the model did what was asked. The finding is about those that were measured and are no
+symptoms (``known_agreement``)."""
 _LOWER_IS_BETTER = ("loops", "copies")
 _QUESTIONS_SHOWN = 12
 
@@ -110,7 +115,7 @@ def write_report(folder: Path) -> Report:
     runs = {model: summary.get("runs", {}).get(model, [model]) for model in _MODELS}
     of_seeds = {model: [_responses(folder / name) for name in names] for model, names in runs.items()}
     rows = {model: of_seeds[model][0] for model in _MODELS}
-    metrics = {name: _METRICS.get(name, "") for name in summary["rt"]}
+    metrics = _shown(summary["rt"])
     differences = paired_differences(of_seeds["rt"], of_seeds["it"], [*metrics])
     finding = _finding(summary, differences, seeds=len(runs["rt"]))
     path = folder / "report.html"
@@ -138,6 +143,13 @@ def write_report(folder: Path) -> Report:
         probe=probe_settings,
     )
     return Report(path, finding)
+
+
+def _shown(measured: Mapping[str, Any]) -> dict[str, str]:
+    """The metrics that the page shows, with their meanings: of cut responses only what is worth reading twice."""
+    known = [name for name in _METRICS if name in measured]
+    others = [name for name in measured if name not in _METRICS and not name.endswith(CUT)]
+    return {name: _METRICS.get(name, "") for name in [*known, *others]}
 
 
 def _responses(run: Path) -> list[dict[str, Any]]:
@@ -190,26 +202,32 @@ def seed_table(of_seeds: Sequence[ProbeRows], metric: str) -> list[list[float]]:
 
 def _finding(summary: dict[str, Any], differences: Mapping[str, PairedDifference], *, seeds: int) -> str:
     """The result in words; every number and comparison is computed."""
-    headline = next((name for name in _HEADLINES if name in summary["rt"] and not is_symptom(name)), None)
-    if headline is None:
+    headlines = [name for name in _HEADLINES if name in summary["rt"] and not is_symptom(name)]
+    if not headlines:
         return (
             "No metric of this run agrees with labels well enough to say how many instructions were answered. Read the "
             "responses below, have them rated, or ask a judge."
         )
-    base, rt, it = (summary[name][headline] for name in ("base", "rt", "it"))
-    over = f"{base['n']} held-out instructions{_of_seeds(seeds)}"
-    rates = (
-        f"Rate of {headline} over {over}: base model {base['value']:.0%}, tuned on responses alone (RT) {rt['value']:.0%}, "
-        f"tuned on instruction-response pairs (IT) {it['value']:.0%}."
-    )
-    if headline not in differences:
-        return rates
-    others = [name for name, of in differences.items() if of.excludes_zero and name != headline]
+    headlines = [name for name in headlines if name != "responds"] or headlines
+    others = [name for name, of in differences.items() if of.excludes_zero and name not in headlines]
     rest = f"in {' and '.join(others)}" if others else "in none of them"
+    sentences = [_rates(name, summary, differences, seeds) for name in headlines]
     return (
-        f"{rates} {_headline_difference(differences[headline])} Of the other metrics, the interval of the paired "
-        f"difference excludes zero {rest}."
+        f"{' '.join(sentences)} Of the other metrics, the interval of the paired difference excludes zero {rest}."
+        if differences
+        else " ".join(sentences)
     )
+
+
+def _rates(headline: str, summary: Mapping[str, Any], differences: Mapping[str, PairedDifference], seeds: int) -> str:
+    base, rt, it = (summary[name][headline] for name in ("base", "rt", "it"))
+    cut = summary["base"].get(f"{headline}{CUT}")
+    of_base = f"{base['value']:.0%}" + (f" ({cut['value']:.0%} if cut at the first invented turn)" if cut else "")
+    rates = (
+        f"Rate of {headline} over {base['n']} held-out instructions{_of_seeds(seeds)}: base model {of_base}, tuned on "
+        f"responses alone (RT) {rt['value']:.0%}, tuned on instruction-response pairs (IT) {it['value']:.0%}."
+    )
+    return f"{rates} {_headline_difference(differences[headline])}" if headline in differences else rates
 
 
 def _of_seeds(seeds: int) -> str:
