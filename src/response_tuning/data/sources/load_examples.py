@@ -16,6 +16,7 @@ __all__ = [
     "STARTER_LOOK_ALIKES",
     "STARTER_REFUSALS",
     "STARTER_TEST",
+    "STARTER_TEST",
     "SourceOptions",
     "load_examples",
     "read_rows",
