@@ -1,7 +1,6 @@
 """Whole commands on a tiny random model."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from response_tuning.cli.main import main
 from response_tuning.example import Example, write_examples
+from tests.quick_process import run_quickly
 
 
 @pytest.fixture
@@ -64,11 +64,7 @@ def test_a_run_answers_piped_questions(tmp_path: Path, model_folder: Path, examp
     run = tmp_path / "run"
     train = ["train", "--model", str(model_folder), "--data", str(data), "--output", str(run), "--epochs", "1"]
     assert main(train) == 0
-    process = subprocess.run(
-        [sys.executable, "-m", "response_tuning", "chat", str(run), "--max-new-tokens", "5"],
-        input="Why is the sky blue?\n\nAnd the sea?\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [sys.executable, "-m", "response_tuning", "chat", str(run), "--max-new-tokens", "5"]
+    process = run_quickly(command, written="Why is the sky blue?\n\nAnd the sea?\n", text=True)
+    assert process.returncode == 0, process.stderr
     assert process.stdout.count("\n") >= 2

@@ -118,9 +118,12 @@ def finding_of(page: str) -> str:
 
 def test_the_finding_is_the_paired_difference_with_its_interval_and_what_the_run_can_show(page: str) -> None:
     finding = finding_of(page)
-    assert "Rate of follows over 20 held-out instructions: base model 0% (0% if cut at the first invented turn), " in finding
+    assert (
+        "Rate of follows over 20 held-out instructions: base model 0% (0% if cut at the first invented turn), "
+        in finding
+    )
     assert "RT minus IT, paired by instruction: +0.0 points (-16.1 to +16.1; p 1.000)" in finding
-    assert "this run cannot tell RT and IT apart" in finding
+    assert "The two are alike on every instruction." in finding
     assert "excludes zero in on_topic." in finding
 
 
@@ -142,7 +145,7 @@ def test_a_difference_that_shows_is_not_called_none(tmp_path: Path) -> None:
     finding = finding_of(write_report(folder).path.read_text())
     assert "-50.0 points (" in finding
     assert "The interval excludes zero." in finding
-    assert "cannot tell" not in finding
+    assert "cannot tell" not in finding[: finding.index("Rate of correct")]
 
 
 def test_the_finding_is_about_what_was_asked_where_that_was_measured(tmp_path: Path) -> None:

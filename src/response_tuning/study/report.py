@@ -242,6 +242,8 @@ def _headline_difference(difference: PairedDifference) -> str:
     )
     if difference.excludes_zero:
         return f"{value} The interval excludes zero."
+    if not difference.detectable:
+        return f"{value} The two are alike on every instruction."
     return (
         f"{value} The interval contains zero: this run cannot tell RT and IT apart. {estimate.n} instructions show a "
         f"difference of {100 * difference.detectable:.0f} points or more in 80% of such runs."

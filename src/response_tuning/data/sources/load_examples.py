@@ -16,7 +16,6 @@ __all__ = [
     "STARTER_LOOK_ALIKES",
     "STARTER_REFUSALS",
     "STARTER_TEST",
-    "STARTER_TEST",
     "SourceOptions",
     "load_examples",
     "read_rows",
