@@ -134,11 +134,11 @@ class SlurmExecutor:
 
     def _parameters(self, gpus: int, memory_bytes: int, members: Sequence[_SlurmFuture]) -> None:
         needed = sorted({each.submitted.job_id.partition("_")[0] for one in members for each in one.after})
-        additional = {"requeue": True}
+        additional: dict[str, Any] = {"requeue": True}
         if needed:
             # After any end: a command looks itself whether what it needs has succeeded, and is then recorded.
             additional |= {"dependency": "afterany:" + ":".join(needed)}
-        slurm = {"slurm_additional_parameters": additional, "slurm_setup": self._setup or None}
+        slurm: dict[str, Any] = {"slurm_additional_parameters": additional, "slurm_setup": self._setup or None}
         if self._partition:
             slurm["slurm_partition"] = self._partition
         if memory_bytes:
