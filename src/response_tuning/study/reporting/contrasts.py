@@ -29,6 +29,8 @@ from response_tuning.study.reporting.results import Arm, Results, Scale
 __all__ = ["Contrast", "Value", "baseline_pairs", "compare_arms", "values_of"]
 
 _LEVEL = 0.05
+_FEWEST_DIFFERING = 6
+"""2 / 2**6 is below 5%, 2 / 2**5 is not."""
 _MANY = 300
 """From this number of estimates on, each has fewer resamples, so that a report takes seconds."""
 _FEWER_RESAMPLES = 1_000
@@ -145,8 +147,7 @@ def _contrast(of: Results, metric: str, arm: Arm, other: Arm, resamples: int) ->
     else:
         one, two = _linear(first), _linear(second)
         estimate = estimate_over_seeds(one.tolist(), two.tolist(), resamples=resamples)
-        crossed = crossed_mean(one - two) if one.shape[1] > 1 else None
-        p, detectable = (1.0, float("inf")) if crossed is None else (crossed.p, crossed.detectable())
+        p, detectable = _over_seeds(one - two, _detectable(first[0], second[0]))
     return Contrast(of.label, metric, arm, other, estimate, seeds, p, detectable)
 
 
@@ -186,9 +187,26 @@ def _linear(table: Table) -> NDArray[np.float64]:
     return linear
 
 
+def _over_seeds(differences: NDArray[np.float64], of_one_seed: float) -> tuple[float, float]:
+    """The p value and the minimal detectable difference of differences [seeds, prompts].
+
+    Args:
+        differences: of at least two seeds.
+        of_one_seed: what the prompts of one seed show, where all seeds and prompts agree.
+    """
+    if differences.shape[1] == 1:
+        return 1.0, float("inf")
+    crossed = crossed_mean(differences)
+    if crossed.standard_error == 0 and crossed.value == 0:
+        return 1.0, of_one_seed
+    return crossed.p, crossed.detectable()
+
+
 def _detectable(first: Sequence[Ratio], second: Sequence[Ratio]) -> float:
     differences = (_linear([[*first]]) - _linear([[*second]]))[0]
     values = {part for side in (first, second) for part, whole in side if whole == 1}
     are_proportions = values <= {0.0, 1.0} and all(whole == 1 for side in (first, second) for _, whole in side)
     spread = float((differences**2).mean())
-    return minimal_detectable_difference(len(differences), spread, are_proportions=are_proportions)
+    found = minimal_detectable_difference(len(differences), spread, are_proportions=are_proportions)
+    # Where hardly a pair differs, the spread says little: an exact test needs six that differ one way.
+    return max(found, min(1.0, _FEWEST_DIFFERING / len(differences))) if are_proportions else found

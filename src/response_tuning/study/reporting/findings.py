@@ -19,7 +19,9 @@ def findings(contrasts: Sequence[Contrast]) -> list[str]:
     count = f"{len(tested)} difference{'s' if len(tested) > 1 else ''}"
     differ = "differs" if differing == 1 else "differ"
     first = f"Of {count} tested, {differing} {differ} from zero at the 5% level after Holm's correction."
-    return [first, *(_sentence(one) for one in tested[:_SENTENCES])]
+    # RT against IT is what most studies are about.
+    ordered = sorted(tested, key=lambda one: one.arm.axes.get("method") != "rt")
+    return [first, *(_sentence(one) for one in ordered[:_SENTENCES])]
 
 
 def _sentence(one: Contrast) -> str:

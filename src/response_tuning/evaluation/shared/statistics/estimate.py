@@ -178,6 +178,8 @@ def estimate_over_seeds(
         if len(table) == 1:
             return estimate_difference([(v, 1.0) for v in values[0]], [(v, 1.0) for v in baseline[0]])
         table = table - other
+    if len(table) > 1 and np.ptp(table) == 0:  # resampling would give no width; all seeds agree, so the prompts decide
+        return estimate_over_seeds(values[:1], baseline[:1] if baseline is not None else None)
     if len(table) == 1 or table.shape[1] == 1:
         return estimate_mean(table.mean(axis=0).tolist())
     return _estimate(table.mean(), table.shape[1], *percentile_bounds(seed_draws(table, resamples=resamples)))
