@@ -86,7 +86,12 @@ def _overridden(values: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
     named = {"model": [*overrides.model], "data": [*overrides.data]}
     if isinstance(axes, dict):
         axes = {**axes, **{axis: given for axis, given in named.items() if given}}
-    seeds = {"seeds": [*overrides.seeds]} if overrides.seeds else {}
+    seeds: dict[str, Any] = {"seeds": [*overrides.seeds]} if overrides.seeds else {}
+    report = values.get("report")
+    if isinstance(report, dict) and isinstance(baseline := report.get("baseline"), dict):
+        # A baseline among the replaced values is the first of those that replace them.
+        moved = {axis: given[0] for axis, given in named.items() if given and axis in baseline}
+        seeds = {**seeds, "report": {**report, "baseline": {**baseline, **moved}}}
     return {**values, "axes": axes, **seeds} if axes is not None else values
 
 

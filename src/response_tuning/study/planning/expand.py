@@ -62,6 +62,7 @@ class _Expansion:
         self._collected = Collected()
         self._limit = study.overrides.limit
         self._left_out: list[str] = []
+        self._known_settings: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {}
         self._choices = [choice for choice in self._file.evaluations if self._can_run(choice)]
 
     def plan(self) -> StudyPlan:
@@ -202,7 +203,7 @@ class _Expansion:
         stages = [*run.needs]
         folders: dict[str, str] = {}
         for number, choice in enumerate(self._choices):
-            if not all(cell.arm.get(axis) in values for axis, values in choice.only.items()):
+            if any(axis in cell.arm and cell.arm[axis] not in values for axis, values in choice.only.items()):
                 continue
             stage = self._evaluation(number, choice, cell, run)
             if stage is not None:
@@ -273,23 +274,10 @@ class _Expansion:
         *,
         label: str = "",
     ) -> Stage:
-        config = evaluations()[choice.name].config
-        settings: dict[str, Any] = {}
-        try:
-            chosen = validated(config, {**options, "model": _PLACEHOLDER}).model_dump(mode="json")
-            settings = result_settings({**chosen, "model": _PLACEHOLDER})
-        except ValueError as error:
-            for reason in str(error).splitlines():
-                named = [name.replace("-", "_") for name in _OPTION.findall(reason)]
-                self._collected.fault((*place, *named[:1]), f"{choice.title}: {reason}")
+        settings, files = self._settings(choice, options, place)
         command = ["probe"] if choice.name == "probe" else ["eval", choice.name]
         words = [*command, run.spec, *typed_options(_without_defaults(options))]
-        content = {
-            "evaluation": choice.name,
-            "settings": settings,
-            "run": run.content,
-            "files": sorted(files_in(settings)),
-        }
+        content = {"evaluation": choice.name, "settings": settings, "run": run.content, "files": files}
         folder = f"{run.spec}/evaluations".removeprefix(f"{STUDY}/")
         if not run.needs:
             folder = f"runs/base-{slug(run.spec)}-{key_of(run.content)[:_KEY_DIGITS]}/evaluations"
@@ -305,6 +293,27 @@ class _Expansion:
             proofs=_MEASURED_PROOFS,
             gpus=1,
         )
+
+    def _settings(
+        self, choice: EvaluationChoice, options: Mapping[str, Any], place: Sequence[str | int]
+    ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """What a result depends on, apart from the model: settings, and the content of the files that they name."""
+        cached = repr((choice.name, options))
+        if cached not in self._known_settings:
+            settings: dict[str, Any] = {}
+            # The dtype that auto means here is no part of the key: another machine would start from nothing.
+            dtype = options.get("dtype", "auto")
+            fixed = {"dtype": "float32" if dtype == "auto" else dtype}
+            config = evaluations()[choice.name].config
+            try:
+                chosen = validated(config, {**options, **fixed, "model": _PLACEHOLDER}).model_dump(mode="json")
+                settings = result_settings({**chosen, "dtype": dtype, "model": _PLACEHOLDER})
+            except ValueError as error:
+                for reason in str(error).splitlines():
+                    named = [name.replace("-", "_") for name in _OPTION.findall(reason)]
+                    self._collected.fault((*place, *named[:1]), f"{choice.title}: {reason}")
+            self._known_settings[cached] = settings, sorted(files_in(settings))
+        return self._known_settings[cached]
 
 
 def _without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
