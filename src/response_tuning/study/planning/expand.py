@@ -302,12 +302,12 @@ class _Expansion:
         if cached not in self._known_settings:
             settings: dict[str, Any] = {}
             # The dtype that auto means here is no part of the key: another machine would start from nothing.
-            dtype = options.get("dtype", "auto")
-            fixed = {"dtype": "float32" if dtype == "auto" else dtype}
             config = evaluations()[choice.name].config
+            dtype = {"dtype": options.get("dtype", "auto")} if "dtype" in config.model_fields else {}
+            fixed = {name: "float32" if value == "auto" else value for name, value in dtype.items()}
             try:
                 chosen = validated(config, {**options, **fixed, "model": _PLACEHOLDER}).model_dump(mode="json")
-                settings = result_settings({**chosen, "dtype": dtype, "model": _PLACEHOLDER})
+                settings = result_settings({**chosen, **dtype, "model": _PLACEHOLDER})
             except ValueError as error:
                 for reason in str(error).splitlines():
                     named = [name.replace("-", "_") for name in _OPTION.findall(reason)]
