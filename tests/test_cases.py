@@ -41,7 +41,8 @@ CASES = {
     "gated norms": "kernels/test_fused_layers.py::test_a_norm_with_a_gate",
     "narrower values": "training/batches/test_packing.py::test_values_narrower",
     "leaks in bf16": "training/batches/test_packing.py::test_a_leak_is_found_in_bf16",
-    "experts": "export/test_round_trip.py::test_the_log_and_the_run_name_what_is_trained architectures/test_architectures.py::test_an_architecture",
+    "experts": "export/test_round_trip.py::test_the_log_and_the_run_name "
+    "architectures/test_architectures.py::test_an_architecture",
     "Mamba and RWKV": "architectures/test_architectures.py::test_an_architecture",
     "the header of a legacy SentencePiece": "test_conversation.py::test_training_prefix "
     "export/test_round_trip.py::test_trained_in_memory",
