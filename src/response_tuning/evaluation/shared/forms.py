@@ -26,6 +26,7 @@ _CLOSING = re.compile(
     r"|with (?:love|best|thanks)[^\n,]*|warm \w+)\b[,.!]?[ \t]*(?:\n|$)",
     re.IGNORECASE,
 )
+_LETTER_WORDS = re.compile(r"\b(?:e-?mail|letter|note|message|invitation|reply|card|postcard)\b", re.IGNORECASE)
 _FIRST_PERSON = frozenset("i i'm i've i'll i'd my me mine myself we we're we've we'll our us ours".split())  # noqa: SIM905
 _PERSONAL = 0.05
 """The fraction of words in the first person from which a reference is somebody's own voice."""
@@ -58,8 +59,20 @@ def _is_letter(text: str) -> bool:
     return bool(_GREETING.search(text) or _CLOSING.search(text))
 
 
-def _is_other_in_letter(_: str, response: str, reference: str) -> bool:
-    return _is_letter(response) != _is_letter(reference)
+def _is_other_in_letter(prompt: str, response: str, reference: str) -> bool:
+    """Whether only one of the two is a letter; a message or a note that was asked for may be one or not."""
+    if _is_letter(response) and not _is_letter(reference):
+        return not _LETTER_WORDS.search(prompt)
+    return _is_letter(reference) and not _is_letter(response)
+
+
+def _is_to_its_writer(_: str, response: str, reference: str) -> bool:
+    """Whether a letter greets the person who should have signed it: the answer to the letter that was asked for."""
+    greeting, signed = _GREETING.search(response), _CLOSING.search(reference)
+    if greeting is None or signed is None:
+        return False
+    writers = set(words(reference[signed.end() :])) - set(words(reference[: signed.start()].split("\n")[0]))
+    return bool(writers & set(words(greeting[0])))
 
 
 def _is_other_in_voice(_: str, response: str, reference: str) -> bool:
@@ -98,6 +111,7 @@ def _lacks_label(prompt: str, response: str, reference: str) -> bool:
 FORMS: Mapping[str, Callable[[str, str, str], bool]] = {
     "no code": _lacks_code,
     "letter": _is_other_in_letter,
+    "letter to its writer": _is_to_its_writer,
     "voice": _is_other_in_voice,
     "calculation": _calculates_for_nothing,
     "no dialogue": _lacks_speakers,
