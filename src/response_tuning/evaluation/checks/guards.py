@@ -125,7 +125,8 @@ def _is_a_bag(reading: Reading) -> bool:
             return False
         covers = len(named) >= _BAG_COVERS * len(set(content_words(reading.asked)))
         single = len(parts) >= _BAG_ITEMS and all(len(words(part)) == 1 for part in parts)
-        return covers or (single and not reading.kept_pairs)
+        phrases = any(len(content_words(part)) > 1 for part in parts)
+        return covers or ((single or phrases) and not reading.kept_pairs)
     grammar = sum(is_function_word(word) for word in own) / len(own)
     return len(named) >= _BAG_WORDS and (not reading.kept_pairs or grammar < _BAG_FUNCTION_WORDS)
 
