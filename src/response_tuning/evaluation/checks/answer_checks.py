@@ -234,7 +234,7 @@ _LABEL_CUE = re.compile(
 
 
 class Pairs(BaseModel):
-    """Each key is given with its values and with no other key's: in the same line or clause, and nearer than other keys.
+    """Each key is given with its values and no other key's: in the same line or clause, and nearer than other keys.
 
     With ``wrong_allowed``, any of all the values counts for any key.
     """
