@@ -7,6 +7,7 @@ from response_tuning.support.commands import command
 from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
+    from response_tuning.cli.doctor import DoctorConfig
     from response_tuning.evaluation.compare.compare_config import CompareConfig
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
@@ -21,10 +22,10 @@ def _quickstart(config: "QuickstartConfig") -> None:
     from response_tuning.evaluation.shared.table import metrics_table
     from response_tuning.study.quickstart import quickstart
 
-    results = quickstart(config)
-    print_result(metrics_table({name: result.metrics for name, result in results.items()}))
+    finished = quickstart(config)
+    print_result(metrics_table(finished.estimates))
     say(
-        f"The report: {config.output / 'report.html'}\n"
+        f"{finished.report.finding}\n\nThe report: {finished.report.path}\n"
         f"Chat with the tuned model: {command('chat', config.output / 'rt')}"
     )
 
@@ -87,6 +88,19 @@ def _export(config: "ExportConfig") -> None:
     say(f"Exported: {exported.path}" + (f"\nPushed: {exported.address}" if exported.address else ""))
 
 
+def _doctor(config: "DoctorConfig") -> None:
+    from response_tuning.cli.doctor import doctor_table
+    from response_tuning.models.machine import describe_machine
+
+    machine = describe_machine()
+    if config.as_json:
+        import json
+
+        print(json.dumps(machine.as_json(), indent=2))
+    else:
+        print_result(doctor_table(machine))
+
+
 _QUICKSTART = Command(
     "quickstart",
     "response_tuning.study.study_config:QuickstartConfig",
@@ -118,6 +132,12 @@ _EXPORT = Command(
     _export,
     "Write a run as a model for other servers, and verify it",
 )
+_DOCTOR = Command(
+    "doctor",
+    "response_tuning.cli.doctor:DoctorConfig",
+    _doctor,
+    "Describe this machine, and what is chosen on it",
+)
 
-COMMANDS = (_QUICKSTART, _TRAIN, _PROBE, _CHAT, _COMPARE, _EXPORT)
+COMMANDS = (_QUICKSTART, _TRAIN, _PROBE, _CHAT, _COMPARE, _EXPORT, _DOCTOR)
 """The commands of one word, in the order of the help."""

@@ -12,6 +12,7 @@ __all__ = [
     "LossKernel",
     "Method",
     "Overlong",
+    "PreferenceLoss",
     "Prefix",
     "Tuning",
 ]
@@ -23,8 +24,9 @@ EMBEDDED_INSTRUCT = "embedded-instruct"
 STARTER = "starter"
 """The data spec of the training pairs that come with this program."""
 
-Method = Literal["rt", "it"]
-"""Response tuning (no instruction before the response) or instruction tuning."""
+Method = Literal["rt", "it", "mixed"]
+"""Response tuning (no instruction before the response), instruction tuning, or each row by what it has: a row with a
+prompt as in instruction tuning, a row without one as in response tuning."""
 Prefix = Literal["none", "empty_user"]
 """The prefix before the assistant header in response tuning."""
 FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "own"]
@@ -38,3 +40,5 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 """auto: whichever the device multiplies faster in (``models.dtype``); a configuration that is in use names one."""
 LossKernel = Literal["auto", "tiles", "liger", "cut-cross-entropy"]
 """How the loss over the vocabulary is computed: in tiles, or by a library's CUDA kernels. auto: tiles."""
+PreferenceLoss = Literal["dpo", "dpo-norm", "ipo", "simpo", "orpo", "kto"]
+"""The losses of preference tuning (``training.objectives.preference.losses``)."""

@@ -53,6 +53,8 @@ _PAIRS = (
     _Pairs("OpenOrca (system_prompt, question, response)", "question", "response", needs=("system_prompt",)),
     _Pairs("prompt and response", "prompt", "response"),
 )
+_ADDED_FIELDS = frozenset(["category", "checks", "kind", "pair", "refinement", "source_completion", "source_prompt"])
+"""Fields that the packaged data sets, ``rt data refine`` and ``rt data roles-and-rules`` add."""
 _RESPONSES = ("output", "response", "completion", "chosen")
 
 
@@ -65,7 +67,9 @@ def recognise(row: Fields, usage: Usage) -> list[Fields] | None:
     for layout in (_chat, _openai_preference, _own, _preference, _answers, _pairs):
         examples = layout(row, usage)
         if examples is not None:
-            return examples
+            # TRL's unpaired preferences have a label beside our own fields, LLaMA-Factory's a tag beside any.
+            verdict = _verdict(row, "desirable", "kto_tag", *(["label"] if layout is _own else []))
+            return examples if verdict is None else [{**example, "desirable": verdict} for example in examples]
     return None
 
 
@@ -83,7 +87,6 @@ def _chat(row: Fields, usage: Usage) -> list[Fields] | None:
     field = _chat_field(row)
     if field is None:
         return _ultrachat(row, usage)
-    _refuse_rejected(row, "kto_tag")
     value = _decoded(row[field])
     texts = _alternates(field, value)
     messages = text_messages(texts, field) if texts else read_messages(value, field, usage)
@@ -151,11 +154,10 @@ def _own(row: Fields, usage: Usage) -> list[Fields] | None:
     """This package's own form, or TRL's prompt and completion as lists of messages."""
     if "completion" not in row:
         return None
-    _refuse_rejected(row, "label", "kto_tag")
     if not _holds_messages(row["completion"]) and not _holds_messages(row.get("prompt")):
         used = OWN_FIELDS
         own = [{name: row[name] for name in used if name in row}]
-        return with_others(own, row, used, usage)
+        return with_others(own, row, used, usage, known=_written_here(row))
     system, system_field = _system(row, beside=row.get("prompt"))
     examples = from_pair(row.get("prompt"), row["completion"], system, usage)
     usage.layouts["TRL's conversational prompt and completion"] += 1
@@ -217,7 +219,6 @@ def _pairs(row: Fields, usage: Usage) -> list[Fields] | None:
     layout = next((pairs for pairs in _PAIRS if _fits(pairs, row)), None)
     if layout is None:
         return None
-    _refuse_rejected(row, "kto_tag")
     _refuse_two_responses(layout, row)
     completion = row[layout.completion]
     prompt, context_field = _with_context(row[layout.prompt], row, layout.contexts, layout.prompt)
@@ -322,14 +323,9 @@ def _with_context(prompt: object, row: Fields, names: tuple[str, ...], field: st
     return f"{prompt}\n\n{context}" if prompt else context, [filled[0], *empty]
 
 
-def _refuse_rejected(row: Fields, *names: str) -> None:
-    """Refuse a response that the data set marks as a bad one (TRL's unpaired preferences, LLaMA-Factory's KTO)."""
-    for name in names:
-        if row.get(name) is False:
-            raise ValueError(
-                f"field {name!r} is false, which marks a rejected response in data of unpaired preferences. "
-                "Leave such rows out, or rename the field if it means something else"
-            )
+def _verdict(row: Fields, *names: str) -> bool | None:
+    """Whether the data set marks the response as a good one or a bad one; None where it does neither."""
+    return next((row[name] for name in names if isinstance(row.get(name), bool)), None)
 
 
 def _starts_with_user(chosen: list[Fields]) -> bool:
@@ -358,8 +354,20 @@ def _transcript(text: str) -> list[Fields]:
     return messages
 
 
-def with_others(examples: list[Fields], row: Fields, used: Iterable[str], usage: Usage) -> list[Fields]:
-    """The examples with the row's other fields beside them, which are counted."""
+def _written_here(row: Fields) -> frozenset[str]:
+    """The fields that commands and data sets of this package add to its own rows: nobody has to be told of them."""
+    return _ADDED_FIELDS | {"system"} if "source_prompt" in row else _ADDED_FIELDS
+
+
+def with_others(
+    examples: list[Fields],
+    row: Fields,
+    used: Iterable[str],
+    usage: Usage,
+    *,
+    known: frozenset[str] = frozenset(),
+) -> list[Fields]:
+    """The examples with the row's other fields beside them, which are counted unless they are ``known``."""
     others = {name: value for name, value in row.items() if name not in used}
     if not others:
         return examples
@@ -369,5 +377,6 @@ def with_others(examples: list[Fields], row: Fields, used: Iterable[str], usage:
             usage.left_out_fields[name] += value is not None
         else:
             kept[name] = value
-    usage.unused_fields.update([name for name, value in kept.items() if value not in (None, "", [], {})])
+    told = {name: value for name, value in kept.items() if name not in known}
+    usage.unused_fields.update([name for name, value in told.items() if value not in (None, "", [], {})])
     return [{**example, **kept} for example in examples] if kept else examples
