@@ -37,7 +37,7 @@ def test_bad_checks_are_a_warning_of_a_data_set_and_an_error_of_an_evaluation(
     shown = " ".join(capsys.readouterr().out.split())
     assert "bad-checks" in shown
     assert "data.jsonl:2" in shown
-    with pytest.raises(UserError, match=r"data.jsonl:2: field 'checks.correct\[0\]'"):
+    with pytest.raises(UserError, match=r"data.jsonl:2: field 'checks.correct\[0\].type'"):
         load_checked_examples(str(data))
 
 

@@ -76,7 +76,7 @@ def test_a_run_is_probed_at_every_checkpoint_and_at_its_end(run: RunDirectory) -
     folder = run.evaluation("probe")
     saved = json.loads((folder / "checkpoints.json").read_text())["checkpoints"]
     assert [point["step"] for point in saved] == [2, 10, 20]
-    assert set(saved[0]["metrics"]) == {"responds", "stops", "loops", "copies", "on_topic"}
+    assert set(saved[0]["metrics"]) == {"follows", "correct", "responds", "stops", "loops", "copies", "on_topic"}
     for step in (2, 10):
         alone = probe(config_of(run).model_copy(update={"model": str(run.path / "checkpoints" / f"step-{step}")}))
         assert next(point.metrics for point in points if point.step == step) == alone.metrics

@@ -17,8 +17,8 @@ from response_tuning.example import Example, write_examples
 from response_tuning.inference.generate import generate_responses
 from response_tuning.support.errors import UserError
 
-_MEASURED = {"responds", "stops", "loops", "copies", "on_topic"}
-"""The measures of rows without checks."""
+_MEASURED = {"follows", "correct", "responds", "stops", "loops", "copies", "on_topic"}
+"""The measures of rows with checks and references, as the starter's held-out rows are."""
 
 
 def _ranked(config: ProbeConfig) -> ProbeConfig:
