@@ -1,6 +1,6 @@
 """Labelled responses by the name of their set, or from the user's table."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -33,7 +33,7 @@ def read_labelled(config: AgreementConfig) -> list[Labelled]:
     Raises:
         UserError: a set cannot be downloaded; or as ``read_table``.
     """
-    named = {
+    named: Callable[[AgreementConfig], list[Labelled]] | None = {
         XSTEST: _xstest,
         XSTEST_REPLICATION: _replication,
         CALIBRATION: partial(_calibration, split="report"),
