@@ -14,7 +14,7 @@ from response_tuning.evaluation.agreement.agreement_config import AgreementConfi
 from response_tuning.evaluation.checks.text import content_words
 from response_tuning.evaluation.shared.forms import other_forms
 from response_tuning.evaluation.shared.known_agreement import KNOWN_AGREEMENT
-from response_tuning.evaluation.shared.responds import responds
+from response_tuning.evaluation.shared.responds import reasons_against, responds
 
 Rows = list[dict[str, Any]]
 
@@ -49,7 +49,7 @@ CONTROLS: Mapping[str, Callable[[Rows, int], str]] = {
     "four prompt words": lambda rows, place: " ".join(some_words(rows[place]["prompt"], 4)),
     "an evasion": lambda rows, place: EVASION.format(*some_words(rows[place]["prompt"], 2)),
     "the next row's reference": lambda rows, place: str(rows[(place + 1) % len(rows)]["completion"]),
-    "a reference far away": lambda rows, place: str(rows[(place + len(rows) // 2) % len(rows)]["completion"]),
+    "a reference of the same kind": lambda rows, place: str(rows[(place + 16) % len(rows)]["completion"]),
     "the question turned round": lambda rows, place: turned_round(rows[place]["prompt"]),
     "the prompt with a word changed": lambda rows, place: with_one_word_changed(rows[place]["prompt"]),
     "a loop without spaces": lambda rows, place: some_words(rows[place]["prompt"], 1)[0] * 25,
@@ -78,7 +78,8 @@ def test_loops_of_characters_never_count(text: str) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_references_and_their_first_sentences_count(name: str) -> None:
     rows = SETS[name]
-    assert counted(rows, [row["completion"] for row in rows]) >= 0.98
+    whole = [not reasons_against(row["prompt"], row["completion"], row["completion"]) for row in rows]
+    assert sum(whole) >= 0.98 * len(rows)
     assert counted(rows, [row["completion"].split(". ")[0] + "." for row in rows]) >= 0.9
 
 
@@ -106,7 +107,7 @@ LETTER = "Dear Ms Hall,\n\nMy parcel has not come yet. Could you look into it?\n
         ),
         ("How many legs has a spider?", "Spiders have legs.", "A spider has eight legs.", "no number"),
         ("Is a rose a tree, shrub or herb?", "It smells well.", "Shrub, as its stems are woody.", "no label"),
-        ("Let a cat and a dog talk.", "They are both pets.", "Cat: Off my chair.\nDog: Your chair?", "no dialogue"),
+        ("Let a cat and a dog talk.", "They are both pets.", "Cat: Off the chair.\nDog: Whose chair?", "no dialogue"),
     ],
 )
 def test_a_response_of_another_form_is_named(prompt: str, response: str, reference: str, form: str) -> None:
