@@ -5,44 +5,57 @@ A response counts if
     no guard speaks against it    it is empty, loops, invents turns, copies, only asks, evades, or strings together
                                   words of its instruction (``checks.guards``, ``text_measures.copies``)
     it has the reference's form   code for code, a letter for a letter (``forms``)
-    it is about the same          its similarity to the reference, by sentence embedding, is above a threshold
+    it is about the same          its similarity to the reference, by sentence embedding, reaches a threshold
 
 Without a reference nothing here can tell: likelihoods and similarity to the instruction agree with labels at chance.
 """
 
+import re
 from collections.abc import Sequence
 
 from response_tuning.evaluation.checks.check_contract import Reading
 from response_tuning.evaluation.checks.guards import failed_guards
-from response_tuning.evaluation.checks.text import content_words
+from response_tuning.evaluation.checks.text import content_words, words
 from response_tuning.evaluation.shared.forms import other_forms
 from response_tuning.evaluation.shared.relevance import row_similarities
 from response_tuning.evaluation.shared.text_measures import copies, repeats_little
 
 __all__ = ["reasons_against", "responds"]
 
-_SIMILAR_TO_REFERENCE = 0.2
+_SIMILAR_TO_REFERENCE = 0.3
 """The smallest cosine similarity to the reference of a response that counts. It keeps out responses to other
-instructions; on the labels of ``data/calibration`` for choosing (``rt eval agreement calibration-choosing --measure
-responds``) any value from 0 to 0.25 agrees alike."""
-
+instructions: at 0.3, 2% of other rows' references pass, at 0.2 7%. On the labels for choosing (``rt eval agreement
+calibration-choosing --measure responds``) any value from 0 to 0.3 agrees alike, kappa 0.65 to 0.67. The difference of
+the similarities to reference and instruction, at least -0.2 or -0.1, lowers it to 0.59 and 0.56."""
 _TAKEN_ALIKE = 0.75
 _MOST_OF_INSTRUCTION = 0.9
+_NUMBER_WORDS = 3
+"""A number of at most three words has too little text for an embedding."""
 
 
 def responds(
     instructions: Sequence[str], responses: Sequence[str], references: Sequence[str | None]
 ) -> list[bool | None]:
     """Whether each response does what was asked, right or wrong; None where there is no reference."""
-    similarities = row_similarities(responses, [reference or "" for reference in references])
-    return [
-        None
-        if reference is None
-        else similarity >= _SIMILAR_TO_REFERENCE and not reasons_against(instruction, response, reference)
-        for instruction, response, reference, similarity in zip(
-            instructions, responses, references, similarities, strict=True
-        )
+    rows = list(zip(instructions, responses, references, strict=True))
+    verdicts = [
+        None if reference is None else not reasons_against(instruction, response, reference)
+        for instruction, response, reference in rows
     ]
+    near = [
+        place
+        for place, (_, response, reference) in enumerate(rows)
+        if verdicts[place] and not _is_number_for_number(response, reference or "")
+    ]
+    similarities = row_similarities([rows[place][1] for place in near], [rows[place][2] or "" for place in near])
+    for place, similarity in zip(near, similarities, strict=True):
+        verdicts[place] = similarity >= _SIMILAR_TO_REFERENCE
+    return verdicts
+
+
+def _is_number_for_number(response: str, reference: str) -> bool:
+    has_digit = re.compile(r"\d").search
+    return len(words(response)) <= _NUMBER_WORDS and bool(has_digit(response) and has_digit(reference))
 
 
 def reasons_against(instruction: str, response: str, reference: str) -> list[str]:
