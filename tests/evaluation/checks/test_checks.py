@@ -1,6 +1,8 @@
 """Each type of check on responses that pass and responses that fail, the guards, and errors in the field."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,3 +232,14 @@ def test_a_mistake_in_the_field_is_named_by_its_place(value: object, message: st
     with pytest.raises(ValueError) as error:
         read_checks(json.loads(json.dumps(value)))
     assert message in str(error.value)
+
+
+def test_every_type_has_an_example_in_the_docs_that_can_be_read() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    examples = [text.replace("\\|", "|") for text in re.findall(r'`(\{"type": [^`]+\})`', page)]
+    shown = [json.loads(text) for text in examples if "..." not in text]
+    read_checks({"follows": shown, "correct": []})
+    shown_types = {check["type"] for check in shown} | {"any_of", "all_of", "sentences", "lines"}
+    with pytest.raises(ValueError) as error:
+        read_checks({"follows": [{"type": "?"}], "correct": []})
+    assert shown_types == set(str(error.value).partition("one of ")[2].split(", "))
