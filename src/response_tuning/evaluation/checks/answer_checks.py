@@ -117,7 +117,8 @@ def _states_a_number(reading: Reading) -> bool:
     """Whether there is a result: a number that the prompt lacks, or one of the prompt's with nothing beside it."""
     asked = {value for _, value in numbers_in(reading.asked)}
     given = [value for _, value in numbers_in(reading.text)]
-    if _CALCULATION.search(reading.text) and asked and not asked & set(given):
+    used = {float(digits) for digits in re.findall(r"\d+(?:\.\d+)?", reading.text.replace(",", ""))}
+    if _CALCULATION.search(reading.text) and asked and not asked & {*given, *used}:
         return False  # a sum, but another one
     if any(value not in asked for value in given) or _times_in(reading.text) - _times_in(reading.asked):
         return True
@@ -156,6 +157,11 @@ class Label(BaseModel):
         given = self._given(reading)
         if given is None or self.is_ is None:
             return given is not None
+        headings = {
+            each for start, end, each in _named(self.one_of, reading.text) if _opens_sentence(reading.text, start, end)
+        }
+        if headings - {given}:
+            return False
         return given == self.is_ or pattern_of(self.is_).fullmatch(given.split("|")[0]) is not None
 
     def _given(self, reading: Reading) -> str | None:
@@ -167,8 +173,7 @@ class Label(BaseModel):
         beside = content_words(text[:start] + " " + text[end:])
         explained = len(beside) <= 1 or reading.added or reading.kept_pairs >= _KEPT_PAIRS
         if start == 0 and explained and _ANSWERED.match(text, end):
-            opened = {each for begin, stop, each in found if _opens_sentence(text, begin, stop)}
-            return label if len(opened | {label}) == 1 else None
+            return label
         cued = {each for begin, _, each in found if _LABEL_CUE.search(text[:begin])}
         if len({each for _, _, each in found}) == 1:
             return label if cued or len(beside) <= 1 else None

@@ -35,10 +35,13 @@ class Items(_Range):
 
     type: Literal["items"]
     at_least: int = Field(default=2, ge=1)
+    words_each: int | None = Field(default=None, ge=1)
+    """The most words of an item that counts, such as a name."""
 
     def holds(self, reading: Reading) -> bool:
         """Whether the number of items is allowed."""
-        return self._allows(len(list_items(reading.text)))
+        items = list_items(reading.text)
+        return self._allows(sum(self.words_each is None or len(item.split()) <= self.words_each for item in items))
 
 
 def list_items(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 
 from response_tuning.evaluation.checks.check_contract import Reading
 from response_tuning.evaluation.checks.text import content_words, is_function_word, words
-from response_tuning.evaluation.shared.text_measures import invented_turn, loops
+from response_tuning.evaluation.shared.text_measures import invented_turn, loops, repeat_fraction
 
 __all__ = ["GUARDS", "failed_guards"]
 
@@ -30,7 +30,13 @@ def _is_empty(reading: Reading) -> bool:
 
 
 def _loops(reading: Reading) -> bool:
-    return loops(reading.response)
+    """Whether it loops until the limit. One that ended by itself may repeat up to 60% of its four-word runs."""
+    repeated = repeat_fraction(re.sub(r"\d+", " ", reading.text))
+    ended = reading.stopped and _REPEATED <= repeated <= _LOOPED
+    return loops(reading.response) and not ended
+
+
+_REPEATED, _LOOPED = 0.3, 0.6
 
 
 def _invents_turns(reading: Reading) -> bool:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.check_registry import AnyCheck, all_hold
 from response_tuning.evaluation.checks.guards import failed_guards
+from response_tuning.evaluation.shared.text_measures import loops
 from response_tuning.support.records import preview
 
 __all__ = ["RowChecks", "Verdict", "read_checks"]
@@ -33,7 +34,7 @@ class RowChecks(BaseModel):
             run_code: whether its code may run (``run_code``).
         """
         # Tests belong to "correct": in "follows" no code runs, and only its shape counts.
-        reading = Reading(prompt, response)
+        reading = Reading(prompt, response, stopped=stopped)
         guards = failed_guards(reading)
         if guards:
             return Verdict(False, False, guards)
@@ -41,9 +42,9 @@ class RowChecks(BaseModel):
         failed = [name for name, verdict in follows.items() if verdict is False]
         if failed:
             return Verdict(False, False, failed)
-        reading = Reading(prompt, response, run_code)
+        reading = Reading(prompt, response, run_code=run_code, stopped=stopped)
         correct = {_label("correct", place, check): check.holds(reading) for place, check in enumerate(self.correct)}
-        correct["stops"] = stopped
+        correct |= {"stops": stopped, "repeats itself": not loops(response)}
         failed = [name for name, verdict in correct.items() if verdict is False]
         return Verdict(True, all_hold(correct.values()), failed)
 

@@ -118,15 +118,17 @@ class Draws(BaseModel):
 
 
 class KnownNumbers(BaseModel):
-    """Every number in digits is one of the prompt's, as in an extract or a summary."""
+    """Every number in digits is one of the prompt's, as in an extract or a summary, or one of ``also``."""
 
     model_config = STRICT
     type: Literal["known_numbers"]
+    also: list[float] = Field(default_factory=list)
+    """Numbers that are right as well, such as the years of a fact."""
 
     def holds(self, reading: Reading) -> bool:
         """Whether no number is new. Numbers of a list's marks are none, and "four" in the prompt is 4."""
         text = re.sub(rf"^{LIST_MARK}", "", reading.text, flags=re.MULTILINE)
-        known = {value for _, value in numbers_in(reading.asked)}
+        known = {value for _, value in numbers_in(reading.asked)} | set(self.also)
         new = {word for word in words(text) if word[0].isdigit()} - set(words(reading.asked))
         return all({value for _, value in numbers_in(word)} <= known for word in new)
 
