@@ -13,6 +13,7 @@ from response_tuning.evaluation.shared.text_measures import invented_turn, loops
 
 __all__ = ["GUARDS", "failed_guards"]
 
+_FEWEST_WORDS = 3
 _COPIED = 0.8
 _COPY_WORDS = 4
 _BAG_WORDS = 3
@@ -46,6 +47,8 @@ def _invents_turns(reading: Reading) -> bool:
 def _copies(reading: Reading) -> bool:
     """Whether it is the prompt, the text that the prompt quotes, or the rest of the prompt, with few words changed."""
     own = words(reading.text)
+    if _changes_one_word(own, words(reading.asked)) and not _answers_in_its_words(own, reading):
+        return True
     if len(own) < _COPY_WORDS:
         return False
     if reading.source:
@@ -53,6 +56,14 @@ def _copies(reading: Reading) -> bool:
         of_source = _likeness(own, words(reading.source)) >= _COPIED and not _extends(own, reading, frame)
         return of_source or max(_likeness(own, given) for given in (words(reading.asked), frame)) >= _COPIED
     return not _answers_in_its_words(own, reading) and _likeness(own, words(reading.asked)) >= _COPIED
+
+
+def _changes_one_word(own: list[str], given: list[str]) -> bool:
+    """Whether a response is the prompt with at most one word put in, left out or replaced, however short it is."""
+    if len(given) < _FEWEST_WORDS or abs(len(own) - len(given)) > 1:
+        return False
+    same = sum(block.size for block in SequenceMatcher(None, own, given, autojunk=False).get_matching_blocks())
+    return max(len(own), len(given)) - same <= 1
 
 
 def _extends(own: list[str], reading: Reading, frame: list[str]) -> bool:
