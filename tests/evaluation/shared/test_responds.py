@@ -13,7 +13,12 @@ from response_tuning.evaluation.agreement.agreement import verdict_agreement
 from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.evaluation.checks.text import content_words
 from response_tuning.evaluation.shared.forms import other_forms
-from response_tuning.evaluation.shared.known_agreement import KNOWN_AGREEMENT
+from response_tuning.evaluation.shared.known_agreement import (
+    KNOWN_AGREEMENT,
+    agreement_facts,
+    describe_agreement,
+    is_symptom,
+)
 from response_tuning.evaluation.shared.responds import reasons_against, responds
 
 Rows = list[dict[str, Any]]
@@ -80,7 +85,8 @@ def test_references_and_their_first_sentences_count(name: str) -> None:
     rows = SETS[name]
     whole = [not reasons_against(row["prompt"], row["completion"], row["completion"]) for row in rows]
     assert sum(whole) >= 0.98 * len(rows)
-    assert counted(rows, [row["completion"].split(". ")[0] + "." for row in rows]) >= 0.9
+    some = rows[:40]
+    assert counted(some, [row["completion"].split(". ")[0] + "." for row in some]) >= 0.9
 
 
 def test_without_a_reference_there_is_no_verdict() -> None:
@@ -113,6 +119,15 @@ LETTER = "Dear Ms Hall,\n\nMy parcel has not come yet. Could you look into it?\n
 def test_a_response_of_another_form_is_named(prompt: str, response: str, reference: str, form: str) -> None:
     assert other_forms(prompt, response, reference) == [form]
     assert other_forms(prompt, reference, reference) == []
+
+
+def test_what_agrees_too_little_with_labels_is_a_symptom() -> None:
+    assert all(is_symptom(measure) == (known.kappa.value < 0.6) for measure, known in KNOWN_AGREEMENT.items())
+    assert not is_symptom("a measure without labels")
+    facts = agreement_facts(["ranks", "loops"])
+    assert list(facts) == ["loops"]
+    assert facts["loops"]["is_symptom"]
+    assert describe_agreement("loops").startswith("not loops: kappa 0.30 (0.18 to 0.43) with 219 labels")
 
 
 @pytest.mark.parametrize("measure", KNOWN_AGREEMENT)

@@ -5,7 +5,8 @@ A response counts if
     no guard speaks against it    it is empty, loops, invents turns, copies, only asks, evades, or strings together
                                   words of its instruction (``checks.guards``, ``text_measures.copies``)
     it has the reference's form   code for code, a letter for a letter (``forms``)
-    it is about the same          its similarity to the reference, by sentence embedding, reaches a threshold
+    it is about the same          its mean similarity to reference and instruction, by sentence embedding, reaches a
+                                  threshold
 
 Without a reference nothing here can tell: likelihoods and similarity to the instruction agree with labels at chance.
 """
@@ -22,15 +23,15 @@ from response_tuning.evaluation.shared.text_measures import copies, repeats_litt
 
 __all__ = ["reasons_against", "responds"]
 
-_SIMILAR_TO_REFERENCE = 0.3
-"""The smallest cosine similarity to the reference of a response that counts. It keeps out responses to other
-instructions: at 0.3, 2% of other rows' references pass, at 0.2 7%. On the labels for choosing (``rt eval agreement
-calibration-choosing --measure responds``) any value from 0 to 0.3 agrees alike, kappa 0.65 to 0.67. The difference of
-the similarities to reference and instruction, at least -0.2 or -0.1, lowers it to 0.59 and 0.56."""
+_SIMILAR = 0.5
+"""The smallest mean of the cosine similarities to reference and instruction of a response that counts. It keeps out
+responses to other instructions: with 0.5 no reference of another row passes, with 0.35 up to 6% where both rows ask for
+the same kind of text. Of the thresholds that keep out 95%, on either similarity, their mean, minimum or maximum, it
+agrees best with the labels for choosing (``rt eval agreement calibration-choosing --measure responds``)."""
 _TAKEN_ALIKE = 0.75
 _MOST_OF_INSTRUCTION = 0.9
-_NUMBER_WORDS = 3
-"""A number of at most three words has too little text for an embedding."""
+_SHORT = 3
+"""A response of at most three words has too little text for an embedding."""
 
 
 def responds(
@@ -42,25 +43,26 @@ def responds(
         None if reference is None else not reasons_against(instruction, response, reference)
         for instruction, response, reference in rows
     ]
-    near = [
-        place
-        for place, (_, response, reference) in enumerate(rows)
-        if verdicts[place] and not _is_number_for_number(response, reference or "")
-    ]
-    similarities = row_similarities([rows[place][1] for place in near], [rows[place][2] or "" for place in near])
-    for place, similarity in zip(near, similarities, strict=True):
-        verdicts[place] = similarity >= _SIMILAR_TO_REFERENCE
+    unsure = [place for place, row in enumerate(rows) if verdicts[place] and not _is_short_answer(row[1], row[2] or "")]
+    texts = [rows[place][1] for place in unsure]
+    to_reference = row_similarities(texts, [rows[place][2] or "" for place in unsure])
+    to_instruction = row_similarities(texts, [rows[place][0] for place in unsure])
+    for place, *similarities in zip(unsure, to_reference, to_instruction, strict=True):
+        verdicts[place] = sum(similarities) / 2 >= _SIMILAR
     return verdicts
 
 
-def _is_number_for_number(response: str, reference: str) -> bool:
+def _is_short_answer(response: str, reference: str) -> bool:
+    """Whether it is a few of the reference's words, or a number where the reference has one."""
+    own, given = words(response), set(words(reference))
     has_digit = re.compile(r"\d").search
-    return len(words(response)) <= _NUMBER_WORDS and bool(has_digit(response) and has_digit(reference))
+    return len(own) <= _SHORT and (set(own) <= given or bool(has_digit(response) and has_digit(reference)))
 
 
 def reasons_against(instruction: str, response: str, reference: str) -> list[str]:
     """The guards that the response fails, and the forms of the reference that it lacks; similarity aside."""
-    reading = Reading(instruction, response)
+    # Whether it stopped is not known here, so a response that repeats itself gets no credit for it.
+    reading = Reading(instruction, response, stopped=False)
     reasons = [name for name in failed_guards(reading) if name != "loops" or not repeats_little(response)]
     if copies(instruction, response) and not _is_taken_from(instruction, response, reference):
         reasons.append("copies")
