@@ -14,7 +14,16 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
 from response_tuning.support.records import BadRow, Record, decode_json
 
-__all__ = ["BYTE_ORDER_MARK", "COMPRESSED", "Records", "open_bytes", "read_bytes", "read_json_lines_file", "suffix_of"]
+__all__ = [
+    "BYTE_ORDER_MARK",
+    "COMPRESSED",
+    "DAMAGED",
+    "Records",
+    "open_bytes",
+    "read_bytes",
+    "read_json_lines_file",
+    "suffix_of",
+]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -26,6 +35,8 @@ Records = Iterator[Record | BadRow]
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
 _TABLES = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 """Parquet, Arrow files and Arrow streams, which are read."""
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, OSError)
+"""What reading a damaged compressed file raises."""
 _START_BYTES = 512
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _UNPACK = "Unpack it and name a file or the folder"
@@ -78,7 +89,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     try:
         inner = opened.read(_START_BYTES)
         opened.seek(0)
-    except (EOFError, zlib.error, lzma.LZMAError, OSError):
+    except DAMAGED:
         return cast(IO[bytes], _decompressed(path, start))  # its reader names what is wrong
     if inner.startswith((_GZIP, _BZIP2, _XZ, _ZSTD)):
         raise UserError(f"{path} is compressed twice. Unpack it once and name the file.")
@@ -194,7 +205,7 @@ def _lines(path: Path, file: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of an open file, with one clear error where its compression is broken."""
     try:
         yield from file
-    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, OSError) as error:
+    except DAMAGED as error:
         kinds = {gzip.GzipFile: "gzip", bz2.BZ2File: "bzip2", lzma.LZMAFile: "xz"}
         kind = next((name for opened, name in kinds.items() if isinstance(file, opened)), None)
         if kind is None:

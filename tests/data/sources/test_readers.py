@@ -361,3 +361,11 @@ def test_case_07_a_typed_table_is_read_whatever_its_name(tmp_path: Path, name: s
 def test_case_06_names_of_columns_have_no_spaces_around_them(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("prompt , completion\nq , a\n")
     assert values(tmp_path / "a.csv") == [{"prompt": "q ", "completion": " a"}]
+
+
+@pytest.mark.parametrize("damaged", [b"\xfd7zXZ\x00\n{}\n{}", b"\x1f\x8b\x08\n{}", b"BZh9\n{}"])
+def test_a_damaged_compressed_file_is_one_message(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="is not a complete"):
+        list(read_file(path))
