@@ -52,7 +52,7 @@ def test_responses_are_joined_by_prompt_and_others_are_named(
     assert "Why do cats purr?" in caplog.text
     assert "left out of 'correct'" not in caplog.text  # it did not stop, so it is wrong without running
     by_name = {name: (estimate.value, estimate.n) for name, estimate in result.metrics.items()}
-    # The first of two responses to the sum goes on with an invented turn.
+    # The first of two responses to the sum continues with an invented turn.
     assert by_name["follows"] == ((0.5 + 1) / 2, 2)
     assert by_name["correct"] == (0, 2)
     assert by_name["stops"] == (0.5, 2)  # unknown for the first

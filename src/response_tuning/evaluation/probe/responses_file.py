@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from response_tuning.evaluation.checks.checked_rows import CheckedExamples
-from response_tuning.example import by_cause
+from response_tuning.example import refuse_bad
 from response_tuning.inference.generate import Response
 from response_tuning.support.errors import UserError
 from response_tuning.support.input_files import read_json_lines_file
@@ -93,10 +93,8 @@ def _name(prompts: Sequence[str], what: str, log: Any) -> None:
 
 def _read(path: Path) -> list[_ResponseRow]:
     read = [record if isinstance(record, BadRow) else _row(record) for record in read_json_lines_file(path)]
-    bad = [row for row in read if isinstance(row, BadRow)]
+    refuse_bad(read)
     rows = [row for row in read if isinstance(row, _ResponseRow)]
-    if bad:
-        raise UserError("\n".join(by_cause(bad)))
     if not rows:
         raise UserError(
             f'{path} holds no responses. Each line should look like {{"prompt": "...", "response": "..."}}.'

@@ -38,8 +38,7 @@ def copies(instruction: str, response: str) -> bool:
 
 def repeat_fraction(response: str) -> float:
     """The fraction of the response's four-word runs that occurred in it before."""
-    runs = _runs(_words(response), _REPEAT_WORDS)
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+    return _repeated(_words(response))
 
 
 def loops(response: str) -> bool:
@@ -79,12 +78,10 @@ def _has_cycle(text: str) -> bool:
     marks = "".join(character for character in text.lower() if character.isalnum() or ord(character) > _ASCII)
     if len(marks) < _CYCLE_CHARACTERS:
         return len(marks) >= _SHORT_CYCLE and len(set(marks)) == 1
-    found = re.search(rf"(.{{1,{_LONGEST_CYCLE}}}?)\1{{{_CYCLES - 1},}}", marks)
-    while found is not None and len(found[0]) < _CYCLE_CHARACTERS:
-        found = re.compile(rf"(.{{1,{_LONGEST_CYCLE}}}?)\1{{{_CYCLES - 1},}}").search(marks, found.end())
-    return found is not None
+    return any(len(found[0]) >= _CYCLE_CHARACTERS for found in _CYCLE.finditer(marks))
 
 
+_CYCLE = re.compile(rf"(.{{1,{_LONGEST_CYCLE}}}?)\1{{{_CYCLES - 1},}}")
 _ASCII = 127
 _SHORT_CYCLE = 6
 
