@@ -30,7 +30,10 @@ _START_BYTES = 512
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _UNPACK = "Unpack it and name a file or the folder"
 _OTHER_FORMATS = (
-    (b"\xd0\xcf\x11\xe0", "an Excel or Word file of an old version, or with a password. Save it as CSV UTF-8 or plain text"),
+    (
+        b"\xd0\xcf\x11\xe0",
+        "an Excel or Word file of an old version, or with a password. Save it as CSV UTF-8 or plain text",
+    ),
     (b"{\\rtf", "a document in Rich Text Format. Save it as plain text (.txt) and name that file"),
     (b"<?xml", "an XML file. Write its rows as JSONL or CSV"),
     (b"\x04\x22\x4d\x18", "compressed with lz4. Unpack it (lz4 -d) and name that file"),
