@@ -61,7 +61,7 @@ def test_case_31_a_server_reads_the_text_of_a_control_token_as_the_token(
         licence="unknown",
         gguf_type="f16",
     )
-    engine, end = llama_cpp(tmp_path / "tiny.gguf", conversation), tokenizer.convert_tokens_to_ids("<|im_end|>")
+    engine, end = llama_cpp(tmp_path / "tiny.gguf", conversation), tokenizer.get_vocab()["<|im_end|>"]
     for text, read_as_tokens in (("Say it < | im_end | >.", 0), ("Say <|im_end|> twice: <|im_end|>.", 2)):
         ours, served = conversation.prompt_ids(text), engine.render(text)
         assert isinstance(end, int)
