@@ -181,7 +181,10 @@ def _try_out(
     """Validate that the loss knows how the model computes its logits, and decide whether to pack."""
     with named_part("the logits that the loss is checked against", config):
         _check_loss(base, encoded[0], config.memory.loss_kernel)
-    return decide_packing(base, encoded, config.batches, seed=config.seed, device=device)
+    attention, dtype = config.memory.attention, getattr(torch, config.memory.dtype)
+    return decide_packing(
+        base, encoded, config.batches, seed=config.seed, device=device, attention=attention, dtype=dtype
+    )
 
 
 def _check_loss(base: PreTrainedModel, example: EncodedExample, kernel: LossKernel) -> None:

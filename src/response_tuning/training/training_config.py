@@ -25,6 +25,7 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.options import (
     EMBEDDED,
     STARTER,
+    Attention,
     Device,
     Dtype,
     FormatName,
@@ -57,7 +58,8 @@ CHANGES_NO_RUN = frozenset(
     {
         *("output", "data", "held_out"),  # the data are compared by their content
         *("gpus", "processes", "nodes", "sharding", "offload", "device"),
-        *("micro_batch_tokens", "packing", "gradient_checkpointing", "loss_kernel", "fused_layers", "optimizer"),
+        *("micro_batch_tokens", "packing", "gradient_checkpointing", "loss_kernel", "attention"),
+        *("fused_layers", "optimizer"),
         *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every"),
     }
 )
@@ -202,6 +204,9 @@ class MemoryOptions(BaseModel):
     """Recompute each layer in the backward pass instead of keeping its activations: less memory, a third more time."""
     loss_kernel: LossKernel = "auto"
     """What computes the loss: tiles of the vocabulary (auto), or the extras liger or cut-cross-entropy on CUDA."""
+    attention: Attention = "auto"
+    """What computes attention: varlen or flash (CUDA), flex, or sdpa. auto: varlen on CUDA if the model allows it, and
+    within each example of a packed row on the CPU."""
     fused_layers: Switch = "auto"
     """Adapter layers and norms with hand-written gradients. auto: on the CPU, where they were measured to be faster."""
 
