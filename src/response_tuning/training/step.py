@@ -103,7 +103,7 @@ def _gradients(training: Training, batch: Sequence[Unit]) -> dict[str, float]:
     counts = _counts(training.objective, batch)
     totals = torch.zeros(len(weights), device=accelerator.device)
     own = own_part(batch, process=accelerator.process_index, processes=accelerator.num_processes)
-    parts = parts_of(own, tokens=config.batches.micro_batch_tokens, packed=training.packed)
+    parts = parts_of(own, tokens=config.batches.tokens_at_once, packed=training.packed)
     longest = max(unit.tokens for unit in batch)
     # Collated in the loop: a GPU computes one micro-batch while the next is collated and copied.
     for part, weight in training.strategy.passes(parts, [], training=True):

@@ -267,7 +267,7 @@ def _operations(
     group = pack if packed else micro_batches
     operations = 0
     for step in epoch_batches(examples, batch_size=batches.batch_size, seed=seed):
-        for part in group(units(step), tokens=batches.micro_batch_tokens):
+        for part in group(units(step), tokens=batches.tokens_at_once):
             lengths = [unit.tokens for unit in part]
             as_packed = padded_lengths(lengths) if within else [sum(padded_lengths(lengths))]
             squares = as_packed if packed else len(lengths) * [max(lengths)]
