@@ -98,8 +98,8 @@ class _Pause:
         narrows: bool,
         is_cancelled: Callable[[], bool],
     ) -> None:
-        assert model.generation_config is not None
-        stops: Any = model.generation_config.eos_token_id
+        settings: Any = model.generation_config
+        stops = settings.eos_token_id
         stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
         self._stops = torch.tensor(stops, dtype=torch.long, device=model.device)
         self._finished = finished

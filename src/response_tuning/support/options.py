@@ -13,6 +13,7 @@ __all__ = [
     "LossKernel",
     "Method",
     "Overlong",
+    "PreferenceLoss",
     "Prefix",
     "Tuning",
 ]
@@ -24,8 +25,9 @@ EMBEDDED_INSTRUCT = "embedded-instruct"
 STARTER = "starter"
 """The data spec of the training pairs that come with this program."""
 
-Method = Literal["rt", "it"]
-"""Response tuning (no instruction before the response) or instruction tuning."""
+Method = Literal["rt", "it", "mixed"]
+"""Response tuning (no instruction before the response), instruction tuning, or each row by what it has: a row with a
+prompt as in instruction tuning, a row without one as in response tuning."""
 Prefix = Literal["none", "empty_user"]
 """The prefix before the assistant header in response tuning."""
 FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "own"]
@@ -42,3 +44,5 @@ LossKernel = Literal["auto", "tiles", "liger", "cut-cross-entropy"]
 Attention = Literal["auto", "varlen", "flash", "flex", "sdpa"]
 """What computes attention: torch's FlashAttention by bounds, the flash-attn package, FlexAttention, or SDPA. auto:
 within each example, by matmuls on a CPU and by varlen on a CUDA GPU, where the model allows it."""
+PreferenceLoss = Literal["dpo", "dpo-norm", "ipo", "simpo", "orpo", "kto"]
+"""The losses of preference tuning (``training.objectives.preference.losses``)."""

@@ -1,12 +1,17 @@
 """Layouts that are recognised by themselves: what each field becomes, and what is counted as not used."""
 
+import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from response_tuning.data.preferences import is_desirable
 from response_tuning.data.sources.fields import Fields, rows_from
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Row
+from response_tuning.support.errors import UserError
 from response_tuning.support.records import BadRow, Record
 
 U, A, S = "user", "assistant", "system"
@@ -159,8 +164,6 @@ def test_of_a_chosen_conversation_only_what_differs_from_the_rejected_one_is_tra
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "q", "completion": "a", "label": False}, "'label' is false, which marks a rejected response"),
-        ({"messages": MESSAGES, "kto_tag": False}, "'kto_tag' is false"),
         ({"instruction": "q", "output": "a", "response": "b"}, "either of which may be the response"),
         ({"instruction": "q", "output": "a", "input": "i", "context": "c"}, "either of which may follow"),
         ({"custom_id": "1", "method": "POST", "body": {"messages": MESSAGES[:1]}}, "is a request of a batch"),
@@ -190,3 +193,61 @@ def test_case_09_a_nested_field_is_named_by_its_path() -> None:
     (row,) = rows_from([Record("f:1", 1, value)], fields)
     assert isinstance(row, Row)
     assert (row.example.prompt, row.example.completion) == ("q", "a")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "completion": "a", "label": False},
+        {"messages": MESSAGES, "kto_tag": False},
+        {"instruction": "q", "output": "a", "desirable": False},
+    ],
+)
+def test_undesirable_responses_are_read_by_those_who_ask_for_them(row: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    (example,) = load_examples(str(path), verdicts=True)
+    assert is_desirable(example) is False
+    with pytest.raises(UserError, match=r"votes.jsonl:1: is marked as an undesirable response"):
+        load_examples(str(path))
+    path.write_text(json.dumps({name: True if value is False else value for name, value in row.items()}) + "\n")
+    assert is_desirable(load_examples(str(path))[0])
+
+
+def test_fields_that_this_package_writes_are_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    own = {"kind": "list", "source_completion": "b", "refinement": "refined"}
+    roles = {"source_prompt": "p", "system": "Be kind."}
+    rows = examples({"prompt": "q", "completion": "a", **own}, {"prompt": "Be kind.\n\nq", "completion": "a", **roles})
+    assert [set(row) for row in rows] == [{"prompt", "completion", *own}, {"prompt", "completion", *roles}]
+    assert "not used" not in caplog.text
+    examples({"prompt": "q", "completion": "a", "system": "Be kind."}, {"messages": MESSAGES, "kind": "chat"})
+    assert "fields 'system' (1 rows), 'kind' (1 rows)" in caplog.text
+
+
+def test_gemini_and_ms_swift_are_recognised() -> None:
+    def turn(role: str, *texts: str) -> dict[str, Any]:
+        return {"role": role, "parts": [{"text": text} for text in texts]}
+
+    (gemini,) = examples(
+        {"systemInstruction": turn("system", "S"), "contents": [turn(U, "one ", "two"), turn("model", "a")]}
+    )
+    assert gemini == {"prompt": "S\n\none two", "completion": "a"}
+    first, second = examples({"query": "q", "response": "a", "history": [["x", "y"]], "system": "S"})
+    assert (first["prompt"], first["completion"]) == ("S\n\nx", "y")
+    assert [turn["content"] for turn in second["earlier_turns"]] == ["S\n\nx", "y"]
+    image = {"role": U, "parts": [{"inlineData": {"mimeType": "image/png"}}]}
+    assert "a part of the type 'inlineData'" in reason({"contents": [image, turn("model", "a")]})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "### Human: hi### Assistant: hello"}, "holds the marks of a chat template"),
+        ({"text": "<|im_start|>user\nhi<|im_end|>"}, "holds the marks of a chat template"),
+        ({"message_id": "1", "role": "prompter", "text": "hi"}, "It is a single message"),
+    ],
+)
+def test_a_rendered_conversation_and_a_lone_message_are_not_taken_for_a_response(
+    row: dict[str, Any], message: str
+) -> None:
+    assert message in reason(row)

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from response_tuning.evaluation.checks.act_checks import Advice, Compares, Dialogue, FirstPerson, Reason
 from response_tuning.evaluation.checks.answer_checks import Label, Number, Pairs
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.code_checks import Code
-from response_tuning.evaluation.checks.contract import STRICT, Reading
 from response_tuning.evaluation.checks.form_checks import (
     Email,
     Instruction,
@@ -22,6 +22,8 @@ from response_tuning.evaluation.checks.form_checks import (
 from response_tuning.evaluation.checks.word_checks import (
     Adds,
     Contains,
+    Draws,
+    KnownNumbers,
     Lacks,
     Matches,
     Name,
@@ -67,11 +69,13 @@ AnyCheck = Annotated[
     | Compares
     | Contains
     | Dialogue
+    | Draws
     | Email
     | FirstPerson
     | Instruction
     | Items
     | Json
+    | KnownNumbers
     | Label
     | Lacks
     | Language

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from response_tuning.evaluation.checks.contract import STRICT, Reading
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.run_code import passes_tests
 from response_tuning.evaluation.checks.text import Phrases, pattern_of
 
@@ -120,7 +120,8 @@ _BEGINS = {
     "sql": re.compile(r"^\W*(?:SELECT|WITH|CREATE|INSERT|UPDATE|DELETE|ALTER)\b", re.I),
 }
 _SHAPE = re.compile(
-    r"[{};]|</?\w+[^>]*>|\b(?:function|def|class|return|var|let|const|import|for|while|if|echo|SELECT)\b.*[(:={]|\w+\(.*\)|^\W*\w+ = ",
+    r"[{};]|</?\w+[^>]*>|\b(?:function|def|class|return|var|let|const|import|for|while|if|echo|SELECT)\b.*[(:={]|"
+    r"\w+\(.*\)|^\W*\w+ = ",
     re.M,
 )
 
