@@ -48,7 +48,7 @@ def fitting_tokens(bytes_of: Callable[[int], int], *, budget: int, most: int) ->
     """The largest power of two of tokens whose memory is within ``budget``, at least the default.
 
     Args:
-        bytes_of: The memory of a micro-batch of so many tokens, which grows linearly.
+        bytes_of: The memory of a micro-batch by its tokens, which grows linearly.
         budget: The bytes that there are.
         most: Tokens of the largest step: the first power of two that holds them is enough.
     """
