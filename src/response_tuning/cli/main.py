@@ -16,6 +16,7 @@ from pathlib import Path
 
 from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.listing import group_listing, main_listing
+from response_tuning.support.allocator import set_up_allocator
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import DISK_IS_FULL
 from response_tuning.support.neighbours import set_up_threads, yield_to_others
@@ -103,6 +104,7 @@ def _run(line: _CommandLine) -> int:
 
     command = commands[rest[0]]
     set_up_threads(line.threads)
+    set_up_allocator()
     yield_to_others()
     config = parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path)
     require_inputs_kept(config, line.config_path)

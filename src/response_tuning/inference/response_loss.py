@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from response_tuning.inference.batch import Batch, padding_to_round
 from response_tuning.kernels.linear_cross_entropy import capped, linear_cross_entropy, trained_linear_cross_entropy
+from response_tuning.kernels.varlen_attention import packed_arguments
 from response_tuning.models.heads import decoder_and_head, logit_cap, logit_scale
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import LossKernel
@@ -45,7 +46,9 @@ class ResponseLoss:
         """The final hidden states [supervised tokens, hidden] that the supervised tokens are predicted from."""
         # Without an attention mask, and only so, positions that restart keep the examples of a packed row apart.
         packed = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
-        hidden: Tensor = self._decoder(input_ids=batch.input_ids, use_cache=False, **packed).last_hidden_state
+        with packed_arguments(self._decoder, batch.lengths, batch.input_ids.device) as bounds:
+            output = self._decoder(input_ids=batch.input_ids, use_cache=False, **packed, **bounds)
+        hidden: Tensor = output.last_hidden_state
         return hidden.flatten(0, 1)[batch.predicting_positions]
 
     def cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -116,12 +116,13 @@ def load_model(
                 f"{spec} holds an adapter, which cannot be merged into 4-bit weights. Name its base model instead."
             )
         return _load_adapted(adapter, dtype=dtype, device=device, dequantized=dequantized)
-    packing = nf4(dtype, pick_device(device)) if four_bit else {}
+    picked = pick_device(device)
+    placing = nf4(dtype, picked) if four_bit else _placed(picked)
     path, revision = resolve_model(spec), require_local(spec).revision
     say(f"loading {spec}")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), use_safetensors=True, **_safely(revision), **packing
+            path, dtype=getattr(torch, dtype), use_safetensors=True, **_safely(revision), **placing
         )
         tokenizer = AutoTokenizer.from_pretrained(path, **_safely(revision))
     except (OSError, ValueError) as error:
@@ -131,7 +132,7 @@ def load_model(
     if four_bit:
         keep_packed_weights(model)
     else:
-        model.to(device=pick_device(device))  # type: ignore[call-arg]
+        model.to(device=picked)  # type: ignore[call-arg]
     commit = getattr(model.config, "_commit_hash", None) if require_local(spec).kind == "hub" else None
     return LoadedModel(model, tokenizer, path, commit or revision)
 
@@ -195,6 +196,11 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
 def _safely(revision: str | None) -> dict[str, Any]:
     """Arguments of every ``from_pretrained``."""
     return {"trust_remote_code": False} | ({} if revision is None else {"revision": revision})
+
+
+def _placed(device: torch.device) -> dict[str, Any]:
+    """Arguments that load weights straight to a GPU: of several processes, each would hold a copy in main memory."""
+    return {"device_map": {"": device}} if device.type == "cuda" else {}
 
 
 def _load_adapted(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool) -> LoadedModel:

@@ -125,7 +125,7 @@ def _measure(config: TrainingConfig, examples: Sequence[Example]) -> LogLikeliho
         overlong=config.encoding.overlong,
     )
     with progress_bar("log-likelihoods of the reference", len(encoded)) as bar:
-        tokens = config.batches.micro_batch_tokens
+        tokens = config.batches.tokens_at_once
         values = iter(log_likelihoods(loaded, encoded, batch_tokens=tokens, bar=bar))
     dropped = set(report.rows_dropped_overlong)
     return [None if row in dropped else next(values) for row in range(1, len(examples) + 1)]
