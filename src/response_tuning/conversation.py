@@ -182,6 +182,13 @@ class Conversation:
         """The ids that end generation: the trained stop token and the end-of-sequence token."""
         return list(dict.fromkeys([self._format.stop_token_id, self.tokenizer.eos_token_id]))
 
+    @property
+    def tag_ids(self) -> list[int]:
+        """The ids with which the user tag and the assistant tag begin within a prompt."""
+        prompt = self.prompt_ids(_PROBE_INSTRUCTION)
+        tags = [prompt[prompt[0] == self.tokenizer.bos_token_id], *self._header_ids()[:1]]
+        return list(dict.fromkeys(tags))
+
     def prompt_ids(self, instruction: str, earlier_turns: Sequence[Turn] = ()) -> list[int]:
         """The prompt for generation: [BOS], earlier turns, user turn and assistant header."""
         turns = _alternating([*earlier_turns, _user(instruction)])
@@ -267,10 +274,7 @@ class Conversation:
             first = next(place for place, (_, end) in enumerate(offsets) if end > begins)
             return whole[first:]
         before = self._text_ids(text[:begins])
-        common = next(
-            (place for place, pair in enumerate(zip(whole, before, strict=False)) if pair[0] != pair[1]), len(before)
-        )
-        return whole[common:]
+        return whole[_common_length(whole, before) :]
 
     def _text_ids(self, text: str) -> list[int]:
         """Tokenize rendered text as ``apply_chat_template`` does: all special tokens are already in the text."""
@@ -290,6 +294,12 @@ class Conversation:
             return list(anchored[len(anchor) :])
         options = {"add_special_tokens": False, "split_special_tokens": split_special_tokens}
         return list(self.tokenizer(text, **options).input_ids)
+
+
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids two prompts have in common from the first on."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
