@@ -99,9 +99,11 @@ def _run(line: _CommandLine) -> int:
     from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 
-    command = commands[rest[0]]
-    config = parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path)
-    require_inputs_kept(config, line.config_path)
+    command, options, config_path = commands[rest[0]], rest[1:], line.config_path
+    if config_path is not None and "config" in command.config_type.model_fields:  # a file of its own kind
+        options, config_path = [*options, "--config", str(config_path)], None
+    config = parse_options(command.config_type, f"rt {command.name}", options, config_path)
+    require_inputs_kept(config, config_path)
     command.run(config)
     return 0
 

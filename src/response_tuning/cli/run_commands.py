@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from response_tuning.evaluation.compare.compare_config import CompareConfig
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
+    from response_tuning.runs.rules.rules_config import RulesConfig
     from response_tuning.serving.chat import ChatConfig
     from response_tuning.study.study_config import QuickstartConfig
     from response_tuning.training.training_config import TrainingConfig
@@ -48,6 +49,21 @@ def _train(config: "TrainingConfig") -> None:
 
     run = train(config)
     say(f"Trained: {run.path}\nProbe it: {command('probe', run.path)}\nChat with it: {command('chat', run.path)}")
+
+
+def _rules(config: "RulesConfig") -> None:
+    from response_tuning.runs.rules.make_rules import make_rules
+    from response_tuning.runs.rules.rules_table import rules_table
+
+    made = make_rules(config)
+    print_result(rules_table(made))
+    say(
+        f"Made: {made.path}
+Edit its rules: {made.path / 'rules.yaml'}
+"
+        f"Probe it: {command('probe', made.path)}
+Chat with it: {command('chat', made.path)}"
+    )
 
 
 def _probe(config: "ProbeConfig") -> None:
@@ -99,6 +115,12 @@ _TRAIN = Command(
     _train,
     "Tune a base model on responses alone, or on pairs",
 )
+_RULES = Command(
+    "rules",
+    "response_tuning.runs.rules.rules_config:RulesConfig",
+    _rules,
+    "Make a run that answers by rules over a base model, untrained",
+)
 _PROBE = Command(
     "probe",
     "response_tuning.evaluation.probe.probe_config:ProbeConfig",
@@ -119,5 +141,5 @@ _EXPORT = Command(
     "Write a run as a model for other servers, and verify it",
 )
 
-COMMANDS = (_QUICKSTART, _TRAIN, _PROBE, _CHAT, _COMPARE, _EXPORT)
+COMMANDS = (_QUICKSTART, _TRAIN, _RULES, _PROBE, _CHAT, _COMPARE, _EXPORT)
 """The commands of one word, in the order of the help."""
