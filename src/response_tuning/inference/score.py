@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.inference.batch import Batch, collate, length_sorted_groups
+from response_tuning.inference.processed_score import processed_log_likelihoods
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.inference.shared_prompts import losses_of_row, shared_rows
-from response_tuning.models.load import LoadedModel
 from response_tuning.support.progress import Bar
 
 __all__ = ["example_losses", "log_likelihoods", "mean_log_likelihoods"]
@@ -55,15 +56,24 @@ def _by_example(losses: Tensor, batch: Batch, *, count: int) -> Tensor:
 
 
 def log_likelihoods(
-    loaded: LoadedModel, encoded: Sequence[EncodedExample], *, batch_tokens: int = 2048, bar: Bar | None = None
+    responder: Responder, encoded: Sequence[EncodedExample], *, batch_tokens: int = 2048, bar: Bar | None = None
 ) -> list[float]:
-    """The log-likelihood of all supervised tokens together (stop token counted), in nats, of each example."""
-    return [-loss for loss in example_losses(loaded.model, encoded, batch_tokens=batch_tokens, bar=bar)]
+    """The log-likelihood [nats] of all supervised tokens together (stop token counted) of each example.
+
+    As the run generates: after its logits processors, and with its prefix computed once.
+
+    Raises:
+        PromptTooLongError: a prompt does not fit the model's context.
+    """
+    responder.require_fit([example.input_ids[: example.prompt_length] for example in encoded])
+    if responder.processors is not None:
+        return processed_log_likelihoods(responder, encoded, bar=bar)
+    return [-loss for loss in example_losses(responder.loaded.model, encoded, batch_tokens=batch_tokens, bar=bar)]
 
 
 def mean_log_likelihoods(
-    loaded: LoadedModel, encoded: Sequence[EncodedExample], *, batch_tokens: int = 2048, bar: Bar | None = None
+    responder: Responder, encoded: Sequence[EncodedExample], *, batch_tokens: int = 2048, bar: Bar | None = None
 ) -> list[float]:
     """The same as ``log_likelihoods``, per supervised token."""
-    totals = log_likelihoods(loaded, encoded, batch_tokens=batch_tokens, bar=bar)
+    totals = log_likelihoods(responder, encoded, batch_tokens=batch_tokens, bar=bar)
     return [total / example.supervised_count for total, example in zip(totals, encoded, strict=True)]

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from response_tuning.conversation import FORMATS, Conversation
+from response_tuning.conversation import FORMATS
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
@@ -30,8 +30,8 @@ from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
-from response_tuning.models.load import LoadedModel
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.contract import Run
+from response_tuning.runs.load import load_run
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines, write_json, write_json_lines
 
@@ -69,12 +69,9 @@ def probe(config: ProbeConfig) -> ProbeResult:
     examples = _held_out(config)
 
     def measure(folder: Path) -> Measurement[ProbeResult]:
-        loaded, conversation = load_with_conversation(
-            config.model, config.format, dtype=config.dtype, device=config.device
-        )
-        responses = answer_all(loaded, conversation, _instructions(examples), config=config, folder=folder)
-        result = _measure(loaded, conversation, examples, responses, config)
-        return Measurement(result, backend_of(loaded, conversation, model=config.model, dtype=config.dtype))
+        run = load_run(config.model, config.format, dtype=config.dtype, device=config.device)
+        responses = answer_all(run, _instructions(examples), config=config, folder=folder)
+        return Measurement(_measure(run, examples, responses, config), backend_of(run, dtype=config.dtype))
 
     return evaluate_unjudged(
         config,
@@ -107,10 +104,9 @@ def compare_formats(config: ProbeConfig) -> FormatComparison:
     quality: dict[str, tuple[float, float]] = {}
     for name in FORMATS:
         of_format = config.model_copy(update={"format": name})
-        loaded, conversation = load_with_conversation(config.model, name, dtype=config.dtype, device=config.device)
-        instructions = _instructions(examples)
-        responses = answer_all(loaded, conversation, instructions, config=of_format, folder=folder / name)
-        result = _measure(loaded, conversation, examples, responses, config)
+        run = load_run(config.model, name, dtype=config.dtype, device=config.device)
+        responses = answer_all(run, _instructions(examples), config=of_format, folder=folder / name)
+        result = _measure(run, examples, responses, config)
         compared[name] = result.metrics
         usable = estimate_mean([float(row["relevant"] and not row["echoes"]) for row in result.rows])
         compared[name]["relevant, no echo"] = usable
@@ -147,16 +143,13 @@ def _instructions(examples: Sequence[Example]) -> list[str]:
 
 
 def _measure(
-    loaded: LoadedModel,
-    conversation: Conversation,
+    run: Run,
     examples: Sequence[Example],
     responses: Sequence[Response],
     config: ProbeConfig,
 ) -> ProbeResult:
     judged = response_verdicts(_instructions(examples), responses)
-    rankings = rank_responses(
-        loaded, conversation, examples, others=config.others, hard_others=config.hard_others, seed=config.seed
-    )
+    rankings = rank_responses(run, examples, others=config.others, hard_others=config.hard_others, seed=config.seed)
     rows: list[dict[str, Any]] = []
     for example, response, (rank, verdicts), ranking in zip(examples, responses, judged, rankings, strict=True):
         rows.append(

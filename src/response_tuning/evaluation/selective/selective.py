@@ -34,7 +34,7 @@ from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
 from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.models.spec import is_local
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_responder
 from response_tuning.support.errors import UserError
 from response_tuning.support.plots import check_plot
 from response_tuning.support.progress import progress_bar, say
@@ -90,8 +90,7 @@ def own_response_ids(conversation: Conversation, response: Response) -> list[int
 
     An empty response is measured on the stop token, as it has no other.
     """
-    ids = conversation.response_ids(response.text)
-    return ids if response.stopped or not response.text else ids[:-1]
+    return conversation.response_ids(response.text, ended=response.stopped or not response.text)
 
 
 def _check(config: SelectiveConfig) -> None:
@@ -164,20 +163,21 @@ def _own_confidences(
     names = [name for name in config.confidence if name != "judge"]
     if not names:
         return {}
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    purpose = f"--confidence {' '.join(names)}"
+    responder = load_responder(config.model, config.format, dtype=config.dtype, device=config.device, purpose=purpose)
     # A model in this process answers every instruction.
     responses = [response for response in answered.responses if isinstance(response, Response)]
     confidences: dict[str, list[float]] = {}
     if "likelihood" in names:
         encoded = [
-            _encoded(conversation, instruction, response)
+            _encoded(responder.conversation, instruction, response)
             for instruction, response in zip(instructions, responses, strict=True)
         ]
         with progress_bar("scoring own responses", len(encoded)) as bar:
-            confidences["likelihood"] = mean_log_likelihoods(loaded, encoded, bar=bar)
+            confidences["likelihood"] = mean_log_likelihoods(responder, encoded, bar=bar)
     if "self" in names:
         pairs = [(instruction, response.text) for instruction, response in zip(instructions, responses, strict=True)]
-        ratings = rate_responses(loaded, conversation, pairs)
+        ratings = rate_responses(responder, pairs)
         confidences["self"] = [rating.expected for rating in ratings]
         confidences["digit_share"] = [rating.digit_share for rating in ratings]
     return confidences
