@@ -58,11 +58,8 @@ def _rules(config: "RulesConfig") -> None:
     made = make_rules(config)
     print_result(rules_table(made))
     say(
-        f"Made: {made.path}
-Edit its rules: {made.path / 'rules.yaml'}
-"
-        f"Probe it: {command('probe', made.path)}
-Chat with it: {command('chat', made.path)}"
+        f"Made: {made.path}\nEdit its rules: {made.path / 'rules.yaml'}\n"
+        f"Probe it: {command('probe', made.path)}\nChat with it: {command('chat', made.path)}"
     )
 
 
