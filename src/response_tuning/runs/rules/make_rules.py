@@ -103,9 +103,7 @@ def _lasting(spec: str) -> str:
 
 def _made(config: RulesConfig, rules: Rules, conversation: Conversation) -> RulesRunMade:
     resolved = resolve_rules(rules, conversation)
-    return RulesRunMade(
-        config.output, rules, conversation.format_name, conversation.stop_tokens, _pieces(resolved)
-    )
+    return RulesRunMade(config.output, rules, conversation.format_name, conversation.stop_tokens, _pieces(resolved))
 
 
 def _pieces(rules: ResolvedRules) -> list[WeighedPiece]:
