@@ -7,6 +7,7 @@ from response_tuning.support.commands import command
 from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
+    from response_tuning.data.demonstrations.in_context_config import InContextConfig
     from response_tuning.evaluation.compare.compare_config import CompareConfig
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
@@ -61,6 +62,15 @@ def _rules(config: "RulesConfig") -> None:
         f"Made: {made.path}\nEdit its rules: {made.path / 'rules.yaml'}\n"
         f"Probe it: {command('probe', made.path)}\nChat with it: {command('chat', made.path)}"
     )
+
+
+def _in_context(config: "InContextConfig") -> None:
+    from response_tuning.data.demonstrations.make_in_context import make_in_context
+
+    made = make_in_context(config)
+    limit = "" if made.context is None else f" of the model's context of {made.context:,}"
+    print_result(f"{made.demonstrations} demonstrations; {made.prefix_tokens:,} tokens{limit} before the query")
+    say(f"Made: {made.path}\nProbe it: {command('probe', made.path)}\nChat with it: {command('chat', made.path)}")
 
 
 def _probe(config: "ProbeConfig") -> None:
@@ -118,6 +128,12 @@ _RULES = Command(
     _rules,
     "Make a run that answers by rules over a base model, untrained",
 )
+_IN_CONTEXT = Command(
+    "in-context",
+    "response_tuning.data.demonstrations.in_context_config:InContextConfig",
+    _in_context,
+    "Make a run that answers after demonstrations, untrained",
+)
 _PROBE = Command(
     "probe",
     "response_tuning.evaluation.probe.probe_config:ProbeConfig",
@@ -138,5 +154,5 @@ _EXPORT = Command(
     "Write a run as a model for other servers, and verify it",
 )
 
-COMMANDS = (_QUICKSTART, _TRAIN, _RULES, _PROBE, _CHAT, _COMPARE, _EXPORT)
+COMMANDS = (_QUICKSTART, _TRAIN, _IN_CONTEXT, _RULES, _PROBE, _CHAT, _COMPARE, _EXPORT)
 """The commands of one word, in the order of the help."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from response_tuning.conversation import Conversation
 from response_tuning.inference.prefix_cache import PrefixCache, common_prefix
 from response_tuning.inference.stops import StopRule
+from response_tuning.models.context import context_of
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.errors import UserError
 
@@ -60,9 +61,7 @@ class Responder:
     @property
     def context(self) -> int | None:
         """The most tokens of a prompt and a response together; None for a model without a limit."""
-        config = self.loaded.model.config.get_text_config()
-        limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
-        return limit if isinstance(limit, int) and limit > 0 else None
+        return context_of(self.loaded.model.config)
 
     @cached_property
     def shared_prefix(self) -> list[int]:

@@ -19,7 +19,7 @@ _MEBIBYTE = 1 << 20
 _PIECES = 64
 """Of a mebibyte each: smaller files are read whole, larger ones in evenly spaced pieces. Training changes them all."""
 _WEIGHTS = ("*.safetensors", "*.gguf")
-_OTHER_FILES = ("*.json", "*.jinja", "tokenizer.model", "rules.yaml")
+_OTHER_FILES = ("*.json", "*.jinja", "tokenizer.model", "rules.yaml", "demonstrations.jsonl", "preamble.txt")
 _BASE = "base_model_name_or_path"
 _RECORD = "base_model.json"
 
