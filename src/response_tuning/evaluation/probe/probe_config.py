@@ -40,7 +40,7 @@ class ProbeConfig(BaseModel):
     tokens: bool = False
     """Compare a run with the model that it was made from, token by token, on the same responses (Lin et al. 2023)."""
     tokens_on: str = "own"
-    """The responses that --tokens reads: the run's 'own', the 'references' of --data, or those of another probed run."""
+    """The responses that --tokens reads: the 'own' of the run, the 'references' of --data, or those of a probed run."""
 
     format: FormatName | Literal["auto"] = "auto"
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""

@@ -19,13 +19,13 @@ __all__ = ["PROBE"]
 
 
 def _run(config: ProbeConfig) -> "_Result":
-    from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
-    from response_tuning.evaluation.probe.probe import compare_formats, probe
-
     if config.tokens:
         from response_tuning.evaluation.token_shift.token_shift import probe_tokens
 
         return probe_tokens(config)
+    from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
+    from response_tuning.evaluation.probe.probe import compare_formats, probe
+
     if config.formats:
         return compare_formats(config)
     return probe_checkpoints(config) if config.checkpoints else probe(config)
@@ -36,9 +36,7 @@ def _table(config: ProbeConfig, result: "_Result") -> "RenderableType":
     from response_tuning.evaluation.token_shift.shift_table import shift_table
     from response_tuning.evaluation.token_shift.token_shift import TokenShift
 
-    if isinstance(result, TokenShift):
-        return shift_table(config.model, result)
-    return probe_table(config, result)
+    return shift_table(config.model, result) if isinstance(result, TokenShift) else probe_table(config, result)
 
 
 PROBE: Evaluation[ProbeConfig, "_Result"] = Evaluation(

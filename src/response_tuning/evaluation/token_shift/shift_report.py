@@ -4,7 +4,7 @@ Numbers are read from ``evaluations/token_shift/metrics.json`` and drawn by ``sh
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,13 @@ def _view(run: str, saved: Mapping[str, Any], bins: list[Bin], kl_top: float) ->
         bars=tuple(_bars(bins, kl_top)),
         width=len(bins) * (_BAR + _GAP),
         kl_top=kl_top,
-        tokens=tuple(ShiftedToken(**each) for each in saved["tokens"][:_MOST_TOKENS]),
+        tokens=tuple(_readable(ShiftedToken(**each)) for each in saved["tokens"][:_MOST_TOKENS]),
     )
+
+
+def _readable(token: ShiftedToken) -> ShiftedToken:
+    """With quotes, and spaces and line breaks in sight."""
+    return replace(token, text=repr(token.text), instead=repr(token.instead))
 
 
 def _whose(tokens_on: str) -> str:
