@@ -60,6 +60,19 @@ def test_a_model_does_not_differ_from_itself(tokenizer: PreTrainedTokenizerBase)
     assert {(each.base_rank, each.kl) for each in positions} == {(1, 0.0)}
 
 
+def test_on_its_own_greedy_response_a_runs_choices_are_the_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
+    conversation = Conversation(tokenizer, "tulu")
+    run, base = (
+        Responder(LoadedModel(tiny_model(tokenizer, seed=seed), tokenizer, "tiny"), conversation) for seed in (0, 1)
+    )
+    prompt, response = conversation.prompt_ids("What is rain?"), list[int]()
+    while len(response) < 10:
+        logits = run.loaded.model(torch.tensor([[*prompt, *response]])).logits
+        response.append(int(logits[0, -1].argmax()))
+    (positions,) = compare_positions(run, base, [Asked(prompt, prompt, response)])
+    assert [each.choice for each in positions] == [each.token for each in positions] == response
+
+
 def test_values_are_counts_of_tokens_and_the_place_of_the_first_difference() -> None:
     ranks = [1, 1, 3, 1, 9]
     assert values_of([position(rank) for rank in ranks]) == {

@@ -62,7 +62,7 @@ def shift(folder: Path, run: str, **options: Any) -> TokenShift:
 
 
 @pytest.mark.parametrize("run", ["rules", "lora", "full"])
-def test_a_run_differs_from_its_base_and_its_choices_are_its_own_response(folder: Path, run: str) -> None:
+def test_a_run_differs_from_its_base_on_its_own_responses(folder: Path, run: str) -> None:
     result = shift(folder, run)
     assert result.metrics["unshifted"].value < 1
     assert result.metrics["kl"].value > 0.01
@@ -76,7 +76,7 @@ def test_a_run_differs_from_its_base_and_its_choices_are_its_own_response(folder
     )
     assert [row["response"] for row in rows] == [answer.text for answer in answers]
     tokens = [token for row in rows for token in row["tokens"]]
-    assert sum(token[0] == token[1] for token in tokens) >= 0.8 * len(tokens)  # text may be tokenized otherwise
+    assert result.own_choices == pytest.approx(sum(token[0] == token[1] for token in tokens) / len(tokens), abs=0.05)
     assert sum(each.n for each in result.bins) == len(tokens)
 
 

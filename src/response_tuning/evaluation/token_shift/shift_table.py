@@ -20,7 +20,7 @@ def _positions(model: str, result: TokenShift) -> Table:
     table = Table(
         title=f"{model} against {result.base}, {len(result.rows)} responses",
         caption=f"percent of tokens; KL in nats; tokens before the first divergence: {first.value:.1f} "
-        f"({first.low:.1f}-{first.high:.1f})",
+        f"({first.low:.1f}-{first.high:.1f}); {100 * result.own_choices:.0f}% of tokens are the run's first choice",
         title_justify="left",
     )
     table.add_column("position")

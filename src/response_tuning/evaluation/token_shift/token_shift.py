@@ -7,6 +7,7 @@ by position and the most shifted tokens; ``responses.jsonl`` every position of e
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from response_tuning.data.sources.load_examples import load_examples
@@ -50,6 +51,9 @@ class TokenShift:
     tokens: list[ShiftedToken]
     base: str
     """The spec of the base model."""
+    own_choices: float
+    """The rate of positions whose token is the run's choice. On its own responses it is 1, but for texts that are
+    tokenized otherwise than they were generated."""
 
 
 def probe_tokens(config: ProbeConfig) -> TokenShift:
@@ -79,6 +83,7 @@ def probe_tokens(config: ProbeConfig) -> TokenShift:
             "base_fingerprint": model_fingerprint(base.spec),
             "bins": [asdict(each) for each in result.bins],
             "tokens": [asdict(each) for each in result.tokens],
+            "own_choices": result.own_choices,
         }
         return Measurement(result, backend_of(run, dtype=config.dtype), facts=facts)
 
@@ -99,6 +104,7 @@ def _read(saved: Mapping[str, Any], folder: Path) -> TokenShift:
         [Bin(**each) for each in saved["bins"]],
         [ShiftedToken(**each) for each in saved["tokens"]],
         saved["base"],
+        saved["own_choices"],
     )
 
 
@@ -156,7 +162,9 @@ def _measure(run: Responder, base: Base, examples: Sequence[Example], responses:
         }
         for example, response, positions in zip(examples, responses, compared, strict=True)
     ]
-    return TokenShift(_metrics(rows), rows, bins(compared), shifted_tokens(compared, text_of), base.spec)
+    metrics = _metrics(rows)
+    own = [position.choice == position.token for positions in compared for position in positions]
+    return TokenShift(metrics, rows, bins(compared), shifted_tokens(compared, text_of), base.spec, round(fmean(own), 4))
 
 
 def _row_of(position: Position, text_of: Any) -> list[str | int | float]:
