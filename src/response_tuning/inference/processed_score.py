@@ -73,7 +73,7 @@ def response_scores(
     for step in range(steps):
         scores: Tensor = logits[:, step].float()
         for processor in processors:
-            scores = processor(ids[:, : begin + step], scores)  # type: ignore[arg-type]
+            scores = processor(ids[:, : begin + step], scores)
         yield scores, ids[:, begin + step], mask[:, begin + step].bool()
 
 
