@@ -53,7 +53,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Asked:
-    """A response, and the prompts that it stands after: the run's and the base model's."""
+    """A response, and what precedes it: the prompt of the run, and that of the base model."""
 
     prompt: list[int]
     base_prompt: list[int]
