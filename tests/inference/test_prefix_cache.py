@@ -20,6 +20,7 @@ from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.inference.prefix_cache import PrefixCache
 from response_tuning.inference.responder import Responder
 from response_tuning.inference.score import log_likelihoods
+from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import LoadedModel
 
 INSTRUCTIONS = ["Hi", "Why is the sky blue, and why is it red at night?", "Name three rivers.", "Go", "What is rain?"]
@@ -71,12 +72,12 @@ def computed(responder: Responder) -> list[int]:
     def note(_module: Any, _arguments: Any, options: dict[str, Any]) -> None:
         lengths.append(options["input_ids"].shape[1])
 
-    responder.loaded.model.register_forward_pre_hook(note, with_kwargs=True)
+    decoder_and_head(responder.loaded.model)[0].register_forward_pre_hook(note, with_kwargs=True)
     return lengths
 
 
 def without_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PrefixCache, "is_worthwhile", property(lambda _: False))
+    monkeypatch.setattr(PrefixCache, "is_worth", lambda *_: False)
 
 
 def answered(responder: Responder, *, batch_size: int) -> list[Response]:
@@ -93,10 +94,8 @@ def test_greedy_tokens_are_those_without_it_and_it_is_computed_once_for_all_batc
     assert all(prompt[: len(prefix)] == prefix for prompt in prompts)
     with_it = answered(responder, batch_size=2)
     assert computed.count(len(prefix)) == 1
-    assert sorted(length for length in computed if length > 1)[-2:] == [
-        max(map(len, prompts)) - len(prefix),
-        len(prefix),
-    ]
+    others = [length for length in computed if length not in (1, len(prefix))]
+    assert max(others) == max(map(len, prompts)) - len(prefix)
     assert answered(responder, batch_size=5) == with_it
     assert computed.count(len(prefix)) == 1
     without_cache(monkeypatch)
@@ -105,7 +104,7 @@ def test_greedy_tokens_are_those_without_it_and_it_is_computed_once_for_all_batc
 
 
 def test_likelihoods_are_those_without_it(
-    responder: Responder, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+    responder: Responder, examples: list[Example], computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: Sequence[Example] = examples[2:6]
     encoded = [
@@ -114,7 +113,9 @@ def test_likelihoods_are_those_without_it(
         for other in asked[:3]
     ]
     encoded += [responder.conversation.encode(example, "rt") for example in asked]
-    with_it = log_likelihoods(responder, encoded)
+    with_it = log_likelihoods(responder, encoded, batch_tokens=300)
+    # The prefix, one example whole to compare with, and rows without the prefix.
+    assert sum(len(example.input_ids) for example in encoded) > 2 * sum(computed)
     without_cache(monkeypatch)
     alone = [log_likelihoods(responder, [example])[0] for example in encoded]
     assert with_it == pytest.approx(alone, rel=1e-4)
