@@ -46,7 +46,9 @@ def tiny_gemma(tokenizer: PreTrainedTokenizerBase) -> Gemma3ForCausalLM:
         pad_token_id=None,
         initializer_range=0.2,
     )
-    return Gemma3ForCausalLM(config).eval().requires_grad_(False)
+    model = Gemma3ForCausalLM(config)
+    model.eval().requires_grad_(False)
+    return model
 
 
 @pytest.fixture(params=["llama", "gemma3"])

@@ -71,9 +71,9 @@ def log_likelihoods(
     As the run generates: after its logits processors, and with its prefix computed once.
 
     Raises:
-        PromptTooLongError: a prompt does not fit the model's context.
+        PromptTooLongError: a prompt and its response do not fit the model's context.
     """
-    responder.require_fit([example.input_ids[: example.prompt_length] for example in encoded])
+    responder.require_scored_fit(encoded)
     if responder.processors is not None:
         return processed_log_likelihoods(responder, encoded, bar=bar)
     model, prefix = responder.loaded.model, responder.prefix_cache

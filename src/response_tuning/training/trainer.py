@@ -24,9 +24,10 @@ from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.models.adapter import write_base_record
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
+from response_tuning.models.context import require_context
 from response_tuning.models.dtype import fastest_dtype
 from response_tuning.models.fingerprint import weights_fingerprint
-from response_tuning.models.load import LoadedModel, load_tokenizer
+from response_tuning.models.load import LoadedModel, load_model_config, load_tokenizer
 from response_tuning.models.spec import parse_spec
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
 from response_tuning.runs.load import resolve_format
@@ -55,7 +56,7 @@ from response_tuning.training.planning.memory import named_part
 from response_tuning.training.step import Training
 from response_tuning.training.summary import summary, summary_line, unlearnable_stop_token
 from response_tuning.training.targets import coverage
-from response_tuning.training.training_config import CHANGES_NO_RUN, EncodingOptions, TrainingConfig
+from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingConfig
 from response_tuning.training.tuning import make_trainable, require_known_tokens
 
 __all__ = ["resolve", "train"]
@@ -135,8 +136,8 @@ def _train(
     # Encoded before the weights are loaded: an example that is too long is found in seconds.
     tokenizer = load_tokenizer(config.model)
     conversation = Conversation(tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
-    encoded, report = _encode(examples.train, conversation, config.method, config.encoding)
-    held_out = _encode_held_out(examples.held_out, conversation, config.method, config.encoding)
+    encoded, report = _encode(examples.train, conversation, config, source=config.data)
+    held_out = _encode_held_out(examples.held_out, conversation, config)
     with named_part("the base model's weights", config):
         loaded = strategy.load(config)
     require_known_tokens(loaded, [*encoded, *held_out])
@@ -248,17 +249,22 @@ def _load(source: str, method: Method) -> list[Example]:
 
 
 def _encode(
-    examples: list[Example], conversation: Conversation, method: Method, options: EncodingOptions
+    examples: list[Example], conversation: Conversation, config: TrainingConfig, *, source: str
 ) -> tuple[list[EncodedExample], EncodingReport]:
-    return encode_examples(examples, conversation, method, max_length=options.max_length, overlong=options.overlong)
+    options = config.encoding
+    encoded, report = encode_examples(
+        examples, conversation, config.method, max_length=options.max_length, overlong=options.overlong
+    )
+    require_context(encoded, report, load_model_config(config.model), source=source)
+    return encoded, report
 
 
 def _encode_held_out(
-    examples: list[Example], conversation: Conversation, method: Method, options: EncodingOptions
+    examples: list[Example], conversation: Conversation, config: TrainingConfig
 ) -> list[EncodedExample]:
     if not examples:
         return []
-    encoded, report = _encode(examples, conversation, method, options)
+    encoded, report = _encode(examples, conversation, config, source=config.validation.held_out)
     say(f"held out: {report.rows_kept} examples, {report.supervised_tokens:,} supervised tokens")
     return encoded
 

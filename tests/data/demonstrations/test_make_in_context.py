@@ -38,7 +38,7 @@ def made(folder: Path, model: Path, demonstrations: object, style: Style = "resp
 
 def prompt_of(run: Path, instruction: str) -> str:
     responder = load_responder(str(run), "auto", dtype="float32", device="cpu")
-    return responder.loaded.tokenizer.decode(responder.conversation.prompt_ids(instruction))
+    return str(responder.loaded.tokenizer.decode(responder.conversation.prompt_ids(instruction)))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_prompt_is_preamble_demonstrations_and_query(
 def test_zero_shot_is_the_query_alone(tmp_path: Path, model_folder: Path) -> None:
     config = InContextConfig(model=str(model_folder), output=tmp_path / "run", style="zero-shot")
     assert prompt_of(make_in_context(config).path, "Go") == "<s># Query:\n```\nGo\n```\n\n# Answer:\n```"
-    with pytest.raises(ValueError, match="shows nothing before the query. Leave out --count"):
+    with pytest.raises(ValueError, match="shows nothing before the query"):
         InContextConfig(model=str(model_folder), output=tmp_path / "run", style="zero-shot", count=2)
 
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from response_tuning.conversation import Conversation, EncodedExample, encode_examples
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import require_prompts
+from response_tuning.models.context import require_context
 from response_tuning.models.device import pick_device
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import load_model_config, load_tokenizer
@@ -178,13 +179,14 @@ def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedE
         if config.method == "it":
             require_prompts(examples, source=source, purpose="instruction tuning (--method it)")
         if examples:
-            encoded, _ = encode_examples(
+            encoded, report = encode_examples(
                 examples,
                 conversation,
                 config.method,
                 max_length=config.encoding.max_length,
                 overlong=config.encoding.overlong,
             )
+            require_context(encoded, report, load_model_config(config.model), source=source)
         both.append(encoded if examples else [])
     return both[0], both[1]
 
