@@ -6,7 +6,7 @@ After Ye & Ng 2024 (Self-J, arXiv 2409.00935). Every response gets a confidence:
     self         the expected rating, from 1 to 5, of the model itself (``self_rating``)
     judge        the rating from 1 to 5 of a judge that sees the instruction and the response only
 
-and a quality, 1 or 0, that the confidence should predict: whether it ``answers`` in the probe's sense, or whether a
+and a quality, 1 or 0, that the confidence should predict: whether it ``responds`` in the probe's sense, or whether a
 judge that also sees the reference rates it 4 or 5. ``risk_coverage`` compares the two.
 """
 
@@ -41,9 +41,9 @@ from response_tuning.support.plots import check_plot
 from response_tuning.support.progress import progress_bar, say
 from response_tuning.support.records import preview
 
-__all__ = ["ANSWERS", "evaluate_selective", "own_response_ids"]
+__all__ = ["RESPONDS", "evaluate_selective", "own_response_ids"]
 
-ANSWERS = "answers"
+RESPONDS = "responds"
 """What decides quality without a judge: the probe's metric of that name."""
 
 _PACKAGE = "response_tuning.evaluation.selective"
@@ -207,7 +207,11 @@ def _rows(
     judged: Judged,
     own: Mapping[str, Sequence[float]],
 ) -> list[dict[str, Any]]:
-    verdicts = response_verdicts([example.prompt or "" for example in examples], answered.responses)
+    verdicts = response_verdicts(
+        [example.prompt or "" for example in examples],
+        answered.responses,
+        [example.completion for example in examples],
+    )
     return [
         _row(
             example,
@@ -233,7 +237,7 @@ def _row(
     ratings = {role: _rating(judgement) for role, judgement in judgements.items()}
     values = dict(own)
     if "quality" not in judgements:
-        values["quality"] = float(verdicts[ANSWERS])
+        values["quality"] = float(verdicts[RESPONDS])
     elif (good := ratings["quality"]) is not None:
         values["quality"] = float(good >= _GOOD_RATING)
     if (sure := ratings.get("confidence")) is not None:
@@ -271,7 +275,7 @@ def _result(config: SelectiveConfig, rows: list[dict[str, Any]]) -> SelectiveRes
             selections[name] = Selection(risk_coverage(confidences, good), chosen)
     return SelectiveResult(
         quality=estimate_mean(qualities) if qualities else None,
-        decided_by=config.quality_judge or ANSWERS,
+        decided_by=config.quality_judge or RESPONDS,
         selections=selections,
         digit_share=estimate_mean(digit_shares) if digit_shares else None,
         states=dict(Counter(row["state"] for row in rows)),
