@@ -29,6 +29,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from response_tuning.example import Turn
 from response_tuning.inference.generate import Response, generate_batch
+from response_tuning.inference.responder import PromptTooLongError
 from response_tuning.runs.load import load_responder
 from response_tuning.support.options import Device, Dtype, FormatName
 
@@ -109,6 +110,10 @@ class _LocalModel(ModelAPI):
         """Answer one conversation, in a batch with the others that are waiting."""
         begin = monotonic()
         question = _Question(self._prompt_ids(input), config.max_tokens or _DEFAULT_MAX_TOKENS)
+        try:
+            self._responder.require_fit([question.prompt])
+        except PromptTooLongError as error:  # in Inspect's form, as a server refuses
+            return ModelOutput.from_content(self.model_name, str(error.named("The question")), "model_length")
         self._waiting.append(question)
         async with self._lock:
             if question.response is None:

@@ -7,6 +7,7 @@ from response_tuning.support.commands import command
 from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
+    from response_tuning.cli.doctor import DoctorConfig
     from response_tuning.data.demonstrations.in_context_config import InContextConfig
     from response_tuning.evaluation.compare.compare_config import CompareConfig
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
@@ -110,6 +111,19 @@ def _export(config: "ExportConfig") -> None:
     say(f"Exported: {exported.path}" + (f"\nPushed: {exported.address}" if exported.address else ""))
 
 
+def _doctor(config: "DoctorConfig") -> None:
+    from response_tuning.cli.doctor import doctor_table
+    from response_tuning.models.machine import describe_machine
+
+    machine = describe_machine()
+    if config.as_json:
+        import json
+
+        print(json.dumps(machine.as_json(), indent=2))
+    else:
+        print_result(doctor_table(machine))
+
+
 _QUICKSTART = Command(
     "quickstart",
     "response_tuning.study.study_config:QuickstartConfig",
@@ -153,6 +167,12 @@ _EXPORT = Command(
     _export,
     "Write a run as a model for other servers, and verify it",
 )
+_DOCTOR = Command(
+    "doctor",
+    "response_tuning.cli.doctor:DoctorConfig",
+    _doctor,
+    "Describe this machine, and what is chosen on it",
+)
 
-COMMANDS = (_QUICKSTART, _TRAIN, _IN_CONTEXT, _RULES, _PROBE, _CHAT, _COMPARE, _EXPORT)
+COMMANDS = (_QUICKSTART, _TRAIN, _IN_CONTEXT, _RULES, _PROBE, _CHAT, _COMPARE, _EXPORT, _DOCTOR)
 """The commands of one word, in the order of the help."""

@@ -39,19 +39,16 @@ class PrefixCache:
     model: "PreTrainedModel"
     ids: list[int]
 
-    @property
-    def is_worthwhile(self) -> bool:
-        """Whether the prefix is long enough, and the model keeps nothing but keys and values of past tokens."""
-        return len(self.ids) >= _WORTHWHILE_TOKENS and _has_plain_cache(self.model)
+    def is_worth(self, columns: int) -> bool:
+        """Whether so many tokens of the prefix are worth caching, and the model caches nothing but keys and values."""
+        return columns >= _WORTHWHILE_TOKENS and _has_plain_cache(self.model)
 
     def columns(self, prompts: Sequence[list[int]]) -> int:
         """How many columns of the left-padded ``prompts`` the prefix covers in every row; 0 if it is not worthwhile."""
-        if not self.is_worthwhile:
-            return 0
         longest = max(map(len, prompts))
         covered = min(len(common_prefix([self.ids, prompt])) + longest - len(prompt) for prompt in prompts)
         covered = min(covered, longest - 1)  # the last token has to be computed
-        return covered if covered >= _WORTHWHILE_TOKENS else 0
+        return covered if self.is_worth(covered) else 0
 
     def of_batch(self, prompts: Sequence[list[int]]) -> "DynamicCache | None":
         """A new cache of ``columns(prompts)`` columns for left-padded prompts; None where there are none."""
@@ -68,6 +65,15 @@ class PrefixCache:
                 _placed(values, [longest - len(prompt) for prompt in prompts], columns),
                 layer,
             )
+        return cache
+
+    def first(self, columns: int) -> "DynamicCache":
+        """A new cache of the first ``columns`` tokens, for one row. It keeps them whole in sliding windows too."""
+        from transformers.cache_utils import DynamicCache
+
+        cache = DynamicCache()
+        for layer, (keys, values) in self._layers.items():
+            cache.update(keys[:, :, :columns], values[:, :, :columns], layer)
         return cache
 
     @cached_property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from response_tuning.conversation import Conversation
+from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.inference.prefix_cache import PrefixCache, common_prefix
 from response_tuning.inference.stops import StopRule
 from response_tuning.models.context import context_of
@@ -19,17 +19,17 @@ __all__ = ["PromptTooLongError", "Responder"]
 
 
 class PromptTooLongError(UserError):
-    """A prompt leaves no room for a response in the model's context."""
+    """A prompt, or a prompt and a given response, does not fit the model's context."""
 
     def __init__(self, index: int, tokens: int, limit: int, name: str | None = None) -> None:
         self.index, self.tokens, self.limit = index, tokens, limit
         super().__init__(
-            f"{name or f'Prompt {index + 1}'} takes {tokens:,} tokens, and the model's context has {limit:,}: "
-            "there is no room for a response. Shorten it, leave it out, or choose a model with a longer context."
+            f"{name or f'Prompt {index + 1}'} takes {tokens:,} tokens, which do not fit the model's context of "
+            f"{limit:,} with a response. Shorten it, leave it out, or choose a model with a longer context."
         )
 
     def named(self, name: str) -> "PromptTooLongError":
-        """The same error with the row's own name, such as ``data.jsonl:7``, in place of the prompt's number."""
+        """The same error with the row's own name, such as ``row 7``, in place of the prompt's number."""
         return PromptTooLongError(self.index, self.tokens, self.limit, name)
 
 
@@ -87,3 +87,10 @@ class Responder:
         for index, prompt in enumerate(prompts):
             if limit is not None and len(prompt) >= limit:
                 raise PromptTooLongError(index, len(prompt), limit)
+
+    def require_scored_fit(self, encoded: Sequence[EncodedExample]) -> None:
+        """Require that each prompt fits with its response, as ``require_fit``."""
+        limit = self.context
+        for index, example in enumerate(encoded):
+            if limit is not None and len(example.input_ids) > limit:
+                raise PromptTooLongError(index, len(example.input_ids), limit)

@@ -20,7 +20,7 @@ from transformers import (
 
 from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record
 from response_tuning.models.device import pick_device
-from response_tuning.models.dtype import fixed_dtype
+from response_tuning.models.dtype import fixed_dtype, warn_of_emulation
 from response_tuning.models.embedded import embedded_instruct_file, import_embedded, import_gguf
 from response_tuning.models.fingerprint import weights_fingerprint
 from response_tuning.models.four_bit import keep_packed_weights, nf4
@@ -108,6 +108,7 @@ def load_model(
         UserError: there is no such model, or it cannot be loaded.
     """
     dtype = fixed_dtype(dtype, device)
+    warn_of_emulation(dtype, device)
     adapter = adapter_folder(spec)
     if adapter is not None:
         if four_bit:

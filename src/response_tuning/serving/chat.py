@@ -45,6 +45,7 @@ def chat(config: ChatConfig) -> None:
     Raises:
         UserError: there is no such model.
     """
+    from response_tuning.inference.responder import PromptTooLongError
     from response_tuning.runs.load import load_responder
     from response_tuning.support.progress import say
 
@@ -56,9 +57,16 @@ def chat(config: ChatConfig) -> None:
     interactive = sys.stdin.isatty()
     if interactive:
         say("Ask something; Ctrl-D ends.")
+    line = 0
     while (question := _read_question(interactive)) is not None:
-        if question:
-            _answer(responder, question, max_new_tokens=config.max_new_tokens)
+        line += 1
+        try:
+            if question:
+                _answer(responder, question, max_new_tokens=config.max_new_tokens)
+        except PromptTooLongError as error:
+            if not interactive:
+                raise error.named(f"Line {line}") from None
+            say(str(error.named("The question")))
 
 
 def _read_question(interactive: bool) -> str | None:
@@ -73,8 +81,9 @@ def _answer(responder: "Responder", question: str, *, max_new_tokens: int) -> No
     from response_tuning.inference.generate import generate_batch
     from response_tuning.inference.stream import TextStream
 
+    prompt = responder.conversation.prompt_ids(question)
+    responder.require_fit([prompt])
     stream = TextStream(responder, lambda text: print(text, end="", flush=True))
     with contextlib.suppress(KeyboardInterrupt):
-        prompt = responder.conversation.prompt_ids(question)
         generate_batch(responder, [prompt], [max_new_tokens], streamer=stream)
     print()

@@ -46,7 +46,7 @@ def test_every_metric_has_n_and_an_interval_and_every_response_is_saved(config: 
     assert [sample.output.completion for sample in log.samples or ()] == [row["response"] for row in rows]
     for row in rows:
         assert set(row["values"]) == set(METRICS)
-        assert row["values"]["echoes"] == row["echoes"]
+        assert row["values"]["copies"] == row["copies"]
 
 
 def test_a_finished_probe_is_read_and_not_done_again(config: ProbeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypat
 def test_formats_are_compared_and_the_best_one_is_named(config: ProbeConfig) -> None:
     comparison = compare_formats(config)
     assert list(comparison.metrics) == list(FORMATS)
-    usable = {name: metrics["relevant, no echo"].value for name, metrics in comparison.metrics.items()}
+    usable = {name: metrics["on_topic, no copy"].value for name, metrics in comparison.metrics.items()}
     assert usable[comparison.best] == max(usable.values())
 
 

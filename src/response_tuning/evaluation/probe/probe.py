@@ -3,10 +3,10 @@
 Rates over the held-out instructions, with greedy decoding:
 
     stops      the response ends within the limit
-    echoes     it mostly copies its instruction (``text_measures.echoes``)
-    repeats    it loops (``text_measures.repeats``)
-    relevant   its own instruction is the nearest of all by sentence embedding
-    answers    it stops, neither echoes nor repeats, and its instruction is among the nearest five
+    loops      it repeats itself (``text_measures.loops``)
+    copies     it mostly copies its instruction (``text_measures.copies``)
+    on_topic   its own instruction is the nearest of all by sentence embedding
+    responds   it does what was asked, right or wrong, judged against the reference (``shared.responds``)
     ranks      the proportion of comparisons in which the paired response is likelier (mean token log-likelihood,
                including the stop token) than another instruction's response; after Hewitt et al. 2024, response ranking
     ranks_hard, ranks_pmi, ranks_hard_pmi
@@ -25,6 +25,7 @@ from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.shared.answering import answer_all, backend_of
 from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
+from response_tuning.evaluation.shared.known_agreement import agreement_facts
 from response_tuning.evaluation.shared.response_verdicts import response_verdicts
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
@@ -37,7 +38,7 @@ from response_tuning.support.files import read_json_lines, write_json, write_jso
 
 __all__ = ["METRICS", "FormatComparison", "ProbeResult", "compare_formats", "probe"]
 
-METRICS = ("stops", "echoes", "repeats", "relevant", "answers", *RANKINGS)
+METRICS = ("stops", "loops", "copies", "on_topic", "responds", *RANKINGS)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def probe(config: ProbeConfig) -> ProbeResult:
     def measure(folder: Path) -> Measurement[ProbeResult]:
         run = load_run(config.model, config.format, dtype=config.dtype, device=config.device)
         responses = answer_all(run, _instructions(examples), config=config, folder=folder)
-        return Measurement(_measure(run, examples, responses, config), backend_of(run, dtype=config.dtype))
+        result = _measure(run, examples, responses, config)
+        return Measurement(result, backend_of(run, dtype=config.dtype), facts={"agreement": agreement_facts(METRICS)})
 
     return evaluate_unjudged(
         config,
@@ -86,7 +88,7 @@ def probe(config: ProbeConfig) -> ProbeResult:
 def compare_formats(config: ProbeConfig) -> FormatComparison:
     """Probe one model under every named chat format and save ``formats.json``.
 
-    The best format has the highest rate of responses that are relevant and do not echo; ``ranks`` breaks ties.
+    The best format has the highest rate of responses that are on topic and copy nothing; ``ranks`` breaks ties.
 
     Raises:
         UserError: the options contradict each other; or as ``probe``.
@@ -108,8 +110,8 @@ def compare_formats(config: ProbeConfig) -> FormatComparison:
         responses = answer_all(run, _instructions(examples), config=of_format, folder=folder / name)
         result = _measure(run, examples, responses, config)
         compared[name] = result.metrics
-        usable = estimate_mean([float(row["relevant"] and not row["echoes"]) for row in result.rows])
-        compared[name]["relevant, no echo"] = usable
+        usable = estimate_mean([float(row["on_topic"] and not row["copies"]) for row in result.rows])
+        compared[name]["on_topic, no copy"] = usable
         quality[name] = (usable.value, result.metrics["ranks"].value)
         write_json_lines(folder / name / "responses.jsonl", result.rows)
     comparison = FormatComparison(compared, max(quality, key=lambda name: quality[name]))
@@ -148,7 +150,7 @@ def _measure(
     responses: Sequence[Response],
     config: ProbeConfig,
 ) -> ProbeResult:
-    judged = response_verdicts(_instructions(examples), responses)
+    judged = response_verdicts(_instructions(examples), responses, [example.completion for example in examples])
     rankings = rank_responses(run, examples, others=config.others, hard_others=config.hard_others, seed=config.seed)
     rows: list[dict[str, Any]] = []
     for example, response, (rank, verdicts), ranking in zip(examples, responses, judged, rankings, strict=True):

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 
 from response_tuning.evaluation.shared.relevance import nearest_texts
 from response_tuning.example import Example
+from response_tuning.inference.responder import PromptTooLongError
 from response_tuning.runs.contract import Run
 from response_tuning.runs.local import lengths_of, score_examples
 from response_tuning.support.progress import progress_bar
@@ -57,7 +58,11 @@ def rank_responses(
     asked = [examples[own].model_copy(update={"completion": examples[other].completion}) for own, other in pairs]
     alone = [Example(completion=example.completion) for example in examples] if pmi else []
     with progress_bar("ranking", len(asked) + len(alone)) as bar:
-        scores = score_examples(run, [*asked, *alone], bar=bar)
+        try:
+            scores = score_examples(run, [*asked, *alone], bar=bar)
+        except PromptTooLongError as error:
+            own, other = [*pairs, *((row, row) for row in range(len(alone)))][error.index]
+            raise error.named(f"Row {own + 1} with the completion of row {other + 1}") from None
     by_pair = dict(zip(pairs, scores, strict=False))
     lengths = lengths_of(run, [example.completion for example in examples])
     means = {pair: score / lengths[pair[1]] for pair, score in by_pair.items()}

@@ -41,6 +41,9 @@ def rate_responses(
         responder: the model, and how it is asked.
         pairs: instruction and response.
         batch_tokens: a longer request is a batch of its own.
+
+    Raises:
+        PromptTooLongError: a request does not fit the model's context; its index is that of the pair.
     """
     conversation = responder.conversation
     prompts = [conversation.prompt_ids(rating_request(instruction, response)) for instruction, response in pairs]
@@ -64,6 +67,7 @@ def _log_probabilities(
 
     A digit is one token in most formats, but some tokenizers encode some or all digits after a space as two tokens.
     """
+    responder.require_fit(prompts)
     encoded = [EncodedExample([*prompt, *reply], len(prompt)) for prompt in prompts for reply in replies]
     with progress_bar("rating own responses", len(encoded)) as bar:
         scores = log_likelihoods(responder, encoded, batch_tokens=batch_tokens, bar=bar)

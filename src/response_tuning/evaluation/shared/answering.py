@@ -9,7 +9,7 @@ bf16 numbers and so, rarely, a word; a saved response is the one of the batch th
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,6 +20,7 @@ from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.ledger import Record, Row, open_ledger, read_ledger
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 from response_tuning.inference.generate import Response
+from response_tuning.inference.responder import PromptTooLongError
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.models.spec import is_local
 from response_tuning.runs.contract import Run
@@ -27,6 +28,7 @@ from response_tuning.runs.load import load_run
 from response_tuning.runs.local import LocalRun, answer_in_batches
 from response_tuning.support.options import Device, Dtype, FormatName
 from response_tuning.support.progress import progress_bar, say
+from response_tuning.support.records import preview
 
 __all__ = ["Answered", "Answering", "answer_all", "backend_of", "respond", "respond_here"]
 
@@ -180,13 +182,24 @@ def answer_all(run: Run, instructions: Sequence[str], *, config: Answering, fold
             batches = answer_in_batches(
                 run, list(missing.values()), max_new_tokens=config.max_new_tokens, batch_size=config.batch_size
             )
-            for batch in batches:
+            for batch in _naming_rows(batches, [keys.index(key) for key in missing_keys], instructions):
                 for position, response in batch.items():
                     row = {"key": missing_keys[position], **asdict(response), "max_new_tokens": config.max_new_tokens}
                     ledger.add(row)
                     rows[row["key"]] = row
                 bar.advance(len(batch))
         return [_response(rows[key]) for key in keys]
+
+
+def _naming_rows(
+    batches: Iterator[dict[int, Response]], rows: Sequence[int], instructions: Sequence[str]
+) -> Iterator[dict[int, Response]]:
+    """The batches; an instruction that does not fit is an error with its row, of which ``rows`` has the indices."""
+    try:
+        yield from batches
+    except PromptTooLongError as error:
+        row = rows[error.index]
+        raise error.named(f"Row {row + 1} of the {len(instructions)} prompts ({preview(instructions[row])})") from None
 
 
 def _settings(config: Answering) -> dict[str, Any]:
