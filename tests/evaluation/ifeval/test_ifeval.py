@@ -188,7 +188,7 @@ def test_a_finished_evaluation_is_read_and_not_done_again(
     config: IfevalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate_ifeval(config)
-    monkeypatch.setattr(answering_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(answering_module, "load_run", None)  # would fail if it were called
     assert evaluate_ifeval(config) == first
 
 

@@ -46,7 +46,7 @@ def test_kept_responses_are_read_without_loading_a_model(
         "format": "tulu",
         "fingerprint": model_fingerprint(str(model_folder)),
     }
-    monkeypatch.setattr(answering, "load_with_conversation", None)
+    monkeypatch.setattr(answering, "load_run", None)
     assert answer(config, INSTRUCTIONS, tmp_path) == first
     # Whatever a first try in smaller batches had answered would be lost otherwise.
     assert answer(config.model_copy(update={"batch_size": 2}), INSTRUCTIONS, tmp_path) == first

@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 
 from response_tuning.conversation import Conversation, encode_examples
 from response_tuning.example import Example
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.support.assets import cache_folder
@@ -75,7 +76,7 @@ def _measure(config: TrainingConfig, examples: Sequence[Example]) -> list[float 
     )
     with progress_bar("log-likelihoods of the reference", len(encoded)) as bar:
         tokens = config.batches.micro_batch_tokens
-        values = iter(log_likelihoods(loaded, encoded, batch_tokens=tokens, bar=bar))
+        values = iter(log_likelihoods(Responder(loaded, conversation), encoded, batch_tokens=tokens, bar=bar))
     dropped = set(report.rows_dropped_overlong)
     return [None if row in dropped else next(values) for row in range(1, len(examples) + 1)]
 
