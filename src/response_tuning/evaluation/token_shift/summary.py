@@ -17,8 +17,9 @@ _MOST_TOKENS = 20
 def values_of(positions: Sequence[Position]) -> dict[str, tuple[float, int] | float]:
     """The values of one response, of which metrics are made: rates as a count and the number of its tokens.
 
-    ``kl`` is the mean over its tokens, which has no upper bound. ``first_divergence`` is the number of tokens before the first position at which the two models' choices differ; all
-    of them where there is none. Empty for a response without tokens.
+    ``kl`` is the mean over its tokens, which has no upper bound. ``first_divergence`` is the number of tokens before
+    the first position at which the two models' choices differ; all of them where there is none. Empty for a response
+    without tokens.
     """
     if not positions:
         return {}
