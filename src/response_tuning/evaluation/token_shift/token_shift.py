@@ -34,7 +34,7 @@ from response_tuning.support.progress import progress_bar
 
 __all__ = ["TokenShift", "probe_tokens"]
 
-_SETTINGS = ("model", "data", "format", "max_examples", "max_new_tokens", "dtype", "tokens_on")
+_SETTINGS = ("model", "data", "format", "max_examples", "max_new_tokens", "dtype")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def probe_tokens(config: ProbeConfig) -> TokenShift:
         config,
         TOKEN_SHIFT,
         measure=measure,
-        settings={name: value for name, value in config.model_dump(mode="json").items() if name in _SETTINGS},
+        settings={**config.model_dump(mode="json", include=set(_SETTINGS)), "tokens_on": config.tokens_on},
         read=_read,
         data=[example.model_dump(mode="json", exclude_none=True) for example in examples],
     )
