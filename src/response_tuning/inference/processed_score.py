@@ -14,7 +14,7 @@ from response_tuning.inference.batch import padded_groups
 from response_tuning.inference.responder import Responder
 from response_tuning.support.progress import Bar
 
-__all__ = ["processed_log_likelihoods"]
+__all__ = ["processed_log_likelihoods", "response_scores"]
 
 _LOGITS = 1 << 27
 """Logits held at once: half a gibibyte in fp32."""
@@ -43,20 +43,38 @@ def _totals(responder: Responder, examples: Sequence[EncodedExample]) -> list[fl
     """The summed log-probabilities of the responses of one batch."""
     prompts = [example.input_ids[: example.prompt_length] for example in examples]
     responses = [example.input_ids[example.prompt_length :] for example in examples]
+    totals = torch.zeros(len(examples), device=responder.loaded.model.device)
+    for scores, targets, is_token in response_scores(responder, prompts, responses):
+        chosen = scores.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
+        totals += torch.where(is_token, chosen, 0.0)
+    return [float(total) for total in totals.tolist()]
+
+
+def response_scores(
+    responder: Responder, prompts: Sequence[list[int]], responses: Sequence[list[int]]
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What a responder predicts at each step of given responses, after its logits processors.
+
+    Args:
+        responder: the model, and how it is asked.
+        prompts: the ids of each prompt.
+        responses: the ids of the response to each.
+
+    Yields:
+        for each step, the logits [rows, vocabulary] in fp32, the ids [rows] of the responses, and which rows [rows]
+        have a token there; the others have ended.
+    """
     begin, steps = max(map(len, prompts)), max(map(len, responses))
     ids, mask = _aligned(prompts, responses, begin, steps)
     device = responder.loaded.model.device
     ids, mask = ids.to(device), mask.to(device)
     logits = _logits(responder, prompts, ids, mask, steps)
     processors = responder.processors_of(prompts)
-    totals = torch.zeros(len(examples), device=device)
     for step in range(steps):
         scores: Tensor = logits[:, step].float()
         for processor in processors:
             scores = processor(ids[:, : begin + step], scores)
-        chosen = scores.log_softmax(dim=-1).gather(1, ids[:, begin + step, None]).squeeze(1)
-        totals += torch.where(mask[:, begin + step].bool(), chosen, 0.0)
-    return [float(total) for total in totals.tolist()]
+        yield scores, ids[:, begin + step], mask[:, begin + step].bool()
 
 
 def _aligned(

@@ -25,7 +25,7 @@ __all__ = ["ENTRY_POINTS", "RunKind", "kind_of", "register_kind", "run_kinds"]
 
 ENTRY_POINTS = "response_tuning.runs"
 """The group of entry points."""
-_OWN = ("response_tuning.runs.in_context.kind:IN_CONTEXT",)
+_OWN = ("response_tuning.runs.in_context.kind:IN_CONTEXT", "response_tuning.runs.rules.kind:RULES")
 """The kinds of this package, named as entry points are: each module imports this one."""
 
 

@@ -57,7 +57,7 @@ def with_line_break_token(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
 
 def test_byte_level_spaces_are_spaces_and_bytes_are_decoded(tokenizer: PreTrainedTokenizerBase) -> None:
     for token in range(4, len(tokenizer)):
-        text = tokenizer.decode([token])
+        text = str(tokenizer.decode([token]))
         if "\N{REPLACEMENT CHARACTER}" not in text:
             assert token in ids_of_piece(tokenizer, text), text
 
@@ -75,7 +75,7 @@ def test_marks_are_the_first_tokens_of_the_tags_of_the_format(tokenizer: PreTrai
     conversation = Conversation(tokenizer, "question-answer")
     marks = format_marks(conversation)
     for tag in ("Question", "Answer"):
-        first = tokenizer.decode([tokenizer(tag, add_special_tokens=False).input_ids[0]])
+        first = str(tokenizer.decode([tokenizer(tag, add_special_tokens=False).input_ids[0]]))
         assert {first, f" {first}"} <= marks.keys()
         assert marks[first] == ids_of_piece(tokenizer, first) != []
     assert "<" not in marks

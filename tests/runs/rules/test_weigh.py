@@ -115,7 +115,8 @@ def test_a_batch_is_weighed_as_its_rows_alone_and_padding_is_not_seen() -> None:
 
 def single(of: ResolvedRules, prompt: list[int], response: list[int], logits: Tensor) -> Tensor:
     processor = RuleProcessor(of, [prompt], before_instruction=BEFORE)
-    return processor(torch.tensor([[*prompt, *response]]), logits[None])
+    row: Tensor = processor(torch.tensor([[*prompt, *response]]), logits[None])
+    return row
 
 
 def test_logits_of_the_caller_are_not_changed_and_narrow_ones_are_widened() -> None:

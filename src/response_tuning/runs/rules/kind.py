@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from response_tuning.models.adapter import base_of_adapter, base_record
+from response_tuning.models.adapter import base_record, recorded_base
 from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.runs.local import LocalRun
 from response_tuning.runs.registry import RunKind
@@ -28,10 +28,9 @@ def base_of_rules(path: Path) -> str:
     Raises:
         UserError: the model changed since the run was made.
     """
-    record = base_record(path)
-    spec = base_of_adapter(path) if record.get("folder") else str(record["spec"])
-    if not is_of_same_model(record.get("weights"), spec):
-        raise UserError(f"{spec}, which {path} answers with, changed since the run was made. Make the run again.")
+    spec = recorded_base(path)
+    if not is_of_same_model(base_record(path).get("weights"), spec):
+        raise UserError(f"{spec}, which {path} answers with, changed since the run was made. Make it again.")
     return spec
 
 

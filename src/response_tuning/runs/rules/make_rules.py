@@ -12,7 +12,7 @@ from response_tuning.models.spec import parse_spec, require_local
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder
 from response_tuning.runs.formats import resolve_format, trained_prefix
 from response_tuning.runs.registry import kind_of
-from response_tuning.runs.rules.rule_file import PUBLISHED, Rules, read_rules, rules_text, select_rules, write_rules
+from response_tuning.runs.rules.rule_file import PUBLISHED, Rules, read_rules, select_rules, write_rules
 from response_tuning.runs.rules.rules_config import RulesConfig
 from response_tuning.runs.rules.weigh import ResolvedRules, resolve_rules
 from response_tuning.support.configuration import changed
@@ -31,7 +31,7 @@ class WeighedPiece:
     text: str
     weight: float
     ids: Sequence[int]
-    """None where the tokenizer has no token of this text."""
+    """Empty where the tokenizer has no token of this text."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _conversation(config: RulesConfig) -> Conversation:
     kind = kind_of(config.model)
     if kind is not None:
         raise UserError(
-            f"{config.model} is a run of the kind {kind.name}. Rules are put on a base model or a trained run: name one."
+            f"{config.model} is a run of the kind {kind.name}. Rules are for base models and trained runs: name one."
         )
     require_model(config.model)
     tokenizer = load_tokenizer(config.model)

@@ -33,6 +33,8 @@ class RulesConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: Annotated[Literal["rules"], tyro.conf.Suppress] = "rules"
+    """The kind of run."""
     model: Annotated[str, tyro.conf.Positional]
     """The model that answers: 'embedded', a folder, a .gguf file, a hub id, or a trained run."""
     output: Path

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessor
 
 from response_tuning.conversation import Conversation
+from response_tuning.inference.prefix_cache import common_prefix
 from response_tuning.runs.rules.pieces import format_marks, ids_of_piece
 from response_tuning.runs.rules.rule_file import DiversityRule, EosRule, PiecesRule, Rules, Since
 
@@ -123,11 +126,11 @@ def _add_occurred(logits: Tensor, ids: Tensor, starts: Tensor, weight: float) ->
     logits.scatter_(1, ids, logits.gather(1, ids) + weights[:, None])
 
 
-class RuleProcessor:
+class RuleProcessor(LogitsProcessor):
     """Rules as a logits processor of one left-padded batch, in the form that ``Responder.processors`` makes."""
 
     def __init__(
-        self, rules: ResolvedRules, prompts: Sequence[list[int]], *, before_instruction: Sequence[int]
+        self, rules: ResolvedRules, prompts: Sequence[Sequence[int]], *, before_instruction: Sequence[int]
     ) -> None:
         """
         Args:
@@ -138,19 +141,13 @@ class RuleProcessor:
         """
         self._rules = rules
         width = max(map(len, prompts))
+        begins = [width - len(prompt) + len(common_prefix([prompt, before_instruction])) for prompt in prompts]
         self._starts: dict[Since, Tensor] = {
-            "instruction": torch.tensor(
-                [width - len(prompt) + _common_length(prompt, before_instruction) for prompt in prompts]
-            ),
+            "instruction": torch.tensor(begins),
             "response": torch.full((len(prompts),), width),
         }
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
         """The scores [rows, vocabulary] of the next token of ``input_ids`` [rows, length], with the rules' weights."""
         starts = {since: start.to(input_ids.device) for since, start in self._starts.items()}
         return self._rules.weigh(input_ids, scores, starts)
-
-
-def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
