@@ -10,6 +10,7 @@ from response_tuning.data.demonstrations.in_context_config import InContextConfi
 from response_tuning.data.demonstrations.make_in_context import make_in_context
 from response_tuning.example import Example, read_examples
 from response_tuning.models.fingerprint import model_fingerprint
+from response_tuning.models.load import load_model
 from response_tuning.runs.folder import evaluation_folder
 from response_tuning.runs.load import load_responder, load_run
 from response_tuning.runs.local import LocalRun
@@ -142,7 +143,9 @@ def test_making_a_run_again_changes_nothing_and_other_options_are_refused(
         made(folder, model_folder, short, "pairs")
     with pytest.raises(UserError, match="is a run of the kind in_context"):
         made(tmp_path / "above", folder, short)
-    with pytest.raises(UserError, match="Leave out --format tulu"):
+    with pytest.raises(UserError, match="has no weights of its own"):
+        load_model(str(folder))
+    with pytest.raises(UserError, match="Leave out --format and --formats"):
         load_run(folder, format="tulu", dtype="float32", device="cpu")
 
 
