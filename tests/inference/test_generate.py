@@ -102,9 +102,9 @@ def test_text_that_nothing_ends_reaches_the_limit(loaded: LoadedModel) -> None:
 
 def test_a_prompt_that_does_not_fit_the_context_is_an_error_before_any_is_answered(loaded: LoadedModel) -> None:
     responder = Responder(loaded, Conversation(loaded.tokenizer, "tulu"))
-    assert responder.context == 1024
+    assert responder.context == 2048
     generated = generate_responses(responder, ["Go", "rain " * 3000, "Go"], max_new_tokens=4, batch_size=1)
-    with pytest.raises(PromptTooLongError, match=r"Prompt 2 takes [\d,]+ tokens, .* context of 1,024"):
+    with pytest.raises(PromptTooLongError, match=r"Prompt 2 takes [\d,]+ tokens, .* context of 2,048"):
         next(generated)
 
 

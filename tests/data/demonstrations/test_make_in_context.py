@@ -92,9 +92,8 @@ def test_urials_prompt_is_the_published_one_character_for_character(
 
 
 def test_the_packages_own_demonstrations_are_a_list_a_refusal_and_steps_and_no_words_of_urials(
-    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model_folder: Path
 ) -> None:
-    monkeypatch.setattr(module, "context_of", lambda _config: None)
     run = make_in_context(InContextConfig(model=str(model_folder), output=tmp_path / "run")).path
     rows = read_examples(run / "demonstrations.jsonl")
     packaged = read_examples(Path(str(files("response_tuning.data.starter") / "demonstrations.jsonl")))
@@ -155,7 +154,7 @@ def test_making_a_run_again_changes_nothing_and_other_options_are_refused(
         ({"count": 3}, "has 2 examples to show. Lower --count 3"),
         ({"demonstrations": "nowhere.jsonl"}, "nowhere.jsonl"),
         ({"model": "nowhere/at/all"}, "nowhere/at/all"),
-        ({"demonstrations": "starter", "style": "pairs"}, "demonstrations take .* and the context of .* has 1,024"),
+        ({"demonstrations": "starter-held-out", "count": 80}, "80 demonstrations take .* context of .* has 2,048"),
         ({"preamble": "no.txt"}, "There is no file no.txt"),
     ],
 )
