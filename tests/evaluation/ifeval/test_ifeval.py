@@ -214,7 +214,7 @@ def test_an_interrupted_evaluation_keeps_its_responses(config: IfevalConfig, mon
         raise KeyboardInterrupt
 
     def counted(*arguments: Any, **options: Any):  # type: ignore[no-untyped-def]
-        asked.append(len(arguments[2]))
+        asked.append(len(arguments[1]))
         yield from answer_in_batches(*arguments, **options)
 
     monkeypatch.setattr(answering_module, "answer_in_batches", interrupted)

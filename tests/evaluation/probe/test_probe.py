@@ -89,7 +89,7 @@ def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypat
         raise KeyboardInterrupt
 
     def counted(*arguments: object, **options: object):  # type: ignore[no-untyped-def]
-        asked.append(len(arguments[2]))  # type: ignore[arg-type]
+        asked.append(len(arguments[1]))  # type: ignore[arg-type]
         yield from generate(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(answering_module, "answer_in_batches", interrupted)

@@ -129,7 +129,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     asked: list[list[str]] = []
 
     def counting(*arguments: Any, **options: Any) -> Iterator[dict[int, Response]]:
-        asked.append(list(arguments[2]))
+        asked.append(list(arguments[1]))
         return answer_in_batches(*arguments, **options)
 
     monkeypatch.setattr(answering, "answer_in_batches", counting)

@@ -51,7 +51,7 @@ class _UntrainedModel(HFLM):
         self._responder = responder
 
     def _loglikelihood_tokens(self, requests: Sequence[_Request], **_options: Any) -> list[tuple[float, bool]]:
-        """The log-likelihood of each continuation. Whether it is the greedy one, which no task here asks, is left False."""
+        """The log-likelihood of each continuation. No task here asks whether it is the greedy one: False."""
         encoded = [self._fitted(context, continuation) for _, context, continuation in requests]
         return [(score, False) for score in log_likelihoods(self._responder, encoded)]
 

@@ -25,7 +25,9 @@ def _load(
     device: Device,
 ) -> LocalRun:
     if format != "auto":
-        raise UserError(f"{spec} is an in-context run, whose prompt is its own format. Leave out --format {format}.")
+        raise UserError(
+            f"{spec} is an in-context run, whose prompt is its own format. Leave out --format and --formats."
+        )
     folder = InContextFolder(Path(spec))
     chat_format = format_of(*folder.read())
     loaded = load_model(folder.base(), dtype=dtype, device=device)
