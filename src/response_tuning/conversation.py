@@ -261,7 +261,7 @@ class Conversation:
         Raises:
             UserError: instruction tuning of an example without a prompt.
         """
-        if method == "rt":
+        if method == "rt" or (method == "mixed" and example.prompt is None):
             prompt = self._rt_prompt_ids
         elif example.prompt is None:
             raise UserError("Instruction tuning needs a prompt in every example.")
@@ -495,7 +495,11 @@ def encode_examples(
                     f"Row {row}: the prompt alone takes {encoded.prompt_length} tokens, which leaves no tokens for a "
                     f"response in --max-length {max_length}. Raise it, or choose --overlong drop or truncate."
                 )
-            shortened = _with_shorter_prompt(example, conversation, max_length) if method == "it" else None
+            shortened = (
+                _with_shorter_prompt(example, conversation, max_length)
+                if example.prompt is not None and method != "rt"
+                else None
+            )
             if overlong == "drop" or shortened is None:
                 report.rows_dropped_overlong.append(row)
                 continue

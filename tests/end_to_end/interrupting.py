@@ -12,6 +12,8 @@ import resource
 import signal
 import sys
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +38,10 @@ class Job:
 
 def _sizes(folder: Path) -> list[int]:
     sizes = []
-    for path in folder.rglob("*"):
-        try:
-            sizes.append(path.stat().st_size if path.is_file() else 0)
-        except FileNotFoundError:  # renamed meanwhile
-            continue
+    for parent, _, names in os.walk(folder):  # which passes over a folder that is renamed meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                sizes.append((Path(parent) / name).stat().st_size)
     return sizes
 
 
@@ -58,7 +59,10 @@ def _start(job: Job, *, largest_file: int | None = None) -> tuple[int, int]:
     code = 99
     try:
         code = main(job.arguments)
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -11,6 +11,7 @@ __all__ = ["GROUPS", "commands_of"]
 GROUPS: dict[str, str] = {
     "data": "Prepare, check and shape training data",
     "eval": "Measure models, with a judge and without",
+    "study": "Grids of trainings and evaluations, with a report",
 }
 """The first words of commands that have two, each with a line for the help."""
 
@@ -29,4 +30,8 @@ def _listed(group: str) -> tuple[Command, ...]:
         from response_tuning.cli.eval_commands import eval_commands
 
         return eval_commands()
+    if group == "study":
+        from response_tuning.cli.study_commands import STUDY_COMMANDS
+
+        return STUDY_COMMANDS
     return COMMANDS

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from response_tuning.conversation import Conversation
+from response_tuning.inference.decoding import decode
 from response_tuning.inference.responder import Responder
 from response_tuning.inference.stops import StopRule
 from response_tuning.models.chat_files import set_stop_tokens
@@ -79,7 +80,8 @@ def generate_batch(
     responses: dict[int, Response] = {}
     for steps in sorted({min(fits, longest) for fits in room}):
         rows = [index for index, fits in enumerate(room) if min(fits, longest) == steps]
-        generated = _generate_ids(responder, [prompts[row] for row in rows], steps, is_cancelled, streamer)
+        parts = [prompts[row] for row in rows], [min(steps, limits[row]) for row in rows]
+        generated = _generate_ids(responder, *parts, is_cancelled, streamer)
         for row, ids in zip(rows, generated, strict=True):
             responses[row] = _to_response(ids[: limits[row]], responder)
     return [responses[index] for index in range(len(prompts))]
@@ -94,24 +96,30 @@ def _room(responder: Responder, prompt: Sequence[int], limit: int) -> int:
 def _generate_ids(
     responder: Responder,
     prompts: Sequence[list[int]],
-    max_new_tokens: int,
+    limits: Sequence[int],
     is_cancelled: Callable[[], bool],
     streamer: "BaseStreamer | None",
 ) -> list[list[int]]:
-    """The new ids of each prompt, to its end if it ended. Prompts are padded on the left."""
+    """The new ids of each prompt, to its end if it ended. Prompts are padded on the left.
+
+    What keeps its place by row (logits processors, a stop rule, a shared prefix) needs the whole batch until its end;
+    without it, rows that have finished are dropped (``inference.decoding``).
+    """
+    model = responder.loaded.model
+    cache = responder.prefix_cache.of_batch(prompts)
+    if cache is None and streamer is None and responder.stops is None and responder.processors is None:
+        return decode(model, prompts, limits, is_cancelled=is_cancelled)
     length = max(len(prompt) for prompt in prompts)
     input_ids = torch.zeros((len(prompts), length), dtype=torch.long)
     attention_mask = torch.zeros_like(input_ids)
     for row, prompt in enumerate(prompts):
         input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
         attention_mask[row, length - len(prompt) :] = 1
-    model = responder.loaded.model
     ends = _Ends(responder, len(prompts), length, is_cancelled)
-    cache = responder.prefix_cache.of_batch(prompts)
     output = model.generate(  # type: ignore[operator]
         input_ids=input_ids.to(model.device),
         attention_mask=attention_mask.to(model.device),
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max(limits),
         logits_processor=responder.processors_of(prompts),
         stopping_criteria=[ends],
         streamer=streamer,

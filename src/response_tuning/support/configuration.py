@@ -27,6 +27,7 @@ __all__ = [
     "group_type",
     "nest",
     "options_of",
+    "parse_yaml",
     "read_values",
     "write_config",
 ]
@@ -139,7 +140,7 @@ def read_values(path: Path, config_type: type[BaseModel]) -> dict[str, Any]:
         raise UserError(f"There is no configuration file {path}.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
-    values = _parse_yaml(path, text)
+    values = parse_yaml(path, text)
     checked: dict[str, Any] = {}
     errors: list[str] = []
     for name, value in values.items():
@@ -181,15 +182,19 @@ def written_options(path: Path) -> dict[str, Any]:
         UserError: the file is not YAML, or does not hold options.
     """
     try:
-        return _parse_yaml(path, path.read_text(encoding="utf-8"))
+        return parse_yaml(path, path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
 
 
-def _parse_yaml(path: Path, text: str) -> dict[str, Any]:
-    """The options in a file, each of which is there once."""
+def parse_yaml(path: Path, text: str) -> dict[str, Any]:
+    """The options in the text of a file, each of which is there once.
+
+    Raises:
+        UserError: the text is not YAML, sets an option twice, or does not hold options.
+    """
     try:
         _require_once(path, yaml.compose(text, yaml.SafeLoader))
         values = yaml.safe_load(text)

@@ -24,8 +24,9 @@ EMBEDDED_INSTRUCT = "embedded-instruct"
 STARTER = "starter"
 """The data spec of the training pairs that come with this program."""
 
-Method = Literal["rt", "it"]
-"""Response tuning (no instruction before the response) or instruction tuning."""
+Method = Literal["rt", "it", "mixed"]
+"""Response tuning (no instruction before the response), instruction tuning, or each row by what it has: a row with a
+prompt as in instruction tuning, a row without one as in response tuning."""
 Prefix = Literal["none", "empty_user"]
 """The prefix before the assistant header in response tuning."""
 FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "own"]

@@ -30,7 +30,9 @@ def check_plot(path: Path) -> None:
 
 def write_figure(figure: "Figure", path: Path) -> None:
     """Write a figure atomically, in the format that the suffix of ``path`` names."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=_DOTS_PER_INCH)
+    drawn, kind = io.BytesIO(), path.suffix[1:].lower()
+    # Without a date, the same figure is the same file.
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    figure.savefig(drawn, format=kind, dpi=_DOTS_PER_INCH, metadata=undated)
     with staged_file(path) as file:
         file.write(drawn.getvalue())

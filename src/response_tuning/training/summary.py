@@ -81,4 +81,4 @@ def _prefix(conversation: Conversation, method: Method) -> str:
         return conversation.prefix_text
     text = conversation.tokenizer.decode(conversation.prompt_ids(_PLACEHOLDER))
     assert isinstance(text, str)
-    return text
+    return text if method == "it" else f"{text} or, in rows without a prompt, {conversation.prefix_text}"

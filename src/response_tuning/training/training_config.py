@@ -288,7 +288,7 @@ class TrainingConfig(BaseModel):
     output: Path
     """The run folder to make, such as runs/mine."""
     method: Method = "rt"
-    """rt: responses alone. it: instruction-response pairs."""
+    """rt: responses alone. it: instruction-response pairs. mixed: rows with a prompt as it, rows without one as rt."""
     model: str = EMBEDDED
     """The base model: 'embedded', a folder, a .gguf file or a hub id."""
     from_run: Annotated[str, tyro.conf.arg(aliases=["--from"], metavar="RUN")] = ""

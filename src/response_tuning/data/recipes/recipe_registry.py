@@ -8,6 +8,7 @@ __all__ = ["RECIPES", "RECIPE_PLUGINS", "recipes"]
 RECIPES = (
     "response_tuning.data.recipes.non_instructional:NonInstructional",
     "response_tuning.data.recipes.single_task:SingleTaskSet",
+    "response_tuning.data.recipes.keep_instructions:KeepInstructions",
     # Named, not imported: it asks a model, so its package is above this one.
     "response_tuning.synthesis.roles_and_rules:RolesAndRules",
 )

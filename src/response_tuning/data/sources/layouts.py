@@ -52,7 +52,12 @@ _PAIRS = (
     _Pairs("Dolly (instruction, context, response)", "instruction", "response", ("context", "input")),
     _Pairs("OpenOrca (system_prompt, question, response)", "question", "response", needs=("system_prompt",)),
     _Pairs("prompt and response", "prompt", "response"),
+    _Pairs("ms-swift (query, response)", "query", "response"),
 )
+_ADDED_FIELDS = frozenset(
+    ["category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"]
+)
+"""Fields that the packaged data sets, readers of texts, ``rt data refine`` and ``rt data roles-and-rules`` add."""
 _RESPONSES = ("output", "response", "completion", "chosen")
 
 
@@ -62,7 +67,7 @@ def recognise(row: Fields, usage: Usage) -> list[Fields] | None:
     Raises:
         ValueError: the layout is known, and a field of it is missing, empty, of the wrong type, or contradicts another.
     """
-    for layout in (_chat, _openai_preference, _own, _preference, _answers, _pairs):
+    for layout in (_chat, _gemini, _openai_preference, _own, _preference, _answers, _pairs):
         examples = layout(row, usage)
         if examples is not None:
             # TRL's unpaired preferences have a label beside our own fields, LLaMA-Factory's a tag beside any.
@@ -148,6 +153,37 @@ def _ultrachat(row: Fields, usage: Usage) -> list[Fields] | None:
     return with_others(examples_of(text_messages(texts, "data"), "data", usage), row, ["data"], usage)
 
 
+def _gemini(row: Fields, usage: Usage) -> list[Fields] | None:
+    """Gemini's and Vertex AI's tuning data: ``contents`` with parts, and ``systemInstruction`` beside it."""
+    if not is_conversation(row.get("contents")):
+        return None
+    system_field = next((name for name in ("systemInstruction", "system_instruction") if row.get(name)), None)
+    system = [{"role": "system", **_of_parts(row[system_field], system_field)}] if system_field else []
+    turns = [
+        {"role": turn.get("role", ""), **_of_parts(turn, f"contents.{number}")}
+        for number, turn in enumerate(row["contents"], start=1)
+    ]
+    usage.layouts["Gemini's tuning data (contents)"] += 1
+    examples = examples_of(read_messages([*system, *turns], "contents", usage), "contents", usage)
+    return with_others(examples, row, ["contents", *filter(None, [system_field])], usage)
+
+
+def _of_parts(turn: object, field: str) -> Fields:
+    """The content of one turn of Gemini's; parts of other kinds than text are named by the reader of messages."""
+    if isinstance(turn, str):
+        return {"content": turn}
+    parts = turn.get("parts") if isinstance(turn, dict) else None
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise ValueError(f"field {field!r} has no parts: {preview(turn)}")
+    kinds = {"functionCall": "function_call", "functionResponse": "tool_result"}
+    return {
+        "content": [
+            part if "text" in part else {"type": kinds.get(next(iter(part), ""), next(iter(part), "")), **part}
+            for part in ({"type": "text", **part} if "text" in part else part for part in parts)
+        ]
+    }
+
+
 def _own(row: Fields, usage: Usage) -> list[Fields] | None:
     """This package's own form, or TRL's prompt and completion as lists of messages."""
     if "completion" not in row:
@@ -155,7 +191,7 @@ def _own(row: Fields, usage: Usage) -> list[Fields] | None:
     if not _holds_messages(row["completion"]) and not _holds_messages(row.get("prompt")):
         used = OWN_FIELDS
         own = [{name: row[name] for name in used if name in row}]
-        return with_others(own, row, used, usage)
+        return with_others(own, row, used, usage, known=_written_here(row))
     system, system_field = _system(row, beside=row.get("prompt"))
     examples = from_pair(row.get("prompt"), row["completion"], system, usage)
     usage.layouts["TRL's conversational prompt and completion"] += 1
@@ -352,8 +388,20 @@ def _transcript(text: str) -> list[Fields]:
     return messages
 
 
-def with_others(examples: list[Fields], row: Fields, used: Iterable[str], usage: Usage) -> list[Fields]:
-    """The examples with the row's other fields beside them, which are counted."""
+def _written_here(row: Fields) -> frozenset[str]:
+    """The fields that commands and data sets of this package add to its own rows: nobody has to be told of them."""
+    return _ADDED_FIELDS | {"system"} if "source_prompt" in row else _ADDED_FIELDS
+
+
+def with_others(
+    examples: list[Fields],
+    row: Fields,
+    used: Iterable[str],
+    usage: Usage,
+    *,
+    known: frozenset[str] = frozenset(),
+) -> list[Fields]:
+    """The examples with the row's other fields beside them, which are counted unless they are ``known``."""
     others = {name: value for name, value in row.items() if name not in used}
     if not others:
         return examples
@@ -363,5 +411,6 @@ def with_others(examples: list[Fields], row: Fields, used: Iterable[str], usage:
             usage.left_out_fields[name] += value is not None
         else:
             kept[name] = value
-    usage.unused_fields.update([name for name, value in kept.items() if value not in (None, "", [], {})])
+    told = {name: value for name, value in kept.items() if name not in known}
+    usage.unused_fields.update([name for name, value in told.items() if value not in (None, "", [], {})])
     return [{**example, **kept} for example in examples] if kept else examples

@@ -23,6 +23,7 @@ from response_tuning.evaluation.compare.compare_report import write_comparison
 from response_tuning.evaluation.compare.comparison import Comparison, MetricComparison, TaskComparison
 from response_tuning.evaluation.registry import evaluations
 from response_tuning.evaluation.shared.identity import defaults_of, result_settings
+from response_tuning.evaluation.shared.prompt_values import Prompt, PromptValues, Ratio, prompt_values, rows_file
 from response_tuning.evaluation.shared.statistics import (
     Estimate,
     estimate_difference,
@@ -42,7 +43,6 @@ from response_tuning.support.progress import warn
 
 __all__ = ["compare"]
 
-_ROW_FILES = ("responses.jsonl", "samples.jsonl")
 _PLACES_OF_DATA = frozenset(
     {
         *("data", "data_dir", "prompts", "annotations", "difficulty", "anchors"),
@@ -52,12 +52,6 @@ _PLACES_OF_DATA = frozenset(
 """Settings that may differ between runs: the prompts, of which the common ones count, and the model's chat format."""
 _REFERENCE = "reference"
 """A setting of judged comparisons. Where rows hold the reference's response, they are compared by it."""
-
-_Prompt = tuple[str, str, str, int]
-"""The set it belongs to, its text, its reference, and how often these occurred before."""
-_Ratio = tuple[float, float]
-"""Numerator and denominator."""
-_Values = dict[_Prompt, dict[str, _Ratio]]
 
 
 @dataclass(frozen=True)
@@ -142,7 +136,7 @@ def _read(folder: Path, spec: str) -> _Evaluation:
     metrics = read_json(folder / "metrics.json")
     if RunDirectory(Path(spec)).is_complete and not is_of_same_model(metrics.get("fingerprint"), spec):
         warn(f"{spec} changed since {folder} was made: it has other weights or rules. Evaluate it again.")
-    path = next((folder / name for name in _ROW_FILES if (folder / name).exists()), None)
+    path = rows_file(folder)
     rows = [] if path is None else read_json_lines(path)
     if path is None or not all("values" in row for row in rows):
         raise UserError(f"{folder} has no values per prompt to compare; an older version made it. Evaluate again.")
@@ -152,7 +146,7 @@ def _read(folder: Path, spec: str) -> _Evaluation:
 def _compare_task(task: str, measured: Mapping[str, _Evaluation], *, p_values: bool) -> TaskComparison:
     registered = evaluations().get(task)
     _check_settings(task, measured, {} if registered is None else defaults_of(registered.config))
-    values = {name: _values(evaluation) for name, evaluation in measured.items()}
+    values = {name: prompt_values(evaluation.rows) for name, evaluation in measured.items()}
     first, *others = values.values()
     common = [prompt for prompt in first if all(prompt in other for other in others)]
     if not common:
@@ -173,26 +167,8 @@ def _compare_task(task: str, measured: Mapping[str, _Evaluation], *, p_values: b
     )
 
 
-def _values(evaluation: _Evaluation) -> _Values:
-    seen: Counter[tuple[str, str, str]] = Counter()
-    values: _Values = {}
-    for row in evaluation.rows:
-        text = row["prompt"] if "prompt" in row else row["instruction"]
-        place = (row.get("task", ""), text, row.get("completion") or row.get(_REFERENCE) or "")
-        values[*place, seen[place]] = {metric: _ratio(value) for metric, value in row["values"].items()}
-        seen[place] += 1
-    return values
-
-
-def _ratio(value: float | Sequence[float]) -> _Ratio:
-    if isinstance(value, (int, float)):
-        return float(value), 1.0
-    part, whole = value
-    return float(part), float(whole)
-
-
 def _compare_metric(
-    metric: str, prompts: Sequence[_Prompt], values: Mapping[str, _Values], scale: tuple[float, float] | None
+    metric: str, prompts: Sequence[Prompt], values: Mapping[str, PromptValues], scale: tuple[float, float] | None
 ) -> MetricComparison | None:
     """The metric on the prompts for which every run has a value; None if there are none."""
     ratios = _ratios(metric, prompts, values)
@@ -205,13 +181,13 @@ def _compare_metric(
     )
 
 
-def _ratios(metric: str, prompts: Sequence[_Prompt], values: Mapping[str, _Values]) -> dict[str, list[_Ratio]]:
+def _ratios(metric: str, prompts: Sequence[Prompt], values: Mapping[str, PromptValues]) -> dict[str, list[Ratio]]:
     having = [prompt for prompt in prompts if all(metric in rows[prompt] for rows in values.values())]
     return {name: [rows[prompt][metric] for prompt in having] for name, rows in values.items()}
 
 
 def _with_p_values(
-    metrics: Mapping[str, MetricComparison], prompts: Sequence[_Prompt], values: Mapping[str, _Values]
+    metrics: Mapping[str, MetricComparison], prompts: Sequence[Prompt], values: Mapping[str, PromptValues]
 ) -> dict[str, MetricComparison]:
     """With p values, adjusted for all metrics and runs of the evaluation."""
     raw: dict[tuple[str, str], float] = {}
@@ -225,7 +201,7 @@ def _with_p_values(
     }
 
 
-def _estimate(ratios: Sequence[_Ratio], scale: tuple[float, float] | None) -> Estimate:
+def _estimate(ratios: Sequence[Ratio], scale: tuple[float, float] | None) -> Estimate:
     parts, wholes = zip(*ratios, strict=True)
     return estimate_mean(parts, bounds=scale) if set(wholes) == {1.0} else estimate_ratio(parts, wholes)
 

@@ -10,7 +10,8 @@
 | Cohen's kappa | Dirichlet posterior | ``kappa`` |
 
 Tests (exact McNemar, sign-flip permutation), Holm's correction and the smallest difference that a sample can show are
-in ``significance``. ``coverage`` computes how often the intervals contain the truth.
+in ``significance``; tests over seeds and prompts in ``over_seeds``. ``coverage`` computes how often the intervals
+contain the truth.
 """
 
 from response_tuning.evaluation.shared.statistics.estimate import (
@@ -22,6 +23,7 @@ from response_tuning.evaluation.shared.statistics.estimate import (
     estimate_ratio,
 )
 from response_tuning.evaluation.shared.statistics.kappa import estimate_kappa
+from response_tuning.evaluation.shared.statistics.over_seeds import CrossedMean, crossed_mean
 from response_tuning.evaluation.shared.statistics.significance import (
     holm,
     mcnemar,
@@ -30,8 +32,10 @@ from response_tuning.evaluation.shared.statistics.significance import (
 )
 
 __all__ = [
+    "CrossedMean",
     "Estimate",
     "ProportionInterval",
+    "crossed_mean",
     "estimate_difference",
     "estimate_kappa",
     "estimate_mean",

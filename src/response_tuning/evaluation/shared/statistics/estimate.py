@@ -14,7 +14,12 @@ from response_tuning.evaluation.shared.statistics.proportions import (
     proportion_bounds,
     wilson,
 )
-from response_tuning.evaluation.shared.statistics.resampling import percentile_bounds, ratio_differences, seed_draws
+from response_tuning.evaluation.shared.statistics.resampling import (
+    RESAMPLES,
+    percentile_bounds,
+    ratio_differences,
+    seed_draws,
+)
 
 __all__ = [
     "Estimate",
@@ -144,7 +149,10 @@ def estimate_difference(
 
 
 def estimate_over_seeds(
-    values: Sequence[Sequence[float]], baseline: Sequence[Sequence[float]] | None = None
+    values: Sequence[Sequence[float]],
+    baseline: Sequence[Sequence[float]] | None = None,
+    *,
+    resamples: int = RESAMPLES,
 ) -> Estimate:
     """The mean over several seeds that answered the same prompts, or the paired difference of two such means.
 
@@ -154,6 +162,7 @@ def estimate_over_seeds(
     Args:
         values: of each seed, one value per prompt, in the same order of prompts.
         baseline: the same of the baseline: as many seeds, each trained with the seed of the row it is paired with.
+        resamples: how many to draw; fewer where there are hundreds of estimates.
 
     Returns:
         The estimate; n counts prompts.
@@ -169,9 +178,11 @@ def estimate_over_seeds(
         if len(table) == 1:
             return estimate_difference([(v, 1.0) for v in values[0]], [(v, 1.0) for v in baseline[0]])
         table = table - other
+    if len(table) > 1 and np.ptp(table) == 0:  # resampling would give no width; all seeds agree, so the prompts decide
+        return estimate_over_seeds(values[:1], baseline[:1] if baseline is not None else None)
     if len(table) == 1 or table.shape[1] == 1:
         return estimate_mean(table.mean(axis=0).tolist())
-    return _estimate(table.mean(), table.shape[1], *percentile_bounds(seed_draws(table)))
+    return _estimate(table.mean(), table.shape[1], *percentile_bounds(seed_draws(table, resamples=resamples)))
 
 
 def _table(values: Sequence[Sequence[float]]) -> Floats:
