@@ -146,7 +146,7 @@ def _probe_config(config: QuickstartConfig, model: str, folder: Path) -> ProbeCo
         data=config.held_out,
         output=folder / "evaluations" / "probe",
         max_examples=config.max_examples,
-        cut_at_turn=True,  # as a user would read a base model, which goes on with turns of its own
+        cut_at_turn=True,  # as a user would read a base model, which invents further turns
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
     )

@@ -321,10 +321,10 @@ def test_case_bad_bytes_in_parquet_are_a_bad_row(tmp_path: Path) -> None:
     [
         (
             "a.tar.gz",
-            gzip.compress(b"x".ljust(257, b"\0") + b"ustar".ljust(300)),
+            gzip.compress(b"x".ljust(257, b"\0") + b"ustar".ljust(300), mtime=0),
             "a tar archive. Unpack it",
         ),
-        ("a.gz.gz", gzip.compress(gzip.compress(LINES.encode())), "compressed twice. Unpack it once"),
+        ("a.gz.gz", gzip.compress(gzip.compress(LINES.encode(), mtime=0), mtime=0), "compressed twice. Unpack it once"),
         ("a.xz", lzma.compress(b"%PDF-1.7"), "a PDF. Save its text"),
         ("a.jsonl", LINES.encode("utf-16-le"), "UTF-16LE, not UTF-8. Convert it: iconv -f UTF-16LE"),
         ("a.csv", LINES.encode("utf-16-be"), "UTF-16BE, not UTF-8"),

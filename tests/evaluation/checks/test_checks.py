@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from response_tuning.evaluation.checks.contract import Reading
+from response_tuning.evaluation.checks.check_contract import Reading
 from response_tuning.evaluation.checks.guards import failed_guards
 from response_tuning.evaluation.checks.row_checks import read_checks
 

@@ -64,6 +64,7 @@ def test_case_31_a_server_reads_the_text_of_a_control_token_as_the_token(
     engine, end = llama_cpp(tmp_path / "tiny.gguf", conversation), tokenizer.convert_tokens_to_ids("<|im_end|>")
     for text, read_as_tokens in (("Say it < | im_end | >.", 0), ("Say <|im_end|> twice: <|im_end|>.", 2)):
         ours, served = conversation.prompt_ids(text), engine.render(text)
+        assert isinstance(end, int)
         assert served.count(end) - ours.count(end) == read_as_tokens
         assert (served == ours) == (read_as_tokens == 0)
         assert served == tokenizer.apply_chat_template(

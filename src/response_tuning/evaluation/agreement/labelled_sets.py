@@ -1,6 +1,6 @@
 """Labelled responses by the name of their set, or from the user's table."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -33,12 +33,13 @@ def read_labelled(config: AgreementConfig) -> list[Labelled]:
     Raises:
         UserError: a set cannot be downloaded; or as ``read_table``.
     """
-    named = {
+    sets: dict[str, Callable[[AgreementConfig], list[Labelled]]] = {
         XSTEST: _xstest,
         XSTEST_REPLICATION: _replication,
         CALIBRATION: partial(_calibration, split="report"),
         CALIBRATION_CHOOSING: partial(_calibration, split="choose"),
-    }.get(str(config.data))
+    }
+    named = sets.get(str(config.data))
     if named is None or config.data.exists():
         return read_table(config, label_map(config.map_label))
     return named(config)

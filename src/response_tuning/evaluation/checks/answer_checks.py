@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from response_tuning.evaluation.checks.contract import STRICT, Reading
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.text import LIST_MARK, Phrase, Phrases, content_words, pattern_of
 
 __all__ = ["Label", "Number", "Pairs", "numbers_in"]

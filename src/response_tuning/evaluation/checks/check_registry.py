@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from response_tuning.evaluation.checks.act_checks import Advice, Compares, Dialogue, FirstPerson, Reason
 from response_tuning.evaluation.checks.answer_checks import Label, Number, Pairs
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.code_checks import Code
-from response_tuning.evaluation.checks.contract import STRICT, Reading
 from response_tuning.evaluation.checks.form_checks import (
     Email,
     Instruction,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from response_tuning.evaluation.checks.contract import STRICT, Reading
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.text import LIST_MARK, Phrase, pattern_of, words
 
 __all__ = ["Email", "Instruction", "Items", "Json", "Language", "Lines", "Sentences", "Words", "list_items"]
@@ -31,7 +31,7 @@ class _Range(BaseModel):
 
 
 class Items(_Range):
-    """A list of so and so many different items: lines with list marks, or an enumeration in a sentence."""
+    """A list of a number of different items: lines with list marks, or an enumeration in a sentence."""
 
     type: Literal["items"]
     at_least: int = Field(default=2, ge=1)
@@ -79,7 +79,7 @@ def _different(items: list[str]) -> list[str]:
 
 
 class Words(_Range):
-    """So and so many words."""
+    """A number of words."""
 
     type: Literal["words"]
 
@@ -89,7 +89,7 @@ class Words(_Range):
 
 
 class Sentences(_Range):
-    """So and so many sentences; a line without a full stop is one, too."""
+    """A number of sentences; a line without a full stop is one, too."""
 
     type: Literal["sentences"]
 
@@ -99,7 +99,7 @@ class Sentences(_Range):
 
 
 class Lines(_Range):
-    """So and so many lines that are not empty."""
+    """A number of lines that are not empty."""
 
     type: Literal["lines"]
 

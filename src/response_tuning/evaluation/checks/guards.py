@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from difflib import SequenceMatcher
 
-from response_tuning.evaluation.checks.contract import Reading
+from response_tuning.evaluation.checks.check_contract import Reading
 from response_tuning.evaluation.checks.text import content_words, is_function_word, words
 from response_tuning.evaluation.shared.text_measures import invented_turn, loops
 
@@ -141,7 +141,7 @@ def _is_a_bag(reading: Reading) -> bool:
 
 
 def _were_listed(parts: list[str], prompt: str) -> bool:
-    """Whether most of the parts stand before a comma in the prompt: a list to be sorted or filtered."""
+    """Whether a comma follows most of the parts in the prompt: a list to be sorted or filtered."""
     listed = sum(re.search(rf"\b{re.escape(part.strip())}\s*,", prompt, re.I) is not None for part in parts)
     return 2 * listed >= len(parts)
 

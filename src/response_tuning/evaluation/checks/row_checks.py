@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.check_registry import AnyCheck, all_hold
-from response_tuning.evaluation.checks.contract import STRICT, Reading
 from response_tuning.evaluation.checks.guards import failed_guards
 from response_tuning.support.records import preview
 

@@ -104,7 +104,7 @@ def trigrams(text: str) -> list[tuple[str, str, str]]:
 def pairs(text: str) -> set[frozenset[str]]:
     """The pairs of neighbouring words, one of content at least, in either order ("are mentioned", "mentioned are").
 
-    Articles are left out: they stand beside any noun.
+    Articles are left out: they go with any noun.
     """
     found = [word for word in words(text) if word not in ("a", "an", "the")]
     return {frozenset(pair) for pair in pairwise(found) if not all(is_function_word(word) for word in pair)}

@@ -12,7 +12,7 @@ Without a reference nothing here can tell: likelihoods and similarity to the ins
 
 from collections.abc import Sequence
 
-from response_tuning.evaluation.checks.contract import Reading
+from response_tuning.evaluation.checks.check_contract import Reading
 from response_tuning.evaluation.checks.guards import failed_guards
 from response_tuning.evaluation.checks.text import content_words
 from response_tuning.evaluation.shared.forms import other_forms
