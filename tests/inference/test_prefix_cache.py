@@ -163,9 +163,10 @@ def test_an_architecture_that_cannot_share_a_prefix_computes_it_each_time(
             padded = [[0] * (57 - len(prompt)) + prompt for prompt in prompts]
             mask = torch.tensor([[0] * (57 - len(prompt)) + [1] * len(prompt) for prompt in prompts])
             input_ids = torch.tensor(padded)
-            found.append(
-                model.generate(input_ids=input_ids, attention_mask=mask, max_new_tokens=12, **options).tolist()
+            generated = model.generate(  # type: ignore[operator]
+                input_ids=input_ids, attention_mask=mask, max_new_tokens=12, **options
             )
+            found.append(generated.tolist())
         found.append(example_losses(model, encoded, batch_tokens=64, prefix=prefix))
     half = len(found) // 2
     assert found[half - 1] == pytest.approx(found[-1], rel=1e-4)

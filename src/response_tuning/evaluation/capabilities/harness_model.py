@@ -43,7 +43,7 @@ def harness_model(responder: Responder, *, batch_size: int) -> HFLM:
     return _UntrainedModel(responder, **options)
 
 
-class _UntrainedModel(HFLM):
+class _UntrainedModel(HFLM):  # type: ignore[misc]
     """Generates and scores by a ``Responder``; what is too long is truncated at its beginning, as the harness does."""
 
     def __init__(self, responder: Responder, **options: Any) -> None:
