@@ -102,12 +102,14 @@ def _run(line: _CommandLine) -> int:
     from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 
-    command = commands[rest[0]]
+    command, options, config_path = commands[rest[0]], rest[1:], line.config_path
+    if config_path is not None and "config" in command.config_type.model_fields:  # a file of its own kind
+        options, config_path = [*options, "--config", str(config_path)], None
     set_up_threads(line.threads)
     set_up_allocator()
     yield_to_others()
-    config = parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path)
-    require_inputs_kept(config, line.config_path)
+    config = parse_options(command.config_type, f"rt {command.name}", options, config_path)
+    require_inputs_kept(config, config_path)
     command.run(config)
     return 0
 

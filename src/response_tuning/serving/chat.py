@@ -11,8 +11,7 @@ from response_tuning.models.dtype import with_fixed_dtype
 from response_tuning.support.options import Device, Dtype, FormatName
 
 if TYPE_CHECKING:
-    from response_tuning.conversation import Conversation
-    from response_tuning.models.load import LoadedModel
+    from response_tuning.inference.responder import Responder
 
 __all__ = ["ChatConfig", "chat"]
 
@@ -46,18 +45,28 @@ def chat(config: ChatConfig) -> None:
     Raises:
         UserError: there is no such model.
     """
-    from response_tuning.runs.load import load_with_conversation
+    from response_tuning.inference.responder import PromptTooLongError
+    from response_tuning.runs.load import load_responder
     from response_tuning.support.progress import say
 
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")  # bytes that are no text
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    responder = load_responder(
+        config.model, config.format, dtype=config.dtype, device=config.device, purpose="Chatting"
+    )
     interactive = sys.stdin.isatty()
     if interactive:
         say("Ask something; Ctrl-D ends.")
+    line = 0
     while (question := _read_question(interactive)) is not None:
-        if question:
-            _answer(loaded, conversation, question, max_new_tokens=config.max_new_tokens)
+        line += 1
+        try:
+            if question:
+                _answer(responder, question, max_new_tokens=config.max_new_tokens)
+        except PromptTooLongError as error:
+            if not interactive:
+                raise error.named(f"Line {line}") from None
+            say(str(error.named("The question")))
 
 
 def _read_question(interactive: bool) -> str | None:
@@ -67,20 +76,14 @@ def _read_question(interactive: bool) -> str | None:
         return None
 
 
-def _answer(loaded: "LoadedModel", conversation: "Conversation", question: str, *, max_new_tokens: int) -> None:
+def _answer(responder: "Responder", question: str, *, max_new_tokens: int) -> None:
     """Print the answer to one question as it is generated."""
-    import torch
-    from transformers import TextStreamer
+    from response_tuning.inference.generate import generate_batch
+    from response_tuning.inference.stream import TextStream
 
-    from response_tuning.models.chat_files import set_stop_tokens
-
-    set_stop_tokens(loaded.model, conversation.stop_token_ids)
-    prompt = torch.tensor([conversation.prompt_ids(question)], device=loaded.model.device)
-    streamer = TextStreamer(loaded.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    with contextlib.suppress(KeyboardInterrupt), torch.inference_mode():
-        loaded.model.generate(  # type: ignore[operator]
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=max_new_tokens,
-            streamer=streamer,
-        )
+    prompt = responder.conversation.prompt_ids(question)
+    responder.require_fit([prompt])
+    stream = TextStream(responder, lambda text: print(text, end="", flush=True))
+    with contextlib.suppress(KeyboardInterrupt):
+        generate_batch(responder, [prompt], [max_new_tokens], streamer=stream)
+    print()

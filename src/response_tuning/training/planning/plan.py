@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from response_tuning.conversation import Conversation, EncodedExample, encode_examples
 from response_tuning.example import Example
+from response_tuning.models.context import require_context
 from response_tuning.models.device import pick_device
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import load_model_config, load_tokenizer
@@ -187,13 +188,14 @@ def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedE
     for source in (config.data, config.validation.held_out):
         examples = load_rows(source, config.method, objective)
         if examples:
-            encoded, _ = encode_examples(
+            encoded, report = encode_examples(
                 examples,
                 conversation,
                 config.method,
                 max_length=config.encoding.max_length,
                 overlong=config.encoding.overlong,
             )
+            require_context(encoded, report, load_model_config(config.model), source=source)
         both.append(encoded if examples else [])
     return both[0], both[1], rows_each
 
