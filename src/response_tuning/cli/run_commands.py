@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
     from response_tuning.serving.chat import ChatConfig
+    from response_tuning.serving.serve_config import ServeConfig
     from response_tuning.study.study_config import QuickstartConfig
     from response_tuning.training.training_config import TrainingConfig
 
@@ -75,6 +76,16 @@ def _chat(config: "ChatConfig") -> None:
     chat(config)
 
 
+def _serve(config: "ServeConfig") -> None:
+    from response_tuning.support.extras import require_extra
+
+    require_extra("uvicorn", "serve", purpose="rt serve")
+    require_extra("starlette", "serve", purpose="rt serve")
+    from response_tuning.serving.serve import serve
+
+    serve(config)
+
+
 def _export(config: "ExportConfig") -> None:
     from response_tuning.export.export import export
 
@@ -112,6 +123,12 @@ _COMPARE = Command(
     "Compare what was measured on several runs, paired",
 )
 _CHAT = Command("chat", "response_tuning.serving.chat:ChatConfig", _chat, "Ask a run, or any model, questions")
+_SERVE = Command(
+    "serve",
+    "response_tuning.serving.serve_config:ServeConfig",
+    _serve,
+    "Serve runs to any OpenAI client, and in the browser",
+)
 _EXPORT = Command(
     "export",
     "response_tuning.export.export_config:ExportConfig",
@@ -119,5 +136,5 @@ _EXPORT = Command(
     "Write a run as a model for other servers, and verify it",
 )
 
-COMMANDS = (_QUICKSTART, _TRAIN, _PROBE, _CHAT, _COMPARE, _EXPORT)
+COMMANDS = (_QUICKSTART, _TRAIN, _PROBE, _CHAT, _SERVE, _COMPARE, _EXPORT)
 """The commands of one word, in the order of the help."""

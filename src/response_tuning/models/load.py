@@ -34,11 +34,13 @@ from response_tuning.support.progress import say
 
 __all__ = [
     "LoadedModel",
+    "load_base_of",
     "load_model",
     "load_model_config",
     "load_tokenizer",
     "load_without_weights",
     "require_model",
+    "require_same_base",
     "resolve_model",
 ]
 
@@ -199,7 +201,7 @@ def _safely(revision: str | None) -> dict[str, Any]:
 def _load_adapted(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool) -> LoadedModel:
     from peft import PeftModel
 
-    base = _load_same_base(adapter, dtype=dtype, device=device, dequantized=dequantized)
+    base = load_base_of(adapter, dtype=dtype, device=device, dequantized=dequantized)
     merged = merge_adapter(PeftModel.from_pretrained(base.model, str(adapter)))
     merged.eval().requires_grad_(False)
     if (adapter / "generation_config.json").is_file():
@@ -208,7 +210,7 @@ def _load_adapted(adapter: Path, *, dtype: Dtype, device: Device, dequantized: b
     return LoadedModel(merged, tokenizer, base.path, base.revision, str(adapter.absolute()))
 
 
-def _load_same_base(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool) -> LoadedModel:
+def load_base_of(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool = False) -> LoadedModel:
     """Load the base model of an adapter.
 
     Raises:
@@ -220,18 +222,28 @@ def _load_same_base(adapter: Path, *, dtype: Dtype, device: Device, dequantized:
         raise UserError(f"The base model of {adapter} is not there any more: {spec}. Put it back, or train again.")
     packed = bool(record.get("four_bit"))
     base = load_model(spec, dtype=dtype, device=device, four_bit=packed and dequantized)
-    expected, found = record.get("weights"), weights_fingerprint(base.origin)
-    if expected and found and expected != found and spec != EMBEDDED:
-        raise UserError(
-            f"The base model {spec} changed since {adapter} was trained on it: its weights have the fingerprint "
-            f"{found} and had {expected}. Put the old weights back, or train again."
-        )
+    require_same_base(adapter, base)
     if not packed:
         return base
     if dequantized:
         return replace(base, model=base.model.dequantize())
     say(f"{adapter} was trained over 4-bit weights; it is merged into those of {base.path}, which were not rounded")
     return base
+
+
+def require_same_base(adapter: Path, base: LoadedModel) -> None:
+    """Require that a loaded model has the weights that an adapter was trained beside, as far as its record tells.
+
+    Raises:
+        UserError: it has others.
+    """
+    spec = base_of_adapter(adapter)
+    expected, found = base_record(adapter).get("weights"), weights_fingerprint(base.origin)
+    if expected and found and expected != found and spec != EMBEDDED:
+        raise UserError(
+            f"The base model {spec} changed since {adapter} was trained on it: its weights have the fingerprint "
+            f"{found} and had {expected}. Put the old weights back, or train again."
+        )
 
 
 def _base_spec(spec: str) -> str:

@@ -17,7 +17,7 @@ from response_tuning.support.options import Device, Dtype, FormatName, Prefix
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["load_run", "load_with_conversation", "resolve_format"]
+__all__ = ["conversation_of", "load_run", "load_with_conversation", "resolve_format"]
 
 
 def load_run(
@@ -63,8 +63,19 @@ def load_with_conversation(
         UserError: there is no such model.
     """
     loaded = load_model(spec, dtype=dtype, device=device, dequantized=dequantized)
-    chosen = resolve_format(spec, format_name, loaded.tokenizer, as_assistant=as_assistant)
-    return loaded, Conversation(loaded.tokenizer, chosen, rt_prefix=_trained_prefix(spec, loaded.tokenizer))
+    return loaded, conversation_of(spec, format_name, loaded.tokenizer, as_assistant=as_assistant)
+
+
+def conversation_of(
+    spec: str,
+    format_name: FormatName | Literal["auto"],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    as_assistant: bool = False,
+) -> Conversation:
+    """The chat format of a model spec (``resolve_format``) for its tokenizer, with the prefix of its training."""
+    chosen = resolve_format(spec, format_name, tokenizer, as_assistant=as_assistant)
+    return Conversation(tokenizer, chosen, rt_prefix=_trained_prefix(spec, tokenizer))
 
 
 def resolve_format(
