@@ -81,9 +81,10 @@ def _serve(config: "ServeConfig") -> None:
 
     require_extra("uvicorn", "serve", purpose="rt serve")
     require_extra("starlette", "serve", purpose="rt serve")
-    from response_tuning.serving.serve import serve
+    from response_tuning.serving.serve import leave, serve
 
     serve(config)
+    leave()
 
 
 def _export(config: "ExportConfig") -> None:

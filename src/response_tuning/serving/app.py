@@ -101,7 +101,8 @@ class _Api:
         body = await _body(request, ChatRequest)
         run = self._run(body.model)
         ids = await asyncio.to_thread(_dialogue_ids, run, body.messages)
-        return await self._answer(request, body, run, ids, Reply(run, "chat", len(ids), body.scored))
+        reply = Reply(run, "chat", len(ids), body.scored, as_ids=body.return_tokens_as_token_ids)
+        return await self._answer(request, body, run, ids, reply)
 
     async def complete(self, request: Request) -> Response:
         body = await _body(request, CompletionRequest)

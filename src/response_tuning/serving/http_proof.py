@@ -6,6 +6,7 @@ same tokens. It asks as clients do, and vLLM understands the same questions.
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -59,12 +60,23 @@ def prove_served(
         UserError: the server answers differently, or not at all.
     """
     asked = http_engine(url, name, engine=engine, stop_ids=conversation.stop_token_ids)
+    with ThreadPoolExecutor(len(references)) as pool:  # at once, as clients come
+        list(pool.map(lambda reference: asked.answer(*_first_question(reference)), references))
     proof = prove(references, asked, file=name, tolerance=tolerance, dialogues=[make_dialogue(conversation)])
     if not proof.holds:
         raise UserError(f"The server does not answer as the run does, so it was not started. {proof}")
-    for reference in references:
-        _require_same_text(url, name, reference, asked, conversation)
+
+    def require(number: int) -> None:
+        _require_text_of_its_tokens(url, name, references[number], conversation, streamed=number % 2 == 1)
+
+    with ThreadPoolExecutor(len(references)) as pool:
+        list(pool.map(require, range(len(references))))
     return proof
+
+
+def _first_question(reference: Reference) -> tuple[list[int], int]:
+    """What ``prove`` asks first."""
+    return reference.prompt_ids, len(reference.answer.token_ids)
 
 
 def http_engine(url: str, name: str, *, engine: str, stop_ids: Sequence[int]) -> Engine:
@@ -74,7 +86,15 @@ def http_engine(url: str, name: str, *, engine: str, stop_ids: Sequence[int]) ->
         body = {"model": name, "messages": messages_of(prompt), "add_special_tokens": False}
         return list(_post(f"{url}/tokenize", body)["tokens"])
 
+    known: dict[tuple[int, ...], Continuation] = {}
+
     def answer(ids: list[int], new_tokens: int) -> Continuation:
+        key = (new_tokens, *ids)
+        if key not in known:
+            known[key] = complete(ids, new_tokens)
+        return known[key]
+
+    def complete(ids: list[int], new_tokens: int) -> Continuation:
         body = {
             "model": name,
             "prompt": ids,
@@ -93,36 +113,55 @@ def http_engine(url: str, name: str, *, engine: str, stop_ids: Sequence[int]) ->
     return Engine(engine, render, answer)
 
 
-def _require_same_text(url: str, name: str, reference: Reference, asked: Engine, conversation: Conversation) -> None:
-    """Require that a chat completion, whole and streamed, is the text of the tokens that were compared.
+def _require_text_of_its_tokens(
+    url: str, name: str, reference: Reference, conversation: Conversation, *, streamed: bool
+) -> None:
+    """Require that a chat completion has the run's prompt, and the text of its own tokens as the run decodes them.
+
+    Not the text of the tokens that were compared: in another batch, a near-tie may go the other way.
 
     Raises:
-        UserError: it is another text.
+        UserError: it has another prompt or another text.
     """
-    limit = len(reference.answer.token_ids)
-    tokens = asked.answer(reference.prompt_ids, limit).token_ids
-    expected = conversation.decode([token for token in tokens if token not in conversation.stop_token_ids])
     body = {
         "model": name,
         "messages": messages_of(reference.instruction),
-        "max_tokens": limit,
         "temperature": 0,
+        "max_tokens": len(reference.answer.token_ids),
+        "logprobs": True,
+        "return_tokens_as_token_ids": True,
     }
-    (choice,) = _post(f"{url}/v1/chat/completions", body)["choices"]
-    texts = {"whole": choice["message"]["content"], "streamed": _streamed(f"{url}/v1/chat/completions", body)}
-    for how, text in texts.items():
-        if text.strip() != expected:
-            raise UserError(
-                f"The server was not started: the {how} chat completion of {name} to {reference.instruction!r} is "
-                f"{text!r}, and the run answers {expected!r}."
-            )
+    text, tokens, prompt_tokens = (_streamed if streamed else _whole)(f"{url}/v1/chat/completions", body)
+    expected = conversation.decode([token for token in tokens if token not in conversation.stop_token_ids])
+    if text.strip() != expected or prompt_tokens != len(reference.prompt_ids):
+        raise UserError(
+            f"The server was not started: the chat completion of {name} to {reference.instruction!r} is {text!r} after "
+            f"{prompt_tokens} tokens of prompt, and the run's is {expected!r} after {len(reference.prompt_ids)}."
+        )
 
 
-def _streamed(url: str, body: dict[str, Any]) -> str:
-    with _open(url, {**body, "stream": True}) as response:
-        events = [line[6:] for line in response.read().decode().splitlines() if line.startswith("data: ")]
-    choices = [choice for event in events if event != "[DONE]" for choice in json.loads(event).get("choices", [])]
-    return "".join(choice["delta"].get("content") or "" for choice in choices)
+def _whole(url: str, body: dict[str, Any]) -> tuple[str, list[int], int]:
+    """The text, the token ids and the number of tokens of the prompt of a chat completion."""
+    reply = _post(url, body)
+    (choice,) = reply["choices"]
+    return str(choice["message"]["content"]), _chat_ids(choice), int(reply["usage"]["prompt_tokens"])
+
+
+def _streamed(url: str, body: dict[str, Any]) -> tuple[str, list[int], int]:
+    """The same of a stream."""
+    with _open(url, {**body, "stream": True, "stream_options": {"include_usage": True}}) as response:
+        lines = response.read().decode().splitlines()
+    events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    chunks = [json.loads(event) for event in events if event != "[DONE]"]
+    choices = [choice for chunk in chunks for choice in chunk.get("choices", [])]
+    text = "".join(choice["delta"].get("content") or "" for choice in choices)
+    usage = next(chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage"))
+    return text, [token for choice in choices for token in _chat_ids(choice)], int(usage["prompt_tokens"])
+
+
+def _chat_ids(choice: dict[str, Any]) -> list[int]:
+    listed = (choice.get("logprobs") or {}).get("content") or []
+    return [int(token["token"].removeprefix("token_id:")) for token in listed]
 
 
 def _post(url: str, body: dict[str, Any]) -> Any:

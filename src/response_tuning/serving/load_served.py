@@ -41,10 +41,11 @@ def named_runs(arguments: Sequence[str]) -> dict[str, str]:
     if not arguments:
         raise UserError("Name at least one run to serve.")
     names: dict[str, str] = {}
-    for argument in arguments:
-        match = None if Path(argument).exists() else _NAMED.fullmatch(argument)
+    matches = [None if Path(argument).exists() else _NAMED.fullmatch(argument) for argument in arguments]
+    unnamed = [argument for argument, match in zip(arguments, matches, strict=True) if match is None]
+    for argument, match in zip(arguments, matches, strict=True):
         spec = match["spec"] if match else argument
-        name = match["name"] if match else _shortest_name(spec, [other for other in arguments if other != argument])
+        name = match["name"] if match else _shortest_name(spec, [other for other in unnamed if other != spec])
         if name in names:
             raise UserError(f"Two runs are called {name!r}. Give one of them a name: NAME={spec}.")
         names[name] = spec

@@ -111,6 +111,7 @@ class ChatRequest(_Request):
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=_MOST_SCORED)] = None
+    return_tokens_as_token_ids: bool = False
 
     @property
     def limit(self) -> int | None:

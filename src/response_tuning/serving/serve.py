@@ -2,10 +2,11 @@
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from socket import gethostname, socket
 
 from response_tuning.conversation import Conversation
-from response_tuning.export.proof.proof import Reference, make_reference
+from response_tuning.export.proof.proof import Proof, Reference, make_reference
 from response_tuning.models.load import LoadedModel
 from response_tuning.serving.app import build_app
 from response_tuning.serving.engine import Engine
@@ -22,7 +23,7 @@ from response_tuning.serving.serve_config import ServeConfig
 from response_tuning.serving.served_run import ServedRun
 from response_tuning.support.progress import say, warn
 
-__all__ = ["serve"]
+__all__ = ["leave", "serve"]
 
 
 def serve(config: ServeConfig) -> None:
@@ -59,8 +60,7 @@ def _serve_here(config: ServeConfig, runs: dict[str, str], listening: socket) ->
     except KeyboardInterrupt:
         say("stopped")
     finally:
-        if not engine.stop():
-            _leave()
+        engine.stop()
 
 
 def _prove(
@@ -72,16 +72,19 @@ def _prove(
         UserError: a run is answered for differently.
     """
     app = build_app(served, engine, max_new_tokens=config.max_new_tokens)
-    with running(app) as url:
-        for run in served:
-            proof = prove_served(
-                url,
-                run.name,
-                references[run.name],
-                run.conversation,
-                engine="this server",
-                tolerance=tolerance_of(config.dtype),
-            )
+
+    def prove(run: ServedRun) -> Proof:
+        return prove_served(
+            url,
+            run.name,
+            references[run.name],
+            run.conversation,
+            engine="this server",
+            tolerance=tolerance_of(config.dtype),
+        )
+
+    with running(app) as url, ThreadPoolExecutor(len(served)) as pool:  # all runs at once
+        for proof in pool.map(prove, served):
             say(str(proof))
 
 
@@ -97,8 +100,11 @@ def _hosts(host: str) -> list[str]:
     return list(dict.fromkeys([host, "127.0.0.1", "localhost", "[::1]", gethostname()]))
 
 
-def _leave() -> None:
-    """End the process although a thread computes: a forward pass of a large model cannot be interrupted."""
+def leave() -> None:
+    """End the process at once, with code 0.
+
+    A forward pass of a large model cannot be interrupted, and the libraries take seconds to clean up on a busy machine.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -45,7 +45,7 @@ class ServeConfig(BaseModel):
     """The most prompts of one run that are answered in one batch."""
     check_prompts: int = Field(default=8, ge=1)
     """The number of instructions whose answers are compared between run and server before it starts."""
-    check_tokens: int = Field(default=32, ge=1)
+    check_tokens: int = Field(default=16, ge=1)
     """The longest of these answers, in tokens."""
     show_command: bool = False
     """With --engine vllm: print the command that would be started, and start nothing."""
