@@ -1,5 +1,6 @@
 """Runs served over HTTP answer as they do in this process, to every kind of client."""
 
+import asyncio
 import json
 import socket
 import time
@@ -9,6 +10,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from inspect_ai.model import get_model
 from openai import OpenAI
 
 from tests.serving.conftest import NEW_TOKENS, Served
@@ -225,3 +227,13 @@ def wait_until(holds: Any, *, seconds: float = 20) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_inspect_gets_the_same_text(served: Served, expected: dict[tuple[str, str], str]) -> None:
+    async def ask() -> list[str]:
+        models = [
+            get_model(f"openai-api/here/{name}", base_url=f"{served.url}/v1", api_key="none") for name in served.runs
+        ]
+        return [(await model.generate(PROMPTS[2])).completion for model in models]
+
+    assert asyncio.run(ask()) == [expected[name, PROMPTS[2]] for name in served.runs]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from response_tuning.evaluation.compare.compare_config import CompareConfig
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
-    from response_tuning.serving.chat import ChatConfig
+    from response_tuning.serving.chat_config import ChatConfig
     from response_tuning.serving.serve_config import ServeConfig
     from response_tuning.study.study_config import QuickstartConfig
     from response_tuning.training.training_config import TrainingConfig
@@ -123,7 +123,7 @@ _COMPARE = Command(
     _compare,
     "Compare what was measured on several runs, paired",
 )
-_CHAT = Command("chat", "response_tuning.serving.chat:ChatConfig", _chat, "Ask a run, or any model, questions")
+_CHAT = Command("chat", "response_tuning.serving.chat_config:ChatConfig", _chat, "Ask runs questions, side by side")
 _SERVE = Command(
     "serve",
     "response_tuning.serving.serve_config:ServeConfig",
