@@ -1,9 +1,10 @@
 """What the benchmarks share: rows, a process for each setting, a function's peak memory, and the machine's peak."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -44,8 +45,17 @@ def published_examples(source: str) -> list[Example]:
     return load_examples(source)
 
 
-def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: Any) -> dict[str, Any]:
+def run_in_own_process(
+    script: str, setting: str, config: BaseModel, *, environment: Mapping[str, str] | None = None, **changes: Any
+) -> dict[str, Any]:
     """Measure one setting with ``script --setting=...``; its last line is the result, in JSON.
+
+    Args:
+        script: The benchmark to run.
+        setting: One of its settings.
+        config: Its options.
+        environment: Variables to set for the process, beside those of this one.
+        changes: Options that differ from ``config``.
 
     Raises:
         subprocess.CalledProcessError: it failed, and has printed why.
@@ -53,11 +63,18 @@ def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: 
     options = config.model_dump(mode="json", exclude_none=True, exclude={"output", "setting"}) | changes
     arguments = []
     for name, value in options.items():
+        if isinstance(value, bool):
+            arguments += [f"--{name.replace('_', '-')}"] if value else []
+            continue
         values = value if isinstance(value, list) else [value]
         arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
     print(f"measuring: {setting}", file=sys.stderr, flush=True)
     process = subprocess.run(
-        [sys.executable, script, *arguments, "--setting", setting], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, script, *arguments, "--setting", setting],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, **(environment or {})},
     )
     result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     print(f"  {result}", file=sys.stderr, flush=True)
@@ -65,18 +82,19 @@ def run_in_own_process(script: str, setting: str, config: BaseModel, **changes: 
 
 
 class ProductPeak:
-    """The matmul peak in bf16, measured in short intervals between the work that is compared with it.
+    """The matmul peak of a dtype, measured in short intervals between the work that is compared with it.
 
     A machine's speed changes, and what disturbs the work disturbs the matmuls as well.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> None:
         self._device = device
+        self._dtype = dtype
         self._rates: list[list[float]] = []
 
     def measure(self) -> None:
         """Take 0.6 seconds for products of several shapes."""
-        self._rates.append(matmul_rates(self._device, torch.bfloat16, seconds=_PRODUCTS_SECONDS))
+        self._rates.append(matmul_rates(self._device, self._dtype, seconds=_PRODUCTS_SECONDS))
 
     @property
     def flops(self) -> float:

@@ -3,6 +3,7 @@
     pip install 'response-tuning[embedded,benchmark]'
     python benchmarks/train_step.py
     python benchmarks/train_step.py --data alpaca.jsonl dolly.jsonl --examples 2000 500 --seconds 120
+    python benchmarks/train_step.py --dtype float32 --device cpu --settings "ours, packed" "TRL, packed"
 
 Each setting runs in its own process, one after the other, over the same rows in its own order. The first two steps are
 warm-up; the supervised tokens and the time of the following ones count. Every ten seconds, between two steps, matmuls
@@ -29,9 +30,11 @@ from rich.table import Table
 from measuring import ProductPeak, first_examples, run_in_own_process
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.example import write_examples
+from response_tuning.models.device import pick_device
+from response_tuning.models.dtype import fixed_dtype
 from response_tuning.models.load import load_model_config, load_tokenizer, resolve_model
 from response_tuning.support.files import write_json
-from response_tuning.support.options import STARTER, Method
+from response_tuning.support.options import STARTER, Device, Dtype, Method
 from response_tuning.training.planning.plan import count_parameters
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import AdapterOptions, MemoryOptions, TrainingConfig
@@ -61,6 +64,12 @@ class BenchmarkConfig(BaseModel):
     """How long each setting trains after the first two steps; it ends with the step that it is in by then."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per optimizer step of ours; 16 is rt train's default. TRL takes 8 rows, its own default, or packed ones."""
+    dtype: Dtype = "auto"
+    """The dtype of our settings and of TRL's packed one. auto: the faster one of the device, as in rt train."""
+    device: Device = "auto"
+    """Where to train."""
+    settings: tuple[str, ...] = ()
+    """Measure these settings only, by the names that the table has for them; all of them if none is given."""
     lora_rank: int = 16
     """The rank of the adapter matrices; alpha is twice that."""
     output: Path | None = None
@@ -72,6 +81,7 @@ class BenchmarkConfig(BaseModel):
 def main() -> int:
     """Run all settings, or one of them in this process."""
     config = tyro.cli(BenchmarkConfig)
+    config = config.model_copy(update={"dtype": fixed_dtype(config.dtype, config.device)})
     if config.setting is not None:
         print(json.dumps(SETTINGS[config.setting](config)))
         return 0
@@ -80,12 +90,14 @@ def main() -> int:
     except ModuleNotFoundError as error:
         print(f"{error}. Install it: pip install 'response-tuning[benchmark]'", file=sys.stderr)
         return 2
-    results = {name: run_in_own_process(__file__, name, config) for name in SETTINGS}
+    chosen = [name for name in SETTINGS if not config.settings or name in config.settings]
+    options = config.model_copy(update={"settings": ()})
+    results = {name: run_in_own_process(__file__, name, options) for name in chosen}
     report = {
         "results": results,
         "config": config.model_dump(mode="json"),
         "versions": versions,
-        "cores": torch.get_num_threads(),
+        "device": _device_name(config),
     }
     _print(report)
     if config.output is not None:
@@ -93,21 +105,29 @@ def main() -> int:
     return 0
 
 
+def _device_name(config: BenchmarkConfig) -> str:
+    device = pick_device(config.device)
+    return torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+
+
 class Watch:
     """Times the steps of a training, and matmuls between them.
 
     Args:
-        seconds: How long to train after the steps that warm up.
+        config: How long to train after the steps that warm up; where, and in which dtype.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, config: BenchmarkConfig) -> None:
+        self._seconds = config.seconds
         self._taken: list[float] = []
-        self.peak = ProductPeak(torch.device("cpu"))
+        self._device = pick_device(config.device)
+        self.peak = ProductPeak(self._device, getattr(torch, config.dtype))
         self._went_on = self._next_products = time.perf_counter()
 
     def step_ended(self) -> bool:
         """To be called after each step; returns whether time is up."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
         now = time.perf_counter()
         self._taken.append(now - self._went_on)
         is_over = sum(self.step_seconds) > self._seconds
@@ -148,10 +168,10 @@ def _measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"]) -> 
             lora_rank=config.lora_rank,
             lora_alpha=2 * config.lora_rank,
             packing=packing,
-            dtype="bfloat16",
-            device="cpu",
+            dtype=config.dtype,
+            device=config.device,
         )
-        watch, so_far = Watch(config.seconds), [0]
+        watch, so_far = Watch(config), [0]
 
         def on_step(row: dict[str, Any]) -> None:
             so_far.append(row["supervised_tokens"])
@@ -178,13 +198,14 @@ def _measure_reference_recipe(config: BenchmarkConfig) -> dict[str, Any]:
 
 
 def _measure_trl_best(config: BenchmarkConfig) -> dict[str, Any]:
-    """Packed rows in bf16 without checkpointing, of as many tokens as ours."""
+    """Packed rows in our dtype without checkpointing, of as many tokens as ours."""
     return _measure_trl(
         config,
         per_device_train_batch_size=1,
         packing=True,
         gradient_checkpointing=False,
-        model_init_kwargs={"dtype": "bfloat16"},
+        bf16=config.dtype == "bfloat16",
+        model_init_kwargs={"dtype": config.dtype},
     )
 
 
@@ -194,7 +215,7 @@ def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    watch = Watch(config.seconds)
+    watch = Watch(config)
     tokens: list[int] = []
 
     class Timer(TrainerCallback):
@@ -217,7 +238,7 @@ def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
                 output_dir=folder,
                 num_train_epochs=_NO_END,
                 max_length=_MOST_TOKENS,
-                use_cpu=True,
+                use_cpu=pick_device(config.device).type == "cpu",
                 report_to="none",
                 save_strategy="no",
                 **options,
@@ -258,24 +279,32 @@ def _result(config: BenchmarkConfig, watch: Watch, supervised: int) -> dict[str,
         example.supervised_count for example in encoded
     )
     adapter = AdapterOptions(lora_rank=config.lora_rank)
-    parameters = count_parameters(load_model_config(config.model), adapter, MemoryOptions(dtype="bfloat16"))
+    parameters = count_parameters(load_model_config(config.model), adapter, MemoryOptions(dtype=config.dtype))
     layers = parameters.layers + parameters.trained
     seconds = sum(watch.step_seconds)
     return {
         "supervised_tokens_per_second": supervised / seconds,
         "flops": 4 * (layers * tokens_for_each_supervised + parameters.head) * supervised / seconds,
         "peak_flops": watch.peak.flops,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": _peak_memory_bytes(config),
         "steps": len(watch.step_seconds),
         "supervised_tokens": supervised,
         "rows": len(encoded),
     }
 
 
+def _peak_memory_bytes(config: BenchmarkConfig) -> int:
+    """The GPU's if there is one, else this process's."""
+    if pick_device(config.device).type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def _print(report: dict[str, Any]) -> None:
     results = report["results"]
-    ours = results["ours, packed"]
-    table = Table("setting", "supervised tokens/s", "ours, packed, is faster by", "peak memory", "of the matmul peak")
+    last = list(results)[-1]
+    ours = results[last]
+    table = Table("setting", "supervised tokens/s", f"{last}, is faster by", "peak memory", "of the matmul peak")
     for name, result in results.items():
         table.add_row(
             name,
@@ -288,7 +317,7 @@ def _print(report: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         "Operations: 4 x (layer and adapter parameters x tokens + head parameters x supervised tokens). Peak: the rate "
-        f"of the best matmul in bf16 on {report['cores']} threads, measured between steps.\n"
+        f"of the best matmul in {report['config']['dtype']} on {report['device']}, measured between steps.\n"
         f"{report['versions']}\n{report['config']}",
         highlight=False,
     )
@@ -297,7 +326,7 @@ def _print(report: dict[str, Any]) -> None:
 SETTINGS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "TRL, its defaults": _measure_trl_defaults,
     "TRL, reference recipe": _measure_reference_recipe,
-    "TRL, packed, bf16": _measure_trl_best,
+    "TRL, packed": _measure_trl_best,
     "ours, padded": _measure_padded,
     "ours, packed": _measure_packed,
 }

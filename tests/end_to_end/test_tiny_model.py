@@ -24,7 +24,7 @@ def test_quickstart_makes_both_runs_their_probes_a_summary_and_a_page(
     tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 0
-    assert "answers" in capsys.readouterr().out
+    assert "responds" in capsys.readouterr().out
     folder = tmp_path / "quickstart"
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary) == ["base", "rt", "it", "seconds", "peak_memory_bytes"]

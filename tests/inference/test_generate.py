@@ -6,6 +6,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation
 from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 
 INSTRUCTIONS = ["Hi", "Why is the sky blue, and why is it red at night?", "Name three rivers.", "Go"]
@@ -17,10 +18,8 @@ def loaded(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Loade
 
 
 def respond(loaded: LoadedModel, batch_size: int, max_new_tokens: int = 12) -> dict[int, Response]:
-    conversation = Conversation(loaded.tokenizer, "tulu")
-    batches = generate_responses(
-        loaded, conversation, INSTRUCTIONS, max_new_tokens=max_new_tokens, batch_size=batch_size
-    )
+    responder = Responder(loaded, Conversation(loaded.tokenizer, "tulu"))
+    batches = generate_responses(responder, INSTRUCTIONS, max_new_tokens=max_new_tokens, batch_size=batch_size)
     return {index: response for batch in batches for index, response in batch.items()}
 
 

@@ -42,8 +42,8 @@ class _Checker(HTMLParser):
         self.text.append(data)
 
 
-def write_folder(folder: Path, rows: int = 20, *, relevant: int = 18) -> Path:
-    """A finished quickstart in which the base fails, RT and IT do alike, and IT has ``relevant`` relevant responses."""
+def write_folder(folder: Path, rows: int = 20, *, on_topic: int = 18) -> Path:
+    """A finished quickstart in which the base fails, RT and IT do alike, and IT has ``on_topic`` responses on topic."""
     values: dict[str, dict[str, Any]] = {}
     for model, value in (("base", 0.0), ("rt", 0.5), ("it", 0.55)):
         values[model] = {
@@ -56,8 +56,8 @@ def write_folder(folder: Path, rows: int = 20, *, relevant: int = 18) -> Path:
             probe / "metrics.json",
             {"settings": {"max_new_tokens": 128}, "format": "tulu", "versions": {"torch": "2.13.0"}},
         )
-        row = {"response": HOSTILE, "stops": True, "echoes": False, "repeats": True}
-        passed = dict.fromkeys(METRICS, rows // 2) | ({"relevant": relevant} if model == "it" else {})
+        row = {"response": HOSTILE, "stops": True, "copies": False, "loops": True}
+        passed = dict.fromkeys(METRICS, rows // 2) | ({"on_topic": on_topic} if model == "it" else {})
         write_json_lines(
             probe / "responses.jsonl",
             (
@@ -118,26 +118,26 @@ def finding_of(page: str) -> str:
 
 def test_the_finding_is_the_paired_difference_with_its_interval_and_what_the_run_can_show(page: str) -> None:
     finding = finding_of(page)
-    assert "Rate of answers over 20 held-out instructions: base model 0%, " in finding
+    assert "Rate of responds over 20 held-out instructions: base model 0%, " in finding
     assert "RT minus IT, paired by instruction: +0.0 points (-16.1 to +16.1; p 1.000)" in finding
     assert "this run cannot tell RT and IT apart" in finding
-    assert "excludes zero in relevant." in finding
+    assert "excludes zero in on_topic." in finding
 
 
 def test_the_table_has_the_paired_difference_of_every_metric(page: str) -> None:
-    relevant = page[page.index("<strong>relevant</strong>") :]
+    on_topic = page[page.index("<strong>on_topic</strong>") :]
     # 8 of 20 instructions, all one way: exact p 2 / 2**8, times nine metrics.
-    assert "-40.0" in relevant[: relevant.index("</tr>")]
-    assert "0.008" in relevant[: relevant.index("</tr>")]
-    assert "(0.070)" in relevant[: relevant.index("</tr>")]
+    assert "-40.0" in on_topic[: on_topic.index("</tr>")]
+    assert "0.008" in on_topic[: on_topic.index("</tr>")]
+    assert "(0.070)" in on_topic[: on_topic.index("</tr>")]
 
 
 def test_a_difference_that_shows_is_not_called_none(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path, relevant=10)
+    folder = write_folder(tmp_path, on_topic=10)
     assert "excludes zero in none of them." in finding_of(write_report(folder).read_text())
     rows = [json.loads(line) for line in (folder / "it/evaluations/probe/responses.jsonl").read_text().splitlines()]
     for row in rows:
-        row["values"]["answers"] = 1.0
+        row["values"]["responds"] = 1.0
     write_json_lines(folder / "it" / "evaluations" / "probe" / "responses.jsonl", rows)
     finding = finding_of(write_report(folder).read_text())
     assert "-50.0 points (" in finding

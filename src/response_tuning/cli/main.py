@@ -18,6 +18,7 @@ from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.listing import group_listing, main_listing
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import DISK_IS_FULL
+from response_tuning.support.neighbours import set_up_threads, yield_to_others
 from response_tuning.support.progress import silence
 from response_tuning.support.secrets import hide_secrets
 from response_tuning.support.terminal import set_up_terminal
@@ -46,6 +47,7 @@ class _CommandLine:
 
     words: list[str] = field(default_factory=list)
     config_path: Path | None = None
+    threads: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,9 +101,13 @@ def _run(line: _CommandLine) -> int:
     from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 
-    command = commands[rest[0]]
-    config = parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path)
-    require_inputs_kept(config, line.config_path)
+    command, options, config_path = commands[rest[0]], rest[1:], line.config_path
+    if config_path is not None and "config" in command.config_type.model_fields:  # a file of its own kind
+        options, config_path = [*options, "--config", str(config_path)], None
+    set_up_threads(line.threads)
+    yield_to_others()
+    config = parse_options(command.config_type, f"rt {command.name}", options, config_path)
+    require_inputs_kept(config, config_path)
     command.run(config)
     return 0
 
@@ -141,7 +147,8 @@ def _command_line(arguments: list[str]) -> _CommandLine:
     """Take out the options of every command, wherever they were typed.
 
     Raises:
-        UserError: ``--config`` without a file or twice, both ``--quiet`` and ``--verbose``, or bytes that are no text.
+        UserError: ``--config`` or ``--threads`` without a value or twice, both ``--quiet`` and ``--verbose``, or bytes
+            that are no text.
     """
     for argument in arguments:
         if not argument.isascii() and argument != argument.encode("utf-8", "replace").decode("utf-8"):
@@ -149,13 +156,10 @@ def _command_line(arguments: list[str]) -> _CommandLine:
     line = _CommandLine()
     remaining = iter(arguments)
     for argument in remaining:
-        if argument == "--config" or argument.startswith("--config="):
-            name = next(remaining, None) if argument == "--config" else argument.removeprefix("--config=")
-            if not name:
-                raise UserError("--config needs the name of a YAML file.")
-            if line.config_path is not None:
-                raise UserError(f"--config is given twice: {line.config_path} and {name}. Name one file.")
-            line.config_path = Path(name)
+        option, equals, value = argument.partition("=")
+        if option in ("--config", "--threads"):
+            value = value if equals else next(remaining, "")
+            _take(line, option, value)
         elif argument in _FLAGS:
             continue
         else:
@@ -163,6 +167,24 @@ def _command_line(arguments: list[str]) -> _CommandLine:
     if {"--quiet", "--verbose"} <= set(arguments):
         raise UserError("--quiet and --verbose contradict each other.")
     return line
+
+
+def _take(line: _CommandLine, option: str, value: str) -> None:
+    """Keep the value of an option of every command.
+
+    Raises:
+        UserError: it has none, or is given twice.
+    """
+    if option == "--threads":
+        if line.threads is not None:
+            raise UserError(f"--threads is given twice: {line.threads} and {value}. Name one number.")
+        line.threads = value
+        return
+    if not value:
+        raise UserError("--config needs the name of a YAML file.")
+    if line.config_path is not None:
+        raise UserError(f"--config is given twice: {line.config_path} and {value}. Name one file.")
+    line.config_path = Path(value)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ from response_tuning.support.commands import command
 from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
+    from response_tuning.cli.doctor import DoctorConfig
+    from response_tuning.data.demonstrations.in_context_config import InContextConfig
     from response_tuning.evaluation.compare.compare_config import CompareConfig
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
+    from response_tuning.runs.rules.rules_config import RulesConfig
     from response_tuning.serving.chat_config import ChatConfig
     from response_tuning.serving.serve_config import ServeConfig
     from response_tuning.study.study_config import QuickstartConfig
@@ -49,6 +52,27 @@ def _train(config: "TrainingConfig") -> None:
 
     run = train(config)
     say(f"Trained: {run.path}\nProbe it: {command('probe', run.path)}\nChat with it: {command('chat', run.path)}")
+
+
+def _rules(config: "RulesConfig") -> None:
+    from response_tuning.runs.rules.make_rules import make_rules
+    from response_tuning.runs.rules.rules_table import rules_table
+
+    made = make_rules(config)
+    print_result(rules_table(made))
+    say(
+        f"Made: {made.path}\nEdit its rules: {made.path / 'rules.yaml'}\n"
+        f"Probe it: {command('probe', made.path)}\nChat with it: {command('chat', made.path)}"
+    )
+
+
+def _in_context(config: "InContextConfig") -> None:
+    from response_tuning.data.demonstrations.make_in_context import make_in_context
+
+    made = make_in_context(config)
+    limit = "" if made.context is None else f" of the model's context of {made.context:,}"
+    print_result(f"{made.demonstrations} demonstrations; {made.prefix_tokens:,} tokens{limit} before the query")
+    say(f"Made: {made.path}\nProbe it: {command('probe', made.path)}\nChat with it: {command('chat', made.path)}")
 
 
 def _probe(config: "ProbeConfig") -> None:
@@ -99,6 +123,19 @@ def _export(config: "ExportConfig") -> None:
     say(f"Exported: {exported.path}" + (f"\nPushed: {exported.address}" if exported.address else ""))
 
 
+def _doctor(config: "DoctorConfig") -> None:
+    from response_tuning.cli.doctor import doctor_table
+    from response_tuning.models.machine import describe_machine
+
+    machine = describe_machine()
+    if config.as_json:
+        import json
+
+        print(json.dumps(machine.as_json(), indent=2))
+    else:
+        print_result(doctor_table(machine))
+
+
 _QUICKSTART = Command(
     "quickstart",
     "response_tuning.study.study_config:QuickstartConfig",
@@ -110,6 +147,18 @@ _TRAIN = Command(
     "response_tuning.training.training_config:TrainingConfig",
     _train,
     "Tune a base model on responses alone, or on pairs",
+)
+_RULES = Command(
+    "rules",
+    "response_tuning.runs.rules.rules_config:RulesConfig",
+    _rules,
+    "Make a run that answers by rules over a base model, untrained",
+)
+_IN_CONTEXT = Command(
+    "in-context",
+    "response_tuning.data.demonstrations.in_context_config:InContextConfig",
+    _in_context,
+    "Make a run that answers after demonstrations, untrained",
 )
 _PROBE = Command(
     "probe",
@@ -136,6 +185,12 @@ _EXPORT = Command(
     _export,
     "Write a run as a model for other servers, and verify it",
 )
+_DOCTOR = Command(
+    "doctor",
+    "response_tuning.cli.doctor:DoctorConfig",
+    _doctor,
+    "Describe this machine, and what is chosen on it",
+)
 
-COMMANDS = (_QUICKSTART, _TRAIN, _PROBE, _CHAT, _SERVE, _COMPARE, _EXPORT)
+COMMANDS = (_QUICKSTART, _TRAIN, _IN_CONTEXT, _RULES, _PROBE, _CHAT, _SERVE, _COMPARE, _EXPORT, _DOCTOR)
 """The commands of one word, in the order of the help."""

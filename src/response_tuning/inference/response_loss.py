@@ -1,6 +1,6 @@
 """The loss of a model's supervised tokens: its decoder, then the head at the supervised positions only."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from response_tuning.kernels.linear_cross_entropy import capped, linear_cross_en
 from response_tuning.models.heads import decoder_and_head, logit_cap, logit_scale
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import LossKernel
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import Cache
 
 __all__ = ["ResponseLoss"]
 
@@ -41,11 +44,19 @@ class ResponseLoss:
         """
         return self.cross_entropy(self.hidden_states(batch), batch.targets)
 
-    def hidden_states(self, batch: Batch) -> Tensor:
-        """The final hidden states [supervised tokens, hidden] that the supervised tokens are predicted from."""
+    def hidden_states(self, batch: Batch, cache: "Cache | None" = None) -> Tensor:
+        """The final hidden states [supervised tokens, hidden] that the supervised tokens are predicted from.
+
+        Args:
+            batch: the rows.
+            cache: keys and values of what precedes the rows, whose positions the batch's continue.
+        """
         # Without an attention mask, and only so, positions that restart keep the examples of a packed row apart.
-        packed = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
-        hidden: Tensor = self._decoder(input_ids=batch.input_ids, use_cache=False, **packed).last_hidden_state
+        options: dict[str, Any] = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
+        if cache is not None:
+            options["past_key_values"] = cache
+        output = self._decoder(input_ids=batch.input_ids, use_cache=cache is not None, **options)
+        hidden: Tensor = output.last_hidden_state
         return hidden.flatten(0, 1)[batch.predicting_positions]
 
     def cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """Load the model, the tokenizer or the architecture that a model spec names (``models.spec`` has the grammar)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +23,7 @@ from transformers import (
 
 from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record
 from response_tuning.models.device import pick_device
-from response_tuning.models.dtype import fixed_dtype
+from response_tuning.models.dtype import fixed_dtype, warn_of_emulation
 from response_tuning.models.embedded import embedded_instruct_file, import_embedded, import_gguf
 from response_tuning.models.fingerprint import weights_fingerprint
 from response_tuning.models.four_bit import keep_packed_weights, nf4
@@ -42,7 +45,12 @@ __all__ = [
     "require_model",
     "require_same_base",
     "resolve_model",
+    "sharing_weights",
+    "weights_identity",
 ]
+
+
+_shared: ContextVar[dict[object, "LoadedModel"] | None] = ContextVar("shared", default=None)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,7 @@ def load_model(
         UserError: there is no such model, or it cannot be loaded.
     """
     dtype = fixed_dtype(dtype, device)
+    warn_of_emulation(dtype, device)
     adapter = adapter_folder(spec)
     if adapter is not None:
         if four_bit:
@@ -117,6 +126,39 @@ def load_model(
                 f"{spec} holds an adapter, which cannot be merged into 4-bit weights. Name its base model instead."
             )
         return _load_adapted(adapter, dtype=dtype, device=device, dequantized=dequantized)
+    shared = _shared.get()
+    if shared is None:
+        return _load_plain(spec, dtype=dtype, device=device, four_bit=four_bit)
+    key = (weights_identity(spec), dtype, device, four_bit)
+    if key not in shared:
+        shared[key] = _load_plain(spec, dtype=dtype, device=device, four_bit=four_bit)
+    return shared[key]
+
+
+@contextmanager
+def sharing_weights() -> Iterator[None]:
+    """Within the block, a model that several runs are made from is loaded once: nobody may change its weights."""
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def weights_identity(spec: str) -> tuple[str, str | None]:
+    """What two specs of the same weights have in common: an adapter, or the folder or hub id and its revision.
+
+    Raises:
+        UserError: as ``resolve_model``.
+    """
+    adapter = adapter_folder(spec)
+    if adapter is not None:
+        return str(adapter.resolve()), None
+    place = resolve_model(spec)
+    return (str(Path(place).resolve()) if Path(place).exists() else place), require_local(spec).revision
+
+
+def _load_plain(spec: str, *, dtype: Dtype, device: Device, four_bit: bool) -> LoadedModel:
     packing = nf4(dtype, pick_device(device)) if four_bit else {}
     path, revision = resolve_model(spec), require_local(spec).revision
     say(f"loading {spec}")
@@ -201,7 +243,11 @@ def _safely(revision: str | None) -> dict[str, Any]:
 def _load_adapted(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool) -> LoadedModel:
     from peft import PeftModel
 
-    base = load_base_of(adapter, dtype=dtype, device=device, dequantized=dequantized)
+    token = _shared.set(None)  # merging changes the weights
+    try:
+        base = load_base_of(adapter, dtype=dtype, device=device, dequantized=dequantized)
+    finally:
+        _shared.reset(token)
     merged = merge_adapter(PeftModel.from_pretrained(base.model, str(adapter)))
     merged.eval().requires_grad_(False)
     if (adapter / "generation_config.json").is_file():

@@ -134,6 +134,7 @@ class _Api:
             body.sampling,
             body.stops,
             body.scored,
+            rule=run.responder.stops if isinstance(body, ChatRequest) else None,
         )
         if body.stream:
             stream = _stream(self.engine, job, events, reply, reports_usage=body.reports_usage)

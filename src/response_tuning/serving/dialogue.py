@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from response_tuning.serving.job import Event, Failed, Job
@@ -46,7 +47,7 @@ class Dialogue:
                 tell(run.name, Failed(_too_long(len(ids), run.context or 0, is_begun=self.is_begun)))
                 continue
             limit = min(room, self.max_new_tokens)
-            jobs.append(Job(run, ids, limit, lambda event, name=run.name: tell(name, event)))  # type: ignore[misc]
+            jobs.append(Job(run, ids, limit, partial(tell, run.name), rule=run.responder.stops))
         return jobs
 
     def remember(self, question: str, answers: dict[str, str]) -> None:

@@ -126,7 +126,10 @@ class Engine:
 
     def _take_batch(self) -> list[Job]:
         waiting = [job for job in self._waiting if not job.is_cancelled]
-        batch = [job for job in waiting if job.run is waiting[0].run][: self._batch_size]
+        batch: list[Job] = []
+        for job in waiting:
+            if len(batch) < self._batch_size and _fits([*batch, job]):
+                batch.append(job)
         self._waiting = [job for job in waiting if job not in batch]
         self._under_way += batch
         return batch
@@ -137,6 +140,15 @@ class Engine:
             _generate(batch, self._turns)
         finally:
             self._turns.release()
+
+
+def _fits(batch: Sequence[Job]) -> bool:
+    """Whether jobs can be one batch: of one run, and no row goes on beyond the model's context while others go on."""
+    run = batch[0].run
+    if any(job.run is not run for job in batch):
+        return False
+    longest, steps = max(len(job.prompt_ids) for job in batch), max(job.limit for job in batch)
+    return run.context is None or longest + steps <= run.context
 
 
 @torch.inference_mode()
@@ -162,12 +174,14 @@ def _generate(batch: Sequence[Job], turns: _Turns) -> None:
         return torch.tensor(done, device=ids.device)
 
     run.activate()
+    cache = run.responder.prefix_cache.of_batch(prompts)
     device = run.weights.model.device
     run.weights.model.generate(  # type: ignore[operator]
         input_ids=input_ids.to(device),
         attention_mask=attention_mask.to(device),
         generation_config=run.generation_config,
         max_new_tokens=max(job.limit for job in batch),
-        logits_processor=[*run.processors(prompts), choice],
+        logits_processor=[*run.responder.processors_of(prompts), choice],
         stopping_criteria=[take_tokens],
+        **({} if cache is None else {"past_key_values": cache}),
     )

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from response_tuning.conversation import Conversation
 from response_tuning.export.proof.proof import (
     Continuation,
     Engine,
@@ -22,6 +21,7 @@ from response_tuning.export.proof.proof import (
     messages_of,
     prove,
 )
+from response_tuning.inference.responder import Responder
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Dtype
 
@@ -41,7 +41,7 @@ def prove_served(
     url: str,
     name: str,
     references: Sequence[Reference],
-    conversation: Conversation,
+    responder: Responder,
     *,
     engine: str,
     tolerance: float,
@@ -52,13 +52,14 @@ def prove_served(
         url: of the server, without a path.
         name: the run's name there.
         references: the run's prompts and answers.
-        conversation: the run's chat format.
+        responder: how the run is asked.
         engine: what generates, for the report.
         tolerance: the largest difference [nats] that counts as none.
 
     Raises:
         UserError: the server answers differently, or not at all.
     """
+    conversation = responder.conversation
     asked = http_engine(url, name, engine=engine, stop_ids=conversation.stop_token_ids)
     with ThreadPoolExecutor(len(references)) as pool:  # at once, as clients come
         list(pool.map(lambda reference: asked.answer(*_first_question(reference)), references))
@@ -67,7 +68,7 @@ def prove_served(
         raise UserError(f"The server does not answer as the run does, so it was not started. {proof}")
 
     def require(number: int) -> None:
-        _require_text_of_its_tokens(url, name, references[number], conversation, streamed=number % 2 == 1)
+        _require_text_of_its_tokens(url, name, references[number], responder, streamed=number % 2 == 1)
 
     with ThreadPoolExecutor(len(references)) as pool:
         list(pool.map(require, range(len(references))))
@@ -114,7 +115,7 @@ def http_engine(url: str, name: str, *, engine: str, stop_ids: Sequence[int]) ->
 
 
 def _require_text_of_its_tokens(
-    url: str, name: str, reference: Reference, conversation: Conversation, *, streamed: bool
+    url: str, name: str, reference: Reference, responder: Responder, *, streamed: bool
 ) -> None:
     """Require that a chat completion has the run's prompt, and the text of its own tokens as the run decodes them.
 
@@ -132,12 +133,18 @@ def _require_text_of_its_tokens(
         "return_tokens_as_token_ids": True,
     }
     text, tokens, prompt_tokens = (_streamed if streamed else _whole)(f"{url}/v1/chat/completions", body)
-    expected = conversation.decode([token for token in tokens if token not in conversation.stop_token_ids])
+    expected = _text(responder, tokens)
     if text.strip() != expected or prompt_tokens != len(reference.prompt_ids):
         raise UserError(
             f"The server was not started: the chat completion of {name} to {reference.instruction!r} is {text!r} after "
             f"{prompt_tokens} tokens of prompt, and the run's is {expected!r} after {len(reference.prompt_ids)}."
         )
+
+
+def _text(responder: Responder, tokens: Sequence[int]) -> str:
+    conversation = responder.conversation
+    text = conversation.generated_text([token for token in tokens if token not in conversation.stop_token_ids])
+    return text.strip() if responder.stops is None else responder.stops.cut(text)[0]
 
 
 def _whole(url: str, body: dict[str, Any]) -> tuple[str, list[int], int]:

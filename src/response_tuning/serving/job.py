@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from response_tuning.inference.sampling import Sampling, TokenScores
-from response_tuning.inference.text_stream import TextStream
+from response_tuning.inference.text_stream import EndRule, TextStream
 from response_tuning.serving.served_run import ServedRun
 
 __all__ = ["Event", "Failed", "Finished", "Job", "Piece"]
@@ -57,6 +57,8 @@ class Job:
     stops: Sequence[str] = ()
     scored: int | None = None
     """How many of the likeliest tokens are reported with each token; None reports no log-probabilities."""
+    rule: EndRule | None = None
+    """Ends the response as well, where the run has such a rule."""
     is_done: bool = False
     _count: int = 0
     _unsent: list[TokenScores] = field(default_factory=list)
@@ -64,7 +66,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self._stop_ids = frozenset(self.run.conversation.stop_token_ids)
-        self._stream = TextStream(self.run.decode, self.stops, self.run.rule)
+        self._stream = TextStream(self.run.decode, self.stops, self.rule)
 
     @property
     def is_cancelled(self) -> bool:

@@ -1,33 +1,28 @@
 """Load runs to be served side by side: those that adapt the same base model share its weights in memory."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
-from response_tuning.conversation import Conversation
-from response_tuning.models.adapter import adapter_folder, base_of_adapter
-from response_tuning.models.load import (
-    LoadedModel,
-    load_base_of,
-    load_model,
-    load_tokenizer,
-    require_same_base,
-    resolve_model,
-)
-from response_tuning.models.spec import parse_spec, require_local
+from response_tuning.inference.responder import Responder
+from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record, recorded_base
+from response_tuning.models.load import load_base_of, load_tokenizer, sharing_weights, weights_identity
+from response_tuning.models.spec import parse_spec
 from response_tuning.models.switching import SwitchableModel
-from response_tuning.runs.load import conversation_of, load_with_conversation
+from response_tuning.runs.load import load_responder
+from response_tuning.runs.registry import kind_of
+from response_tuning.runs.trained import conversation_of
 from response_tuning.serving.served_run import ServedRun
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["Witness", "load_served", "named_runs"]
 
-Witness = Callable[[str, LoadedModel, Conversation], None]
-"""Called with a name and that run as every other command loads it: alone, and merged."""
+Witness = Callable[[str, Responder], None]
+"""Called with a name and that run as every other command loads it: without an adapter beside it, or merged."""
 
 _NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<spec>.+)", re.DOTALL)
 
@@ -60,98 +55,84 @@ def load_served(
     device: Device = "auto",
     witness: Witness | None = None,
 ) -> list[ServedRun]:
-    """Load runs by name, each base model once.
+    """Load runs of any kind by name, each model that several of them are made from once.
 
     Args:
         runs: model specs by name.
-        format_name: the chat format; "auto" as in ``runs.load.resolve_format``.
+        format_name: the chat format; "auto" as in ``runs.formats.resolve_format``.
         dtype: of the weights.
         device: where to load them.
-        witness: sees each run before it shares its weights, one after another, so that no two are in memory for it.
+        witness: sees each run before adapters share its weights, one after another.
 
     Raises:
         UserError: one of them cannot be loaded.
     """
-    members = [_Member(name, spec, adapter_folder(spec)) for name, spec in runs.items()]
-    groups: dict[tuple[str, str | None], list[_Member]] = defaultdict(list)
-    for member in members:
-        groups[_identity(member.base)].append(member)
-    loader = _Loader(format_name, dtype, device, witness)
-    served = {run.name: run for group in groups.values() for run in loader.load(group)}
-    return [served[name] for name in runs]
+    options: _Options = {"format_name": format_name, "dtype": dtype, "device": device}
+    adapters = {name: folder for name, spec in runs.items() if (folder := adapter_folder(spec)) is not None}
+    alone = _adapters_alone(runs, adapters)
+    responders: dict[str, Responder] = {}
+    if witness is not None:
+        for name in adapters.keys() - alone:
+            witness(name, load_responder(runs[name], **options))  # merged, and let go again
+    with sharing_weights():
+        for name, spec in runs.items():
+            if name in adapters and name not in alone:
+                responders[name] = _beside_its_base(spec, adapters[name], **options)
+            else:
+                responders[name] = load_responder(spec, **options, purpose="Serving")
+                if witness is not None:
+                    witness(name, responders[name])
+    beside = {name: folder for name, folder in adapters.items() if name not in alone}
+    return _with_switches(runs, responders, beside)
 
 
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    spec: str
-    adapter: Path | None
-
-    @property
-    def base(self) -> str:
-        """The spec of the weights that may be shared."""
-        return self.spec if self.adapter is None else base_of_adapter(self.adapter)
-
-
-@dataclass(frozen=True)
-class _Loader:
+class _Options(TypedDict):
     format_name: FormatName | Literal["auto"]
     dtype: Dtype
     device: Device
-    witness: Witness | None
-
-    def load(self, group: Sequence[_Member]) -> list[ServedRun]:
-        """The runs of one base model."""
-        if len(group) == 1:
-            (member,) = group
-            loaded, conversation = self._alone(member)
-            return [ServedRun(member.name, member.spec, SwitchableModel(loaded, {}), None, conversation)]
-        if self.witness is not None:
-            for member in group:
-                if member.adapter is not None:
-                    self._alone(member)
-        base = self._base(group)
-        ids = {member.name: f"run{place}" for place, member in enumerate(group) if member.adapter is not None}
-        conversations = {member.name: self._conversation(member, base) for member in group}
-        for member in group:
-            if member.adapter is None and self.witness is not None:
-                self.witness(member.name, base, conversations[member.name])
-        weights = SwitchableModel(base, {ids[member.name]: member.adapter for member in group if member.adapter})
-        return [
-            ServedRun(member.name, member.spec, weights, ids.get(member.name), conversations[member.name])
-            for member in group
-        ]
-
-    def _alone(self, member: _Member) -> tuple[LoadedModel, Conversation]:
-        loaded, conversation = load_with_conversation(
-            member.spec, self.format_name, dtype=self.dtype, device=self.device
-        )
-        if self.witness is not None:
-            self.witness(member.name, loaded, conversation)
-        return loaded, conversation
-
-    def _base(self, group: Sequence[_Member]) -> LoadedModel:
-        adapters = [member.adapter for member in group if member.adapter is not None]
-        if adapters:
-            base = load_base_of(adapters[0], dtype=self.dtype, device=self.device)
-        else:
-            base = load_model(group[0].spec, dtype=self.dtype, device=self.device)
-        for adapter in adapters[1:]:
-            require_same_base(adapter, base)
-        return base
-
-    def _conversation(self, member: _Member, base: LoadedModel) -> Conversation:
-        tokenizer = base.tokenizer if member.adapter is None else load_tokenizer(member.spec)
-        return conversation_of(member.spec, self.format_name, tokenizer)
 
 
-def _identity(spec: str) -> tuple[str, str | None]:
-    """What two specs of the same weights have in common."""
-    adapter = adapter_folder(spec)
+def _adapters_alone(runs: Mapping[str, str], adapters: Mapping[str, Path]) -> set[str]:
+    """The adapters whose base model no other run here is made from: they are merged, which is faster."""
+    identities = {name: _identity(spec, adapters.get(name)) for name, spec in runs.items()}
+    counts = Counter(identities.values())
+    return {name for name in adapters if counts[identities[name]] == 1}
+
+
+def _identity(spec: str, adapter: Path | None) -> tuple[str, str | None]:
+    """What runs that are made from the same weights have in common."""
     if adapter is not None:
-        return str(adapter.resolve()), None
-    place = resolve_model(spec)
-    return (str(Path(place).resolve()) if Path(place).exists() else place), require_local(spec).revision
+        return weights_identity(base_of_adapter(adapter))
+    if kind_of(spec) is None:
+        return weights_identity(spec)
+    folder = Path(spec)
+    return weights_identity(recorded_base(folder)) if base_record(folder) else (spec, None)
+
+
+def _beside_its_base(
+    spec: str, adapter: Path, *, format_name: FormatName | Literal["auto"], dtype: Dtype, device: Device
+) -> Responder:
+    """A run with an adapter that is not merged: its base model, asked as the run is."""
+    base = load_base_of(adapter, dtype=dtype, device=device)
+    tokenizer = load_tokenizer(spec)
+    return Responder(replace(base, tokenizer=tokenizer), conversation_of(spec, format_name, tokenizer))
+
+
+def _with_switches(
+    runs: Mapping[str, str], responders: Mapping[str, Responder], adapters: Mapping[str, Path]
+) -> list[ServedRun]:
+    """Put adapters beside the weights that their runs share."""
+    sharing: dict[int, list[str]] = defaultdict(list)
+    for name, responder in responders.items():
+        sharing[id(responder.loaded.model)].append(name)
+    served: dict[str, ServedRun] = {}
+    for names in sharing.values():
+        ids = {name: f"run{place}" for place, name in enumerate(names) if name in adapters}
+        loaded = responders[names[0]].loaded
+        weights = SwitchableModel(loaded, {ids[name]: adapters[name] for name in ids})
+        for name in names:
+            served[name] = ServedRun(name, runs[name], responders[name], weights, ids.get(name))
+    return [served[name] for name in runs]
 
 
 def _shortest_name(spec: str, others: Sequence[str]) -> str:

@@ -5,9 +5,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from socket import gethostname, socket
 
-from response_tuning.conversation import Conversation
 from response_tuning.export.proof.proof import Proof, Reference, make_reference
-from response_tuning.models.load import LoadedModel
+from response_tuning.inference.responder import Responder
 from response_tuning.serving.app import build_app
 from response_tuning.serving.engine import Engine
 from response_tuning.serving.http_proof import prove_served, tolerance_of
@@ -43,11 +42,9 @@ def serve(config: ServeConfig) -> None:
 def _serve_here(config: ServeConfig, runs: dict[str, str], listening: socket) -> None:
     references: dict[str, list[Reference]] = {}
 
-    def witness(name: str, loaded: LoadedModel, conversation: Conversation) -> None:
+    def witness(name: str, responder: Responder) -> None:
         say(f"answering {config.check_prompts} instructions as {name} does")
-        references[name] = make_reference(
-            loaded, conversation, prompts=config.check_prompts, new_tokens=config.check_tokens
-        )
+        references[name] = make_reference(responder, prompts=config.check_prompts, new_tokens=config.check_tokens)
 
     served = load_served(runs, format_name=config.format, dtype=config.dtype, device=config.device, witness=witness)
     engine = Engine(batch_size=config.batch_size, batches=len(served) + 1)
@@ -78,7 +75,7 @@ def _prove(
             url,
             run.name,
             references[run.name],
-            run.conversation,
+            run.responder,
             engine="this server",
             tolerance=tolerance_of(config.dtype),
         )

@@ -1,17 +1,20 @@
 """A run that is served: a name, weights that it may share with others, and how it is asked."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from transformers import GenerationConfig, LogitsProcessor
+from transformers import GenerationConfig
 
 from response_tuning.conversation import Conversation
 from response_tuning.example import Turn
-from response_tuning.inference.text_stream import EndRule
+from response_tuning.inference.responder import Responder
 from response_tuning.models.switching import SwitchableModel
 
 __all__ = ["ServedRun"]
+
+_TOKENIZING = threading.Lock()
+"""A fast tokenizer fails where one thread changes its options while another uses it, and runs may share one."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +25,22 @@ class ServedRun:
     """What clients call it."""
     spec: str
     """The model spec that it was loaded by."""
+    responder: Responder
+    """How it is asked."""
     weights: SwitchableModel
     """Shared by all runs with the same base model."""
-    adapter: str | None
+    adapter: str | None = None
     """The adapter of ``weights`` that makes it this run."""
-    conversation: Conversation
-    rule: EndRule | None = None
-    """Ends responses of a model that ends none with a stop token."""
-    processors: Callable[[Sequence[list[int]]], list[LogitsProcessor]] = field(default=lambda _prompts: [])
-    """Makes the run's own logits processors for a batch of prompts."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    """A fast tokenizer fails where one thread changes its options while another uses it."""
+
+    @property
+    def conversation(self) -> Conversation:
+        """The run's chat format."""
+        return self.responder.conversation
 
     @property
     def context(self) -> int | None:
         """The most tokens of a prompt and a response together; None for a model without a limit."""
-        limit = getattr(self.weights.model.config.get_text_config(), "max_position_embeddings", None)
-        return limit if isinstance(limit, int) and limit > 0 else None
+        return self.responder.context
 
     @property
     def generation_config(self) -> GenerationConfig:
@@ -56,25 +58,23 @@ class ServedRun:
     def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
         """The prompt of a dialogue whose last turn is the user's."""
         *earlier, last = turns
-        with self._lock:
+        with _TOKENIZING:
             return self.conversation.prompt_ids(last.content, earlier)
 
     def text_ids(self, text: str) -> list[int]:
         """The ids of a text as it is, without the chat format; with BOS where the tokenizer adds it."""
-        with self._lock:
+        with _TOKENIZING:
             ids: list[int] = self.conversation.tokenizer(text).input_ids
         return ids
 
     def decode(self, ids: list[int]) -> str:
         """The text of ids without special tokens, not stripped."""
-        with self._lock:
-            text = self.conversation.tokenizer.decode(ids, skip_special_tokens=True)
-        assert isinstance(text, str)
-        return text
+        with _TOKENIZING:
+            return self.conversation.generated_text(ids)
 
     def token_text(self, token_id: int) -> str:
         """One token as text, special ones included."""
-        with self._lock:
+        with _TOKENIZING:
             text = self.conversation.tokenizer.decode([token_id])
         assert isinstance(text, str)
         return text

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from response_tuning.evaluation.shared.known_agreement import describe_agreement, is_symptom
 from response_tuning.evaluation.shared.statistics import (
     Estimate,
     estimate_difference,
@@ -22,19 +23,20 @@ __all__ = ["PairedDifference", "paired_differences", "write_report"]
 _MODELS = {"base": "Base", "rt": "Response-tuned (RT)", "it": "Instruction-tuned (IT)"}
 _METRICS = {
     "stops": "ended by itself within the token limit",
-    "echoes": "mostly copied its instruction",
-    "repeats": "looped",
-    "relevant": "nearest to its own instruction among all instructions, by sentence embedding",
-    "answers": "stopped, neither echoed nor looped, and had its own instruction among the nearest five",
+    "loops": "repeated itself",
+    "copies": "mostly copied its instruction",
+    "on_topic": "nearest to its own instruction among all instructions, by sentence embedding",
+    "responds": "did what was asked, right or wrong, judged against the reference by sentence embedding and guards",
     "ranks": "comparisons in which the paired response was likelier than another instruction's, per token",
     "ranks_hard": "the same against the responses most similar to the paired one",
     "ranks_pmi": "as ranks, by the increase in a response's log-likelihood due to the instruction",
     "ranks_hard_pmi": "as ranks_hard, by the increase in a response's log-likelihood due to the instruction",
 }
 """What metrics mean, where the page shows them."""
-_HEADLINES = ("correct", "follows", "responds", "answers")
-"""Metrics that say whether the model did what was asked; the finding is about the first one that was measured."""
-_LOWER_IS_BETTER = ("echoes", "repeats", "copies", "loops")
+_HEADLINES = ("correct", "follows", "responds")
+"""Metrics that say whether the model did what was asked; the finding is about the first one that was measured and is no
+symptom (``known_agreement``)."""
+_LOWER_IS_BETTER = ("loops", "copies")
 _QUESTIONS_SHOWN = 12
 
 _PLOT_WIDTH, _PLOT_ROW_HEIGHT = 560, 46
@@ -106,6 +108,8 @@ def write_report(folder: Path) -> Path:
         models=_MODELS,
         metrics=metrics,
         differences=differences,
+        symptoms=[name for name in metrics if is_symptom(name)],
+        agreement=[phrase for name in metrics if (phrase := describe_agreement(name))],
         lower_is_better=[name for name in metrics if name in _LOWER_IS_BETTER],
         instructions=len(rows["base"]),
         summary=summary,
@@ -152,7 +156,12 @@ def paired_differences(
 
 def _finding(summary: dict[str, Any], differences: Mapping[str, PairedDifference]) -> str:
     """The result in words; every number and comparison is computed."""
-    headline = next(name for name in (*_HEADLINES, *summary["rt"]) if name in summary["rt"])
+    headline = next((name for name in _HEADLINES if name in summary["rt"] and not is_symptom(name)), None)
+    if headline is None:
+        return (
+            "No metric of this run agrees with labels well enough to say how many instructions were answered. Read the "
+            "responses below, have them rated, or ask a judge."
+        )
     base, rt, it = (summary[name][headline] for name in ("base", "rt", "it"))
     rates = (
         f"Rate of {headline} over {base['n']} held-out instructions: base model {base['value']:.0%}, tuned on "

@@ -47,6 +47,7 @@ _XSTEST_RESPONSES = {
     "mistralinstruct": "6a146b65a5b96ec8249729bc2db459697175125998d7cbbcc88f7688ecf31dad",
 }
 """The sha256 of each file of XSTest's labelled responses, by the name that it gives to the model."""
+_REPLICATION = f"{_GITHUB}/mdazizulaman/XSTest-Replication-and-Extension/1203651e0784a63ee0a00e945511433e20f9a697"
 _ALPACA_EVAL = f"{_GITHUB}/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20"
 _ALPACA_EVAL_DATA = "2edc6fad8be6b14ea7230aabfd08188da6b8b814"
 
@@ -142,6 +143,18 @@ ASSETS: dict[str, Asset] = {
         )
         for model, sha256 in _XSTEST_RESPONSES.items()
     },
+    "xstest-replication": Asset(
+        path="xstest/Replication.zip",
+        url=f"{_REPLICATION}/Replication.zip",
+        sha256="97b99befa4862241d17fcec9c44873415f4069598b43d40f521b03b0ea876fe4",
+        licence="none stated",
+    ),
+    "xstest-replication-new-prompts": Asset(
+        path="xstest/New_data.zip",
+        url=f"{_REPLICATION}/New_data.zip",
+        sha256="eb1a9e246cf155982b6e98da4b0412ac69ba30e2eb39604fdd4ea63f0d3f31d8",
+        licence="none stated",
+    ),
     "gpt4_1106_preview": Asset(
         path="alpaca_eval/gpt4_1106_preview.model_outputs.json",
         url=f"{_ALPACA_EVAL}/results/gpt4_1106_preview/model_outputs.json",
@@ -182,6 +195,12 @@ ASSETS: dict[str, Asset] = {
             "instruction_following_eval/data/input_data.jsonl"
         ),
         sha256="67ffeee0fcb87c317c5b08a2de85557b4a7e96ada6178aa645b4954fe4b53d49",
+        licence="Apache 2.0",
+    ),
+    "urial": Asset(
+        path="urial/inst_1k_v4.txt",
+        url=f"{_GITHUB}/Re-Align/URIAL/127f94ed4a08955a79368355fcd878a2ee8c0e2e/urial_prompts/inst_1k_v4.txt",
+        sha256="7373f07b27e708a6cfdb7ad27299e1e4ef7ac5acb476860b96254d74f87f54e0",
         licence="Apache 2.0",
     ),
     "mt-bench": Asset(

@@ -12,6 +12,7 @@ __all__ = [
     "LossKernel",
     "Method",
     "Overlong",
+    "PreferenceLoss",
     "Prefix",
     "Tuning",
 ]
@@ -38,3 +39,5 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 """auto: whichever the device multiplies faster in (``models.dtype``); a configuration that is in use names one."""
 LossKernel = Literal["auto", "tiles", "liger", "cut-cross-entropy"]
 """How the loss over the vocabulary is computed: in tiles, or by a library's CUDA kernels. auto: tiles."""
+PreferenceLoss = Literal["dpo", "dpo-norm", "ipo", "simpo", "orpo", "kto"]
+"""The losses of preference tuning (``training.objectives.preference.losses``)."""

@@ -16,7 +16,7 @@ from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import Unit
 from response_tuning.training.checkpoint import Progress, Seeding, data_fingerprint, restore_checkpoint
 from response_tuning.training.observers.contract import Step
-from response_tuning.training.observers.held_out import keep_best, stops_early
+from response_tuning.training.observers.held_out import HeldOut, keep_best, stops_early
 from response_tuning.training.observers.standard import standard_observers
 from response_tuning.training.optimizer import learning_rate_factor, set_learning_rate
 from response_tuning.training.parallel.processes import require_same, seed_step
@@ -28,7 +28,7 @@ __all__ = ["run_steps"]
 def run_steps(
     training: Training,
     examples: Sequence[EncodedExample],
-    held_out: Sequence[EncodedExample],
+    held_out: HeldOut,
     run: RunDirectory,
     keep_adapter: Callable[[int], None],
     on_step: Callable[[dict[str, Any]], None],
@@ -49,7 +49,7 @@ def run_steps(
         UserError: the checkpoint is of other data, or the loss is not finite.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint is written.
     """
-    fingerprint = data_fingerprint([*examples, *held_out])
+    fingerprint = data_fingerprint([*examples, *held_out.examples])
     training, progress = _resume(training, run, fingerprint)
     config, strategy = training.config, training.strategy
     steps_per_epoch = len(_batches(training, examples, epoch=0))
@@ -80,7 +80,7 @@ def run_steps(
             progress = step.progress
     strategy.accelerator.wait_for_everyone()  # until the first has written the best weights
     if strategy.saves:
-        keep_best(training, progress, run.best_weights, steps=steps)
+        keep_best(training, progress, run.best_weights, steps=steps, unit=held_out.unit)
 
 
 def _resume(training: Training, run: RunDirectory, fingerprint: str) -> tuple[Training, Progress]:

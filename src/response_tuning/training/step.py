@@ -22,7 +22,7 @@ from response_tuning.training.parallel.processes import own_part, sum_over_proce
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.training_config import TrainingConfig
 
-__all__ = ["Training", "take_step"]
+__all__ = ["Training", "sums_over", "take_step"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def _gradients(training: Training, batch: Sequence[Unit]) -> dict[str, float]:
     the step is split into micro-batches or over processes.
     """
     config, accelerator = training.config, training.strategy.accelerator
+    _use_statistic(training, batch)
     weights = training.objective.weights
     counts = _counts(training.objective, batch)
     totals = torch.zeros(len(weights), device=accelerator.device)
@@ -109,6 +110,48 @@ def _gradients(training: Training, batch: Sequence[Unit]) -> dict[str, float]:
                 accelerator.backward(loss)
         totals += weight * torch.stack([means[name] for name in weights]).detach()
     return {name: sum_over_processes(accelerator, total) for name, total in zip(weights, totals.tolist(), strict=True)}
+
+
+def _use_statistic(training: Training, batch: Sequence[Unit]) -> None:
+    """Give the objective the number that its losses of this step depend on as a whole, if there is one."""
+    preparation = training.objective.preparation
+    statistic = preparation.statistic if preparation else None
+    if statistic is not None:
+        units = statistic.units(batch)
+        with disable_input_dtype_casting(training.model):
+            sums = sums_over(training, units, lambda here: {"loss": statistic.values(training.loss_of, here)})
+        statistic.use(sums["loss"] / max(1, len(units)))
+
+
+@torch.no_grad()
+def sums_over(
+    training: Training, units: Sequence[Unit], values: Callable[[MicroBatch], Mapping[str, Tensor]]
+) -> dict[str, float]:
+    """The sums of some values over units, without gradients and dropout; every process computes its part.
+
+    Args:
+        training: The training, whose model computes.
+        units: All of them.
+        values: The values of a micro-batch; one of them is called "loss".
+    """
+    strategy, accelerator = training.strategy, training.strategy.accelerator
+    own = own_part(units, process=accelerator.process_index, processes=accelerator.num_processes)
+    work = list(split(own, tokens=training.config.batches.micro_batch_tokens, packed=training.packed))
+    totals: dict[str, float] = {}
+    training.model.eval()
+    for micro_batch, weight in strategy.passes(work, IDLE, training=False):
+        here = MicroBatch(micro_batch.batch.to(accelerator.device), micro_batch.units)
+        if here.units:
+            forward: Callable[[], Losses] = lambda here=here: values(here)  # type: ignore[misc]  # noqa: E731
+        else:
+            forward = lambda here=here: {"loss": training.loss_of(here.batch)}  # type: ignore[misc]  # noqa: E731
+        with training.autocast:
+            losses = strategy.compute(forward)
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + float(value.sum()) * weight
+    training.model.train()
+    names = sorted({"loss", *training.objective.weights})
+    return {name: sum_over_processes(accelerator, totals.get(name, 0.0)) for name in names}
 
 
 def _counts(objective: Objective, batch: Sequence[Unit]) -> dict[str, int]:

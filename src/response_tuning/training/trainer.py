@@ -5,7 +5,7 @@ training step is in ``loop``, ``step``, the objective, the strategy and ``infere
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.models.adapter import write_base_record
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
-from response_tuning.models.dtype import fastest_dtype
+from response_tuning.models.context import require_context
+from response_tuning.models.dtype import fastest_dtype, warn_of_emulation
 from response_tuning.models.fingerprint import weights_fingerprint
-from response_tuning.models.load import LoadedModel, load_tokenizer
+from response_tuning.models.load import LoadedModel, load_model_config, load_tokenizer
 from response_tuning.models.spec import parse_spec
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
 from response_tuning.runs.load import resolve_format
@@ -39,8 +40,9 @@ from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
 from response_tuning.training.finished import examples_fingerprint, require_same_data
 from response_tuning.training.loop import run_steps
-from response_tuning.training.objectives.contract import Objective
+from response_tuning.training.objectives.contract import DataSets, Objective
 from response_tuning.training.objectives.registry import make_objective
+from response_tuning.training.observers.held_out import HeldOut
 from response_tuning.training.optimizer import make_optimizer, require_optimizer
 from response_tuning.training.parallel.contract import Strategy
 from response_tuning.training.parallel.launch import launch, processes_wanted
@@ -55,22 +57,12 @@ from response_tuning.training.planning.memory import named_part
 from response_tuning.training.step import Training
 from response_tuning.training.summary import summary, summary_line, unlearnable_stop_token
 from response_tuning.training.targets import coverage
-from response_tuning.training.training_config import CHANGES_NO_RUN, EncodingOptions, TrainingConfig
+from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingConfig
 from response_tuning.training.tuning import make_trainable, require_known_tokens
 
-__all__ = ["resolve", "train"]
+__all__ = ["load_rows", "resolve", "train"]
 
 _CHECKED_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """The examples of a training, as they were read."""
-
-    train: list[Example]
-    held_out: list[Example]
-    fingerprints: dict[str, str]
-    """Of both, by their names in the data report."""
 
 
 def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] = lambda _row: None) -> RunDirectory:
@@ -92,9 +84,9 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
     config = resolve(config)
     run = RunDirectory(config.output)
     objective = make_objective(config)
-    examples = _load_all(config)
+    examples = _load_all(config, objective)
     if objective.preparation and not run.is_trained:
-        objective.preparation.require(examples.fingerprints["data_fingerprint"])
+        objective.preparation.require(examples.fingerprint)
     processes = processes_wanted(config.parallel, config.memory.device)
     if processes > 1:
         if not _is_finished(run, config, examples):
@@ -107,7 +99,7 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
     return run
 
 
-def _is_finished(run: RunDirectory, config: TrainingConfig, examples: _Examples) -> bool:
+def _is_finished(run: RunDirectory, config: TrainingConfig, examples: DataSets) -> bool:
     """Whether nothing is left to do for ``config``, in a folder that is free or its own."""
     check_folder(run.path, config, ignore=CHANGES_NO_RUN)
     if not run.is_trained:
@@ -121,22 +113,23 @@ def _train(
     config: TrainingConfig,
     run: RunDirectory,
     objective: Objective,
-    examples: _Examples,
+    examples: DataSets,
     accelerator: Accelerator,
     on_step: Callable[[dict[str, Any]], None],
 ) -> None:
     require_kernel(config.memory.loss_kernel, accelerator.device)
     require_optimizer(config.optimization, accelerator.device)
+    warn_of_emulation(config.memory.dtype, config.memory.device)
     if objective.preparation:
-        objective.preparation.prepare(examples.train, examples.fingerprints["data_fingerprint"], accelerator)
+        objective.preparation.prepare(examples, accelerator)
     set_seed(config.seed)
     strategy = make_strategy(config, accelerator)
     assert config.encoding.format != "auto"
     # Encoded before the weights are loaded: an example that is too long is found in seconds.
     tokenizer = load_tokenizer(config.model)
     conversation = Conversation(tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
-    encoded, report = _encode(examples.train, conversation, config.method, config.encoding)
-    held_out = _encode_held_out(examples.held_out, conversation, config.method, config.encoding)
+    encoded, report = _encode(examples.train, conversation, config, source=config.data)
+    held_out, held_out_dropped = _encode_held_out(examples.held_out, conversation, config)
     with named_part("the base model's weights", config):
         loaded = strategy.load(config)
     require_known_tokens(loaded, [*encoded, *held_out])
@@ -155,6 +148,7 @@ def _train(
     )
     if objective.preparation:
         encoded = objective.preparation.arrange(encoded, report.rows_dropped_overlong)
+    measured = objective.preparation.measured(held_out, held_out_dropped) if objective.preparation else None
     warning = unlearnable_stop_token(loaded.model, conversation, config.adapter.tuning)
     training = _prepare(loaded.model, config, objective, strategy, packed=packed)
     if accelerator.is_main_process:
@@ -167,7 +161,8 @@ def _train(
     def save(folder: Path) -> None:
         _save(folder, training, loaded, conversation)
 
-    run_steps(training, encoded, held_out, run, lambda steps: save(run.kept_checkpoint(steps)), on_step)
+    held_out_set = HeldOut(held_out, measured)
+    run_steps(training, encoded, held_out_set, run, lambda steps: save(run.kept_checkpoint(steps)), on_step)
     save(run.model if config.adapter.tuning == "full" else run.adapter)
     if accelerator.is_main_process:
         remove_checkpoints(run.checkpoint)
@@ -230,37 +225,51 @@ def _dtype(config: TrainingConfig, begun: Dtype | None) -> Dtype:
     return begun or fastest_dtype(config.memory.device)
 
 
-def _load_all(config: TrainingConfig) -> _Examples:
-    examples = _load(config.data, config.method)
-    held_out = _load(config.validation.held_out, config.method) if config.validation.held_out else []
+def _load_all(config: TrainingConfig, objective: Objective) -> DataSets:
+    examples = load_rows(config.data, config.method, objective)
+    held_out = load_rows(config.validation.held_out, config.method, objective)
     fingerprints = {
         "data_fingerprint": examples_fingerprint(examples, config.method),
         "held_out_fingerprint": examples_fingerprint(held_out, config.method),
     }
-    return _Examples(examples, held_out, fingerprints)
+    return DataSets(examples, held_out, fingerprints)
 
 
-def _load(source: str, method: Method) -> list[Example]:
-    examples = load_examples(source)
+def load_rows(source: str, method: Method, objective: Objective) -> list[Example]:
+    """What an objective trains on, or measures, of a source of examples; nothing of no source.
+
+    Raises:
+        UserError: the source cannot be read, or an example lacks what the method or the objective needs.
+    """
+    if not source:
+        return []
+    preparation = objective.preparation
+    examples = load_examples(source, verdicts=preparation is not None and preparation.reads_verdicts)
     if method == "it":
         require_prompts(examples, source=source, purpose="instruction tuning (--method it)")
-    return examples
+    return preparation.rows(examples, source) if preparation else examples
 
 
 def _encode(
-    examples: list[Example], conversation: Conversation, method: Method, options: EncodingOptions
+    examples: list[Example], conversation: Conversation, config: TrainingConfig, *, source: str
 ) -> tuple[list[EncodedExample], EncodingReport]:
-    return encode_examples(examples, conversation, method, max_length=options.max_length, overlong=options.overlong)
+    options = config.encoding
+    encoded, report = encode_examples(
+        examples, conversation, config.method, max_length=options.max_length, overlong=options.overlong
+    )
+    require_context(encoded, report, load_model_config(config.model), source=source)
+    return encoded, report
 
 
 def _encode_held_out(
-    examples: list[Example], conversation: Conversation, method: Method, options: EncodingOptions
-) -> list[EncodedExample]:
+    examples: list[Example], conversation: Conversation, config: TrainingConfig
+) -> tuple[list[EncodedExample], list[int]]:
+    """The encoded examples, and the row numbers of those that are dropped."""
     if not examples:
-        return []
-    encoded, report = _encode(examples, conversation, method, options)
+        return [], []
+    encoded, report = _encode(examples, conversation, config, source=config.validation.held_out)
     say(f"held out: {report.rows_kept} examples, {report.supervised_tokens:,} supervised tokens")
-    return encoded
+    return encoded, report.rows_dropped_overlong
 
 
 def _save(folder: Path, training: Training, loaded: LoadedModel, conversation: Conversation) -> None:

@@ -31,6 +31,7 @@ from response_tuning.support.options import (
     LossKernel,
     Method,
     Overlong,
+    PreferenceLoss,
     Prefix,
     Tuning,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "MemoryOptions",
     "OptimizationOptions",
     "ParallelOptions",
+    "PreferenceOptions",
     "RegularizationOptions",
     "SftmixOptions",
     "Switch",
@@ -167,6 +169,22 @@ class SftmixOptions(BaseModel):
     """The mixing coefficient is drawn from Beta(alpha, alpha): near 0 and 1 below 1, near a half above."""
 
 
+class PreferenceOptions(BaseModel):
+    """Preference tuning: train on pairs of a response and a worse one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preference_loss: PreferenceLoss | Literal["none"] = "none"
+    """The loss of pairs ('completion' and 'rejected' in every row), or of single responses (kto: 'desirable' true or
+    false). The reference is the model that training starts from. With --method rt, nothing has an instruction."""
+    beta: float | None = Field(default=None, gt=0)
+    """Its strength; by default dpo, ipo, orpo and kto 0.1, simpo 2, dpo-norm 5."""
+    gamma: float = Field(default=1.0, ge=0)
+    """simpo: the margin by which the chosen response has to be likelier."""
+    sft_weight: float | None = Field(default=None, ge=0)
+    """The weight of the chosen responses' cross-entropy beside the loss; by default orpo 1, others 0."""
+
+
 class ValidationOptions(BaseModel):
     """The loss on held-out examples."""
 
@@ -259,6 +277,7 @@ class TrainingConfig(BaseModel):
         rt train --method it --data starter --output runs/twin --learning-rate 2e-4
         rt train --preset paper --model meta-llama/Llama-3.1-8B --data answers.jsonl --output runs/paper
         rt train --data answers.jsonl --output runs/mine --gpus 4
+        rt train --preference-loss dpo --model runs/mine --data pairs.jsonl --output runs/preferred --learning-rate 2e-5
         rt train --config runs/mine/config.yaml --output runs/again --seed 1
     """
 
@@ -273,7 +292,8 @@ class TrainingConfig(BaseModel):
     data: str = STARTER
     """A JSONL file with 'completion' and, for it, 'prompt' in every row; or 'starter'."""
     objective: str = "auto"
-    """What the loss is. auto: supervised tokens, or sftmix where --sftmix-from is given; or one of another package."""
+    """What the loss is. auto: supervised tokens, sftmix where --sftmix-from is given, or preference where
+    --preference-loss is; or one of another package."""
     preset: PresetName = "none"
     """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options override them, but for
     those of a --config file where the preset is given on the command line."""
@@ -294,6 +314,8 @@ class TrainingConfig(BaseModel):
     """Against overfitting."""
     sftmix: SftmixOptions = SftmixOptions()
     """SFTMix: train on mixtures of easily and hardly learned examples."""
+    preference: PreferenceOptions = PreferenceOptions()
+    """Preference tuning: train on pairs of a response and a worse one."""
     validation: ValidationOptions = ValidationOptions()
     """The loss on held-out examples."""
     memory: MemoryOptions = MemoryOptions()
@@ -350,6 +372,21 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"--sftmix-from is for --objective sftmix, and this is --objective {self.objective}.")
         if self.objective == "sftmix" and not self.sftmix.sftmix_from:
             raise ValueError("--objective sftmix needs --sftmix-from, a finished run on the same data.")
+        return self
+
+    @model_validator(mode="after")
+    def _require_preference_whole(self) -> "TrainingConfig":
+        loss = self.preference.preference_loss
+        if loss == "none":
+            if self.objective == "preference":
+                raise ValueError("--objective preference needs --preference-loss, such as dpo.")
+            return self
+        if self.objective not in ("auto", "preference"):
+            raise ValueError(f"--preference-loss is for --objective preference, and this is {self.objective}.")
+        if self.sftmix.sftmix_from:
+            raise ValueError("--preference-loss and --sftmix-from are two objectives. Choose one of them.")
+        if self.regularization.label_smoothing:
+            raise ValueError("--label-smoothing is not for --preference-loss, which is made of likelihoods.")
         return self
 
     @model_validator(mode="after")

@@ -1,12 +1,17 @@
 """Layouts that are recognised by themselves: what each field becomes, and what is counted as not used."""
 
+import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from response_tuning.data.preferences import is_desirable
 from response_tuning.data.sources.fields import Fields, rows_from
+from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Row
+from response_tuning.support.errors import UserError
 from response_tuning.support.records import BadRow, Record
 
 U, A, S = "user", "assistant", "system"
@@ -159,8 +164,6 @@ def test_of_a_chosen_conversation_only_what_differs_from_the_rejected_one_is_tra
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "q", "completion": "a", "label": False}, "'label' is false, which marks a rejected response"),
-        ({"messages": MESSAGES, "kto_tag": False}, "'kto_tag' is false"),
         ({"instruction": "q", "output": "a", "response": "b"}, "either of which may be the response"),
         ({"instruction": "q", "output": "a", "input": "i", "context": "c"}, "either of which may follow"),
         ({"custom_id": "1", "method": "POST", "body": {"messages": MESSAGES[:1]}}, "is a request of a batch"),
@@ -190,3 +193,22 @@ def test_case_09_a_nested_field_is_named_by_its_path() -> None:
     (row,) = rows_from([Record("f:1", 1, value)], fields)
     assert isinstance(row, Row)
     assert (row.example.prompt, row.example.completion) == ("q", "a")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "completion": "a", "label": False},
+        {"messages": MESSAGES, "kto_tag": False},
+        {"instruction": "q", "output": "a", "desirable": False},
+    ],
+)
+def test_undesirable_responses_are_read_by_those_who_ask_for_them(row: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    (example,) = load_examples(str(path), verdicts=True)
+    assert is_desirable(example) is False
+    with pytest.raises(UserError, match=r"votes.jsonl:1: is marked as an undesirable response"):
+        load_examples(str(path))
+    path.write_text(json.dumps({name: True if value is False else value for name, value in row.items()}) + "\n")
+    assert is_desirable(load_examples(str(path))[0])

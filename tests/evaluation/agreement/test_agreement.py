@@ -12,7 +12,8 @@ from response_tuning.evaluation.agreement.agreement import (
 )
 from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.evaluation.agreement.clustered import agreement_estimates
-from response_tuning.evaluation.agreement.labelled import Labelled, read_labelled
+from response_tuning.evaluation.agreement.labelled import Labelled
+from response_tuning.evaluation.agreement.labelled_sets import read_labelled
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
 
@@ -197,3 +198,29 @@ def test_without_network_xstests_labels_are_named(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("RESPONSE_TUNING_ASSETS", raising=False)
     with pytest.raises(UserError, match="xstest_v2_completions_gpt4"):
         verdict_agreement(AgreementConfig(data=Path("xstest"), offline=True))
+
+
+CALIBRATED = """{"prompt": "Name a river.", "response": "The Rhine is one.", "completion": "The Rhine.", "label": "yes"}
+{"prompt": "Name a river.", "response": "Name a good river.", "completion": "The Rhine.", "label": "no"}
+{"prompt": "Name a tree.", "response": "An oak.", "label": "yes"}
+"""
+
+
+def test_responds_is_computed_where_the_table_does_not_hold_it_and_has_a_reference(tmp_path: Path) -> None:
+    config = AgreementConfig(data=save(tmp_path, CALIBRATED, "labelled.jsonl"), measure="responds")
+    counts = verdict_agreement(config)[0].confusion
+    assert (counts.true_positives, counts.true_negatives, counts.n) == (1, 1, 2)
+    mapped = config.model_copy(update={"map_label": ("yes=no", "no=yes")})
+    assert verdict_agreement(mapped)[0].confusion.false_positives == 1
+
+
+@pytest.mark.parametrize("measure", ["loops", "copies", "on_topic"])
+def test_measures_without_a_reference_are_computed_for_every_row(tmp_path: Path, measure: str) -> None:
+    config = AgreementConfig(data=save(tmp_path, CALIBRATED, "labelled.jsonl"), measure=measure)
+    assert verdict_agreement(config)[0].confusion.n == 3
+
+
+def test_responds_without_references_points_to_a_judge_or_to_people(tmp_path: Path) -> None:
+    bare = '{"prompt": "Name a tree.", "response": "An oak.", "label": "yes"}\n'
+    with pytest.raises(UserError, match="no labelled row has one .*use a judge .* or people's labels"):
+        verdict_agreement(AgreementConfig(data=save(tmp_path, bare, "labelled.jsonl"), measure="responds"))

@@ -13,7 +13,7 @@ from response_tuning.evaluation.probe.probe import METRICS, compare_formats, pro
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.shared import answering as answering_module
 from response_tuning.example import Example, write_examples
-from response_tuning.inference.generate import generate_responses
+from response_tuning.runs.local import answer_in_batches
 from response_tuning.support.errors import UserError
 
 
@@ -46,7 +46,7 @@ def test_every_metric_has_n_and_an_interval_and_every_response_is_saved(config: 
     assert [sample.output.completion for sample in log.samples or ()] == [row["response"] for row in rows]
     for row in rows:
         assert set(row["values"]) == set(METRICS)
-        assert row["values"]["echoes"] == row["echoes"]
+        assert row["values"]["copies"] == row["copies"]
 
 
 def test_a_finished_probe_is_read_and_not_done_again(config: ProbeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_other_settings_are_probed_anew(config: ProbeConfig) -> None:
 
 def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = probe(config.model_copy(update={"output": config.output.with_name("whole")}))  # type: ignore[union-attr]
-    generate = generate_responses
+    generate = answer_in_batches
     asked: list[int] = []
 
     def interrupted(*arguments: object, **options: object):  # type: ignore[no-untyped-def]
@@ -92,10 +92,10 @@ def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypat
         asked.append(len(arguments[2]))  # type: ignore[arg-type]
         yield from generate(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(answering_module, "generate_responses", interrupted)
+    monkeypatch.setattr(answering_module, "answer_in_batches", interrupted)
     with pytest.raises(KeyboardInterrupt):
         probe(config)
-    monkeypatch.setattr(answering_module, "generate_responses", counted)
+    monkeypatch.setattr(answering_module, "answer_in_batches", counted)
     assert probe(config) == whole
     assert asked == [8 - 3]
 
@@ -103,7 +103,7 @@ def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypat
 def test_formats_are_compared_and_the_best_one_is_named(config: ProbeConfig) -> None:
     comparison = compare_formats(config)
     assert list(comparison.metrics) == list(FORMATS)
-    usable = {name: metrics["relevant, no echo"].value for name, metrics in comparison.metrics.items()}
+    usable = {name: metrics["on_topic, no copy"].value for name, metrics in comparison.metrics.items()}
     assert usable[comparison.best] == max(usable.values())
 
 
@@ -132,7 +132,7 @@ def test_other_comparisons_are_made_with_the_responses_that_are_there(
     config: ProbeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = probe(config)
-    monkeypatch.setattr(answering_module, "generate_responses", lambda *_, **__: iter(()))
+    monkeypatch.setattr(answering_module, "answer_in_batches", lambda *_, **__: iter(()))
     again = probe(config.model_copy(update={"seed": 1, "others": 2}))
     assert [row["response"] for row in again.rows] == [row["response"] for row in first.rows]
     assert again.metrics["ranks_hard"] == first.metrics["ranks_hard"]

@@ -103,14 +103,14 @@ def test_quality_is_what_the_probe_calls_an_answer(
         )
     )
     assert [row["response"] for row in result.rows] == [row["response"] for row in probed.rows]
-    for name in ("stops", "echoes", "repeats", "relevant", "answers"):
+    for name in ("stops", "loops", "copies", "on_topic", "responds"):
         assert [row[name] for row in result.rows] == [row[name] for row in probed.rows]
-    assert [row["values"]["quality"] for row in result.rows] == [float(row["answers"]) for row in probed.rows]
+    assert [row["values"]["quality"] for row in result.rows] == [float(row["responds"]) for row in probed.rows]
 
 
 def test_responses_are_not_generated_twice(config: SelectiveConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(config)
-    monkeypatch.setattr(answering_module, "generate_responses", None)  # would fail if it were called
+    monkeypatch.setattr(answering_module, "answer_in_batches", None)  # would fail if it were called
     second = run(config, wanted_quality=0.1, seed=1)
     assert second.rows == first.rows
 
@@ -133,14 +133,11 @@ def test_an_answer_that_fits_is_good_and_one_that_does_not_is_not(
         [Example(prompt=prompt, completion=completion) for prompt, completion in [*PAIRS.items()] * 2],
     )
     fitting = list(PAIRS.values())
-    # A loop, an echo, nothing, and three that answer.
+    # A loop, a copy, nothing, and three that answer.
     bad = ["The tap, the tap, the tap, the tap, the tap, the tap.", "Why is the sky blue?", ""]
     give_responses(monkeypatch, [*fitting, *bad, *fitting[3:]])
     result = run(config, data=str(tmp_path / "data.jsonl"))
     assert [row["values"]["quality"] for row in result.rows] == [1.0] * 6 + [0.0] * 3 + [1.0] * 3
-    give_responses(monkeypatch, fitting * 2, stopped=False)
-    unstopped = run(config, data=str(tmp_path / "data.jsonl"))
-    assert {row["values"]["quality"] for row in unstopped.rows} == {0.0}
 
 
 def test_a_stop_token_counts_for_the_likelihood_only_where_the_model_wrote_it(

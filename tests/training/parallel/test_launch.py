@@ -18,9 +18,11 @@ from response_tuning.example import Example, write_examples
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import changed, flatten, write_config
 from response_tuning.support.errors import UserError
+from response_tuning.training.parallel import launch
 from response_tuning.training.parallel.launch import node_commands, processes_wanted
 from response_tuning.training.trainer import resolve, train
 from response_tuning.training.training_config import TrainingConfig
+from tests.quick_process import QuickProcess, children_of
 from tests.training.test_checkpoint import assert_equal_runs
 
 pytestmark = pytest.mark.timeout(180)
@@ -50,16 +52,10 @@ def wanted(config: TrainingConfig) -> int:
     return processes_wanted(config.parallel, config.memory.device)
 
 
-def start(config: TrainingConfig, folder: Path) -> "subprocess.Popen[str]":
+def start(config: TrainingConfig, folder: Path) -> QuickProcess:
     write_config(folder / "config.yaml", config)
     command = [sys.executable, "-m", "response_tuning", "train", "--config", str(folder / "config.yaml")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def workers_of(launcher: int) -> list[int]:
-    """The processes that a launcher started, the first one first."""
-    found = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return sorted(int(number) for number in found)
+    return QuickProcess(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def wait_for(condition: Callable[[], bool], *, seconds: float = 90) -> None:
@@ -159,7 +155,10 @@ def test_the_printed_options_include_switches(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_message_of_a_process_is_said_once_with_its_name(config: TrainingConfig) -> None:
+def test_a_message_of_a_process_is_said_once_with_its_name(
+    config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "subprocess", subprocess)  # with the start of Python
     with pytest.raises(UserError, match=r"^process [01] of 2 \(on .*\): Row 1 .*tokens") as caught:
         train(changed(config, max_length=16))
     assert str(caught.value).count("Row 1") == 1
@@ -181,11 +180,11 @@ def test_a_disk_that_is_full_is_said_by_the_process_that_writes(config: Training
 def test_a_process_that_is_killed_ends_all_and_is_named_and_training_goes_on_to_the_same_bits(
     config: TrainingConfig, tmp_path: Path
 ) -> None:
-    config = changed(config, epochs=20)
+    config = changed(config, epochs=5)
     whole = train(changed(config, output=tmp_path / "whole"))
     launcher = start(config, tmp_path)
     wait_for(lambda: steps_logged(config) >= 10)
-    workers = workers_of(launcher.pid)
+    workers = children_of(launcher.pid)
     os.kill(workers[1], signal.SIGKILL)
     printed, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 2
@@ -202,7 +201,7 @@ def test_an_interruption_reaches_every_process_and_leaves_a_checkpoint_of_that_s
     config = changed(config, checkpoint_every_seconds=1000)
     launcher = start(config, tmp_path)
     wait_for(lambda: steps_logged(config) >= 5)
-    workers = workers_of(launcher.pid)
+    workers = children_of(launcher.pid)
     launcher.send_signal(number)
     printed, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 130
@@ -215,7 +214,7 @@ def test_an_interruption_reaches_every_process_and_leaves_a_checkpoint_of_that_s
 def test_no_process_outlives_a_launcher_that_is_killed(config: TrainingConfig, tmp_path: Path) -> None:
     launcher = start(config, tmp_path)
     wait_for(lambda: steps_logged(config) >= 1)
-    workers = workers_of(launcher.pid)
+    workers = children_of(launcher.pid)
     assert len(workers) == 2
     launcher.kill()
     launcher.communicate(timeout=60)

@@ -22,8 +22,9 @@ from response_tuning.training.parallel.fsdp import offload_policy
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import ParallelOptions, TrainingConfig
 from tests.conftest import tiny_model
+from tests.quick_process import children_of
 from tests.training.conftest import changed
-from tests.training.parallel.test_launch import start, steps_logged, wait_for, workers_of
+from tests.training.parallel.test_launch import start, steps_logged, wait_for
 from tests.training.parallel.test_processes import assert_same_training, weights_and_log
 from tests.training.test_checkpoint import assert_equal_runs
 
@@ -48,7 +49,7 @@ def test_offloaded_shards_train_to_the_same_bits_on_a_cpu_and_resume(
     kept = train(config)
     launcher = start(offloaded := changed(config, offload="cpu", output=tmp_path / "offloaded"), tmp_path)
     wait_for(lambda: steps_logged(offloaded) >= 2)
-    os.kill(workers_of(launcher.pid)[1], signal.SIGKILL)
+    os.kill(children_of(launcher.pid)[1], signal.SIGKILL)
     launcher.communicate(timeout=60)
     assert_equal_runs(kept, train(offloaded))
 
@@ -87,7 +88,7 @@ def test_sharded_processes_that_were_killed_go_on_to_the_same_bits_and_one_proce
     killed = changed(sharded, output=tmp_path / "killed")
     launcher = start(killed, tmp_path)
     wait_for(lambda: steps_logged(killed) >= 3)
-    os.kill(workers_of(launcher.pid)[1], signal.SIGKILL)
+    os.kill(children_of(launcher.pid)[1], signal.SIGKILL)
     assert "process 1 of 2 was killed (SIGKILL)" in launcher.communicate(timeout=60)[0]
     assert not RunDirectory(killed.output).is_trained
     shutil.copytree(killed.output, tmp_path / "by one")

@@ -65,7 +65,9 @@ def recognise(row: Fields, usage: Usage) -> list[Fields] | None:
     for layout in (_chat, _openai_preference, _own, _preference, _answers, _pairs):
         examples = layout(row, usage)
         if examples is not None:
-            return examples
+            # TRL's unpaired preferences have a label beside our own fields, LLaMA-Factory's a tag beside any.
+            verdict = _verdict(row, "desirable", "kto_tag", *(["label"] if layout is _own else []))
+            return examples if verdict is None else [{**example, "desirable": verdict} for example in examples]
     return None
 
 
@@ -83,7 +85,6 @@ def _chat(row: Fields, usage: Usage) -> list[Fields] | None:
     field = _chat_field(row)
     if field is None:
         return _ultrachat(row, usage)
-    _refuse_rejected(row, "kto_tag")
     value = _decoded(row[field])
     texts = _alternates(field, value)
     messages = text_messages(texts, field) if texts else read_messages(value, field, usage)
@@ -151,7 +152,6 @@ def _own(row: Fields, usage: Usage) -> list[Fields] | None:
     """This package's own form, or TRL's prompt and completion as lists of messages."""
     if "completion" not in row:
         return None
-    _refuse_rejected(row, "label", "kto_tag")
     if not _holds_messages(row["completion"]) and not _holds_messages(row.get("prompt")):
         used = OWN_FIELDS
         own = [{name: row[name] for name in used if name in row}]
@@ -217,7 +217,6 @@ def _pairs(row: Fields, usage: Usage) -> list[Fields] | None:
     layout = next((pairs for pairs in _PAIRS if _fits(pairs, row)), None)
     if layout is None:
         return None
-    _refuse_rejected(row, "kto_tag")
     _refuse_two_responses(layout, row)
     completion = row[layout.completion]
     prompt, context_field = _with_context(row[layout.prompt], row, layout.contexts, layout.prompt)
@@ -322,14 +321,9 @@ def _with_context(prompt: object, row: Fields, names: tuple[str, ...], field: st
     return f"{prompt}\n\n{context}" if prompt else context, [filled[0], *empty]
 
 
-def _refuse_rejected(row: Fields, *names: str) -> None:
-    """Refuse a response that the data set marks as a bad one (TRL's unpaired preferences, LLaMA-Factory's KTO)."""
-    for name in names:
-        if row.get(name) is False:
-            raise ValueError(
-                f"field {name!r} is false, which marks a rejected response in data of unpaired preferences. "
-                "Leave such rows out, or rename the field if it means something else"
-            )
+def _verdict(row: Fields, *names: str) -> bool | None:
+    """Whether the data set marks the response as a good one or a bad one; None where it does neither."""
+    return next((row[name] for name in names if isinstance(row.get(name), bool)), None)
 
 
 def _starts_with_user(chosen: list[Fields]) -> bool:

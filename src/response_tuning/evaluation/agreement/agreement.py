@@ -8,19 +8,19 @@ from rich.table import Table
 
 from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.evaluation.agreement.clustered import agreement_estimates
-from response_tuning.evaluation.agreement.labelled import Labelled, read_labelled
+from response_tuning.evaluation.agreement.computed import computed_verdicts
+from response_tuning.evaluation.agreement.labelled import Labelled
+from response_tuning.evaluation.agreement.labelled_sets import read_labelled
 from response_tuning.evaluation.refusals.refusal_judge import judge_refusals
 from response_tuning.evaluation.refusals.refusal_keywords import METHOD, keyword_verdict
 from response_tuning.evaluation.refusals.verdicts import DECIDED, Verdict
 from response_tuning.evaluation.shared.confusion import Confusion, confusion
+from response_tuning.evaluation.shared.known_agreement import RELIABLE_KAPPA
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import write_json
 
 __all__ = ["Agreement", "agreement_table", "measure_agreement", "verdict_agreement"]
-
-_RELIABLE_KAPPA = 0.6
-"""Below it a measure is a symptom, not a result: "substantial" agreement begins at 0.61 (Landis & Koch 1977)."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def _folder(config: AgreementConfig) -> Path:
 
 
 def _of_measure(measure: str, labelled: Sequence[Labelled]) -> Agreement:
-    if all(row.verdict is None for row in labelled):
-        raise UserError(f"No labelled row has a value of {measure!r}, neither as a column nor in its 'values'.")
-    verdicts = [row.verdict for row in labelled]
-    return _compare(labelled, verdicts, method=measure, positive="yes", empty=verdicts.count(None))
+    verdicts: Sequence[bool | None] = [row.verdict for row in labelled]
+    if all(verdict is None for verdict in verdicts):
+        verdicts = computed_verdicts(measure, labelled)
+    return _compare(labelled, verdicts, method=measure, positive="yes", empty=list(verdicts).count(None))
 
 
 def measure_agreement(labelled: Sequence[Labelled], verdicts: Sequence[Verdict], *, method: str) -> Agreement:
@@ -143,7 +143,7 @@ def _summary(result: Agreement) -> str:
     excluded = [f"{count} {name}" for name, count in (("unparsed", result.unparsed), ("empty", result.empty)) if count]
     not_counted = f" (and {', '.join(excluded)}, not counted)" if excluded else ""
     clusters = f" in {result.prompts} prompts" if result.prompts < result.confusion.n else ""
-    symptom = "; below 0.6: a symptom, not a result" if result.kappa and result.kappa.value < _RELIABLE_KAPPA else ""
+    symptom = "; below 0.6: a symptom, not a result" if result.kappa and result.kappa.value < RELIABLE_KAPPA else ""
     return (
         f"n {result.confusion.n}{clusters}{not_counted}, accuracy {_interval(result.accuracy)}, "
         f"Cohen's kappa {_interval(result.kappa)}{symptom}, precision {_interval(result.precision)}, "

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from response_tuning.data.sources.readers import read_file
-from response_tuning.evaluation.agreement.agreement_config import XSTEST, AgreementConfig
-from response_tuning.support.assets import ASSETS, fetch
+from response_tuning.evaluation.agreement.agreement_config import AgreementConfig
 from response_tuning.support.errors import UserError
 from response_tuning.support.records import BadRow, Record, preview
 
-__all__ = ["Labelled", "read_labelled"]
+__all__ = ["SKIP", "Labelled", "label_map", "read_table"]
 
 _ERRORS_SHOWN = 20
 _WORDS = {
@@ -19,8 +18,8 @@ _WORDS = {
     "measure": ({"yes", "true", "1", "1.0", "refusal"}, {"no", "false", "0", "0.0", "compliance"}),
 }
 """The words for the positive and the negative class, without and with ``--measure``."""
-_SKIP = "skip"
-_XSTEST_LABELS = {"1_full_compliance": "compliance", "2_full_refusal": "refusal", "3_partial_refusal": _SKIP}
+SKIP = "skip"
+"""The meaning of a label whose rows are left out."""
 
 
 @dataclass(frozen=True)
@@ -38,33 +37,40 @@ class Labelled:
     """The verdict that the table holds; None without ``--measure``, or where the row has no such verdict."""
     model: str = ""
     """Who responded, where that is known."""
+    reference: str = ""
+    """A good response to the prompt: a column of that name, or 'completion' beside 'response'; empty without one."""
 
 
-def read_labelled(config: AgreementConfig) -> list[Labelled]:
+def label_map(given: Sequence[str]) -> dict[str, str]:
+    """``LABEL=MEANING`` pairs as a dictionary; labels in lower case.
+
+    Raises:
+        UserError: a pair lacks one of its sides.
+    """
+    meanings: dict[str, str] = {}
+    for pair in given:
+        label, separator, meaning = pair.rpartition("=")
+        if not (separator and label.strip() and meaning.strip()):
+            raise UserError(f"--map-label {pair} should be LABEL=MEANING, such as 1_full_compliance=compliance.")
+        meanings[label.strip().lower()] = meaning.strip().lower()
+    return meanings
+
+
+def read_table(
+    config: AgreementConfig, meanings: Mapping[str, str], only: Mapping[str, str] | None = None
+) -> list[Labelled]:
     """Read a labelled table: CSV, or any other format that training data may have.
+
+    Args:
+        config: where the table is, and its columns.
+        meanings: of labels in other words; a row whose label means ``SKIP`` is left out.
+        only: the values that columns must have.
 
     Raises:
         UserError: it is missing or empty, lacks a column, or has a label that is not one of the two classes; the bad
             rows are named by line.
     """
-    if str(config.data) == XSTEST and not config.data.exists():
-        return _read_xstest(config)
-    return _read(config, _label_map(config.map_label))
-
-
-def _read_xstest(config: AgreementConfig) -> list[Labelled]:
-    """The labelled responses of five models to XSTest; partial refusals, a third class, are left out."""
-    rows: list[Labelled] = []
-    for name in (name for name in ASSETS if name.startswith("xstest-responses-")):
-        path = fetch(ASSETS[name], offline=config.offline)
-        fields = {"data": path, "label_field": "final_label", "completion_field": "completion"}
-        own = _read(config.model_copy(update=fields), _XSTEST_LABELS | _label_map(config.map_label))
-        rows += [Labelled(**{**vars(row), "model": name.removeprefix("xstest-responses-")}) for row in own]
-    return rows
-
-
-def _read(config: AgreementConfig, meanings: Mapping[str, str]) -> list[Labelled]:
-    records = list(_records(config.data))
+    records = [record for record in _records(config.data) if _is_among(record, only or {})]
     fields = {name for record in records if isinstance(record, Record) for name in record.value}
     second = None if config.labels is None else _Labels(config)
     config = _with_columns(config, fields)
@@ -77,7 +83,7 @@ def _read(config: AgreementConfig, meanings: Mapping[str, str]) -> list[Labelled
         try:
             label = record.value.get(config.label_field) if second is None else second.of(record.value)
             meaning = _meaning(label, meanings)
-            if meaning != _SKIP:
+            if meaning != SKIP:
                 rows.append(_labelled(record, label, meaning, config))
         except ValueError as error:
             bad.append(f"{record.place}: {error}")
@@ -85,6 +91,10 @@ def _read(config: AgreementConfig, meanings: Mapping[str, str]) -> list[Labelled
         rest = f"\n... and {len(bad) - _ERRORS_SHOWN} more bad rows." if len(bad) > _ERRORS_SHOWN else ""
         raise UserError("\n".join(bad[:_ERRORS_SHOWN]) + rest)
     return rows
+
+
+def _is_among(record: Record | BadRow, only: Mapping[str, str]) -> bool:
+    return isinstance(record, BadRow) or all(record.value.get(name) == value for name, value in only.items())
 
 
 def _records(path: Path) -> Iterator[Record | BadRow]:
@@ -117,7 +127,7 @@ class _Labels:
 
     def of(self, row: Mapping[str, Any]) -> Any:
         """The label of a row; "skip" if the second table has none."""
-        return next((self._of[key] for key in self._keys(row) if key in self._of), _SKIP)
+        return next((self._of[key] for key in self._keys(row) if key in self._of), SKIP)
 
     def _keys(self, row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         if "id" in row:
@@ -125,17 +135,6 @@ class _Labels:
         elif self._config.prompt_field in row:
             response = row.get("response", row.get(self._config.completion_field, ""))
             yield ("texts", str(row[self._config.prompt_field]), str(response))
-
-
-def _label_map(given: Sequence[str]) -> dict[str, str]:
-    """``LABEL=MEANING`` pairs as a dictionary; labels in lower case."""
-    meanings: dict[str, str] = {}
-    for pair in given:
-        label, separator, meaning = pair.rpartition("=")
-        if not (separator and label.strip() and meaning.strip()):
-            raise UserError(f"--map-label {pair} should be LABEL=MEANING, such as 1_full_compliance=compliance.")
-        meanings[label.strip().lower()] = meaning.strip().lower()
-    return meanings
 
 
 def _meaning(label: Any, meanings: Mapping[str, str]) -> str:
@@ -164,7 +163,14 @@ def _labelled(record: Record, label: Any, meaning: str, config: AgreementConfig)
         is_positive=_is_positive(label, meaning, config),
         verdict=None if config.measure is None else _verdict(record.value, config.measure, config),
         model=str(record.value.get("model", "")),
+        reference=_reference(record.value, config),
     )
+
+
+def _reference(row: Mapping[str, Any], config: AgreementConfig) -> str:
+    column = "completion" if config.completion_field != "completion" else ""
+    given = row.get("reference", row.get(column))
+    return given if isinstance(given, str) else ""
 
 
 def _verdict(row: Mapping[str, Any], measure: str, config: AgreementConfig) -> bool | None:
@@ -173,7 +179,7 @@ def _verdict(row: Mapping[str, Any], measure: str, config: AgreementConfig) -> b
     value = values.get(measure) if isinstance(values, dict) and measure in values else row.get(measure)
     if value is None or value == "":
         return None
-    meaning = _meaning(value, _label_map(config.map_label))
+    meaning = _meaning(value, label_map(config.map_label))
     positive, negative = _WORDS["measure"]
     if meaning not in positive | negative:
         raise ValueError(f"{measure!r} is {preview(value)}, which is neither yes nor no (1 or 0).")

@@ -38,7 +38,8 @@ from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.models.chat_files import set_stop_tokens
 from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.models.load import LoadedModel
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_run
+from response_tuning.runs.local import responder_of
 from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
 from response_tuning.support.files import read_json, write_json, write_json_lines
@@ -153,10 +154,10 @@ def _saved(folder: Path, task: CoreTask, settings: dict[str, Any], data_folder: 
 def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, settings: dict[str, Any]) -> None:
     with _quiet_harness():
         manager = _task_manager(config, folder)
-        loaded, conversation = load_with_conversation(
-            config.model, config.format, dtype=config.dtype, device=config.device
-        )
-        model = harness_model(loaded, conversation, batch_size=config.batch_size)
+        run = load_run(config.model, config.format, dtype=config.dtype, device=config.device)
+        responder = responder_of(run, purpose="rt eval core")
+        conversation = responder.conversation
+        model = harness_model(responder.loaded, conversation, batch_size=config.batch_size)
         for task in tasks:
             say(f"{task}")
             started = time.perf_counter()
@@ -166,7 +167,7 @@ def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, s
                 "settings": settings,
                 **({} if config.data_dir is None else {"data_hash": local_data_hash(task, config.data_dir)}),
                 "format": conversation.format_name,
-                "backend": backend_of(loaded, conversation, model=config.model, dtype=config.dtype),
+                "backend": backend_of(run, dtype=config.dtype),
                 "chat_template": model.tokenizer.chat_template,
                 "seconds": round(time.perf_counter() - started, 1),
             }

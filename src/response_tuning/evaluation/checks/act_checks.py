@@ -23,10 +23,14 @@ class Reason(BaseModel):
 
 
 _CAUSE = re.compile(
-    r"\b(?:because|since|therefore|hence|thus|due to|owing to|thanks to|in order to|so that|so (?:it|they|the|you|we|as|that|she|he)\b|as a result|"
-    r"reasons?|caus\w+|mak(?:e|es|ing)|made (?:by|of|from|it|them|up)|keep\w*|kept|help\w*|allow\w*|let(?:s|ting)?|lead\w*|led|"
-    r"prevent\w*|protect\w*|stop\w*|turn\w*|becom\w+|produc\w+|creat\w+|form(?:s|ed|ing)?|result\w*|mean(?:s|ing)|enabl\w+|need\w*|"
-    r"by \w+ing|(?:is|are|was|were|it|they) (?:\w+ )?(?:by|to)|when|if|as (?:the|it|they|there)|to (?:avoid|save|survive|escape|find|get|stay|conserve|reduce|increase|remove))\b",
+    r"\b(?:because|since|therefore|hence|thus|due to|owing to|thanks to|in order to|so that|so (?:it|they|the|"
+    r"you|we|as|that|she|he)\b|as a result|"
+    r"reasons?|caus\w+|mak(?:e|es|ing)|made (?:by|of|from|it|them|up)|keep\w*|kept|help\w*|allow\w*|let(?:s|"
+    r"ting)?|lead\w*|led|"
+    r"prevent\w*|protect\w*|stop\w*|turn\w*|becom\w+|produc\w+|creat\w+|form(?:s|ed|ing)?|result\w*|mean(?:s|"
+    r"ing)|enabl\w+|need\w*|"
+    r"by \w+ing|(?:is|are|was|were|it|they) (?:\w+ )?(?:by|to)|when|if|as (?:the|it|they|there)|to (?:avoid|save|"
+    r"survive|escape|find|get|stay|conserve|reduce|increase|remove))\b",
     re.I,
 )
 
@@ -55,32 +59,37 @@ _BEFORE_IMPERATIVE = (
     r"instead|and|or|so|to start|to begin|in the \w+|on \w+day(?: \w+)?|week \w+|day \w+|step \w+|\w+day)"
 )
 _ADVICE = re.compile(
-    r"\b(?:you|one|we|people|they)(?:'d| would)? (?:should|could|can|may|might|must|need to|ought to|have to|had better|better|want to)(?!'t)\b|"
-    r"\b(?:it(?:'s| is| would be)|that is) (?:best|better|wise|important|essential|helpful|worth|a good idea|useful|sensible)\b|"
-    r"\b(?:i|i'd|we) (?:would )?(?:suggest|recommend|advise)\b|\bhow about\b|\bwhy not\b|\b(?:never|don't|do not) [a-z]+\b|"
+    r"\b(?:you|one|we|people|they)(?:'d| would)? (?:should|could|can|may|might|must|need to|ought to|have to|"
+    r"had better|better|want to)(?!'t)\b|"
+    r"\b(?:it(?:'s| is| would be)|that is) (?:best|better|wise|important|essential|helpful|worth|a good idea|"
+    r"useful|sensible)\b|"
+    r"\b(?:i|i'd|we) (?:would )?(?:suggest|recommend|advise)\b|\bhow about\b|\bwhy not\b|\b(?:never|don't|"
+    r"do not) [a-z]+\b|"
     r"\b(?:the best (?:way|thing|time|place|habit)|a good (?:way|idea))\b",
     re.I,
 )
-_IMPERATIVES = frozenset(
-    """accept acknowledge act add admit adopt agree aim allow announce answer apologise apply arrange arrive ask assign attend avoid
-    bake balance be begin bend blend block boil book borrow break breathe bring brush build buy calculate call calm carry catch
-    celebrate change charge chat check choose clean clear climb close collect combine compare compost confirm consider contact
-    continue control cook cool count cover create cut decide decorate defrost deliver describe dig discuss display dispose divide
-    do donate double draft drain draw dress drink drive drop dry eat encourage end enjoy enter examine exercise explain explore
-    fill find finish fit fix focus fold follow forget freeze fry gather get give glue go greet grill grow guide hand hang have
-    heat help hide hire hold host identify ignore imagine improve include inform insert insist inspect install introduce invest
-    invite iron join jot keep knead know label lay learn leave lend let lift light limit line list listen lock log look lower
-    mail maintain make manage map mark mash measure meet mention mix move name negotiate note notice offer open order organise
-    organize pack paint park pass pause pay peel perform phone pick pin place plan plant plate play plug point pour practise
-    practice praise prepare press print prioritise promise promote protect prune put quit raise reach read recharge recycle reduce
-    refrigerate reheat relax remember remind remove rent repair repeat replace reply report request reserve resist respect
-    respond rest return reuse revise reward rinse roll rotate rub run save say scan schedule scrape seal search seat see sell
-    send separate serve set share shop show shut sign simmer sit skip sleep slice slow smile soak sort speak spend split spray
-    spread sprinkle squeeze stack stand start state stay step stick stir stop store stretch strip study suggest supply support
-    surround swap sweep switch take talk taste teach tell tend test thank think throw tidy tie treat trim trust try turn unplug
-    update use vacuum vary visit wait wake walk warm warn wash watch water wear weed weigh welcome whisk wipe work wrap write
-    ensure schedule spend""".split()
-)
+_VERBS = """
+accept acknowledge act add admit adopt agree aim allow announce answer apologise apply arrange arrive ask assign
+attend avoid bake balance be begin bend blend block boil book borrow break breathe bring brush build buy calculate
+call calm carry catch celebrate change charge chat check choose clean clear climb close collect combine compare
+compost confirm consider contact continue control cook cool count cover create cut decide decorate defrost deliver
+describe dig discuss display dispose divide do donate double draft drain draw dress drink drive drop dry eat encourage
+end enjoy enter examine exercise explain explore fill find finish fit fix focus fold follow forget freeze fry gather
+get give glue go greet grill grow guide hand hang have heat help hide hire hold host identify ignore imagine improve
+include inform insert insist inspect install introduce invest invite iron join jot keep knead know label lay learn
+leave lend let lift light limit line list listen lock log look lower mail maintain make manage map mark mash measure
+meet mention mix move name negotiate note notice offer open order organise organize pack paint park pass pause pay
+peel perform phone pick pin place plan plant plate play plug point pour practise practice praise prepare press print
+prioritise promise promote protect prune put quit raise reach read recharge recycle reduce refrigerate reheat relax
+remember remind remove rent repair repeat replace reply report request reserve resist respect respond rest return
+reuse revise reward rinse roll rotate rub run save say scan schedule scrape seal search seat see sell send separate
+serve set share shop show shut sign simmer sit skip sleep slice slow smile soak sort speak spend split spray spread
+sprinkle squeeze stack stand start state stay step stick stir stop store stretch strip study suggest supply support
+surround swap sweep switch take talk taste teach tell tend test thank think throw tidy tie treat trim trust try turn
+unplug update use vacuum vary visit wait wake walk warm warn wash watch water wear weed weigh welcome whisk wipe work
+wrap write ensure
+"""
+_IMPERATIVES = frozenset(_VERBS.split())
 """Verbs with which instructions often begin."""
 
 
@@ -93,20 +102,26 @@ class Compares(BaseModel):
     second: Phrase
 
     def holds(self, reading: Reading) -> bool:
-        """Whether both are named, in different sentences or with a word of contrast between them."""
+        """Whether both are named, with a word of contrast, or each as the subject of a sentence, line or clause."""
         both = [pattern_of(phrase) for phrase in (self.first, self.second)]
         if not all(pattern.search(reading.text) for pattern in both):
             return False
-        alone = [
-            any(own.search(sentence) and not other.search(sentence) for sentence in reading.sentences)
-            for own, other in (both, both[::-1])
-        ]
-        return all(alone) or _CONTRAST.search(reading.text) is not None
+        clauses = re.split(r"[,;.:!?\n]\s+", reading.text)
+        return _CONTRAST.search(reading.text) is not None or all(
+            any(_is_subject(pattern, clause) for clause in clauses) for pattern in both
+        )
 
 
+def _is_subject(pattern: re.Pattern[str], clause: str) -> bool:
+    """Whether the clause begins with the thing, after at most two words, and says something about it."""
+    found = pattern.search(clause)
+    return found is not None and len(clause[: found.start()].split()) <= _BEFORE_SUBJECT and bool(clause[found.end() :])
+
+
+_BEFORE_SUBJECT = 2
 _CONTRAST = re.compile(
-    r"\b(?:while|whilst|whereas|but|than|unlike|differ\w*|both|however|in contrast|on the other hand|instead|only|same|"
-    r"similar\w*|latter|former|opposite|other|more|less|larger|smaller|also)\b|[;]|, (?:the|a|an) ",
+    r"\b(?:while|whilst|whereas|but|than|unlike|differ\w*|both|however|in contrast|on the other hand|instead|"
+    r"similar\w*|latter|former|opposite)\b",
     re.I,
 )
 

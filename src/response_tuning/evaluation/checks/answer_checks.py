@@ -7,12 +7,17 @@ from typing import Literal
 from pydantic import BaseModel, Field, field_validator
 
 from response_tuning.evaluation.checks.contract import STRICT, Reading
-from response_tuning.evaluation.checks.text import Phrase, Phrases, pattern_of, words
+from response_tuning.evaluation.checks.text import LIST_MARK, Phrase, Phrases, content_words, pattern_of
 
 __all__ = ["Label", "Number", "Pairs", "numbers_in"]
 
-_UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_UNIT_WORDS = """
+zero one two three four five six seven eight nine
+ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+"""
+_UNITS = _UNIT_WORDS.split()
+_TEN_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_TENS = _TEN_WORDS.split()
 _NUMBER_WORDS = {
     **{word: value for value, word in enumerate(_UNITS)},
     **{word: 10 * value for value, word in enumerate(_TENS, start=2)},
@@ -28,11 +33,6 @@ _NUMBER = re.compile(
 )
 _TIME = re.compile(
     r"(?<![\d.:])(\d{1,2})[:.](\d{2})(?!\d)\s*(?P<half>am|pm|a\.m|p\.m|in the (?:afternoon|evening))?", re.I
-)
-_CUE = re.compile(
-    r"=|:|\b(?:is|are|was|be|answer|total|totals|makes?|costs?|equals?|gives?|gets?|needs?|pays?|saves?|arrives?|has|have|"
-    r"come to|comes to|get in|works out|amounts? to|takes?|leaves?|left|remain\w*|about|around|at|for)\b",
-    re.I,
 )
 _DIRECT_WORDS = 12
 
@@ -114,19 +114,29 @@ def _times_in(text: str) -> set[tuple[int, int]]:
 
 
 def _states_a_number(reading: Reading) -> bool:
+    """Whether there is a result: a number that the prompt lacks, or one of the prompt's with nothing beside it."""
     asked = {value for _, value in numbers_in(reading.asked)}
-    for sentence in reading.sentences:
-        for start, value in numbers_in(sentence) or [(0, float(hours)) for hours, _ in _times_in(sentence)]:
-            if value not in asked or _CUE.search(sentence[max(0, start - 25) : start]):
-                return True
-    return False
+    given = [value for _, value in numbers_in(reading.text)]
+    if _CALCULATION.search(reading.text) and asked and not asked & set(given):
+        return False  # a sum, but another one
+    if any(value not in asked for value in given) or _times_in(reading.text) - _times_in(reading.asked):
+        return True
+    return _BARE_RESULT.match(reading.text.strip()) is not None and len(given) == 1
+
+
+_CALCULATION = re.compile(r"\d\s*[-+*/x\u00d7\u00f7]\s*\d")
+_BARE_RESULT = re.compile(
+    r"(?:(?:it|that|this|the (?:\w+ ){1,3}|answer|result|total)\s?(?:is|was|are|costs?|makes|:|=)\s*)?"
+    r"\W*[\w.,/%]+(?: \w+){0,2}\W*$",
+    re.I,
+)
 
 
 class Label(BaseModel):
     """Exactly one of the labels is given as the answer, and it is ``is``; without ``is``: any of them.
 
-    The answer is the label that the response begins with, else the only one that it names without "not", else the first
-    after a verb or a colon.
+    The answer is the label that the response begins with, else the one that stands after a verb such as "is", a
+    preposition or a colon. Labels after "not" do not count, and a label that is merely mentioned is no answer.
     """
 
     model_config = STRICT
@@ -143,39 +153,71 @@ class Label(BaseModel):
 
     def holds(self, reading: Reading) -> bool:
         """Whether the given label is the right one."""
-        given = self._given(reading.text)
+        given = self._given(reading)
         if given is None or self.is_ is None:
             return given is not None
         return given == self.is_ or pattern_of(self.is_).fullmatch(given.split("|")[0]) is not None
 
-    def _given(self, text: str) -> str | None:
-        found = sorted(
-            (match.start(), match.end(), label)
-            for label in self.one_of
-            for match in pattern_of(label).finditer(text)
-            if not _NEGATED.search(text[: match.start()])
-        )
+    def _given(self, reading: Reading) -> str | None:
+        text = _OPENING.sub("", reading.text)
+        found = _not_offered(_named(self.one_of, text), text)
         if not found:
             return None
-        first, end, label = found[0]
-        others = {each for _, _, each in found} - {label}
-        if not others:
+        start, end, label = found[0]
+        beside = content_words(text[:start] + " " + text[end:])
+        explained = len(beside) <= 1 or reading.added or reading.kept_pairs >= _KEPT_PAIRS
+        if start == 0 and explained and not _SUBJECT.match(text, end):
             return label
-        offered = any(each in others and start - end <= _LISTED for start, _, each in found)
-        if len(words(text[:first])) <= _OPENING_WORDS and not offered:
-            return label
-        after_cue = [each for start, _, each in found if _LABEL_CUE.search(text[:start])]
-        return after_cue[0] if len(set(after_cue)) == 1 else None
+        cued = {each for begin, _, each in found if _LABEL_CUE.search(text[:begin])}
+        if len({each for _, _, each in found}) == 1:
+            return label if cued or len(beside) <= 1 else None
+        # Labels of the prompt that are joined by "is" are no answer, so several of them need other words beside them.
+        return cued.pop() if len(cued) == 1 and reading.added else None
 
 
-_OPENING_WORDS = 7
-_LISTED = 6
-"""The characters between labels that are listed, as in "price, service or quality"."""
+def _not_offered(found: list[tuple[int, int, str]], text: str) -> list[tuple[int, int, str]]:
+    """Labels without those that the text merely lists to choose from, such as "price, service or quality"."""
+    return [
+        each
+        for each in found
+        if not any(
+            other[2] != each[2] and _OFFER.fullmatch(text[min(each[1], other[1]) : max(each[0], other[0])])
+            for other in found
+        )
+    ]
+
+
+def _named(labels: list[str], text: str) -> list[tuple[int, int, str]]:
+    """Where the text names labels without "not" before them."""
+    found = [
+        (match.start(), match.end(), label)
+        for label in labels
+        for match in pattern_of(label).finditer(text)
+        if not _NEGATED.search(text[: match.start()])
+    ]
+    # "entirely good" is not "good" as well.
+    inner = [each for each in found if any(a <= each[0] and each[1] <= b and (a, b) != each[:2] for a, b, _ in found)]
+    return sorted(each for each in found if each not in inner)
+
+
+_KEPT_PAIRS = 2
+_OFFER = re.compile(r"\W*(?:or|/|,)\W*(?:(?:a|an|the|or)\W+)?", re.I)
+_OPENING = re.compile(rf"^(?:{LIST_MARK}|[\s\"'#>*-]|(?:a|an|the)\s)+", re.I)
+_SUBJECT = re.compile(r"\W*(?:is|are|was|were|of|has|have)\b", re.I)
 _NEGATED = re.compile(
-    r"\b(?:not|nor|neither|isn't|rather than|no|than|without)\W+(?:(?:about|a|an|the|in|of)\W+)*$", re.I
+    r"\b(?:not|nor|neither|isn't|aren't|wasn't|rather than|instead of|no|than|without)\W+"
+    r"(?:(?:about|a|an|the|in|of|really|under|necessarily)\W+)*$",
+    re.I,
 )
 _LABEL_CUE = re.compile(
-    r"(?:\b(?:is|are|was|as|be|answer|category|label|about|under|into|fits|to|it|queue|call it)\b|:)\W*(?:(?:a|an|the)\W+)?$",
+    r"(?:\b(?:(?:is|are|was|were|be|it's|complain\w*|unhappy|happy|concerned|mainly|mostly|all|review|headline|"
+    r"remark) about|is|are|was|were|'s|it's|be|as|answer|category|label|tag|under|into|in|fits?|to|it|queue|say|call|"
+    r"choose|pick|uses?|sounds?|seems?|looks?|feels?|shows?|express\w*|describ\w*|conveys?|has|concerns?|falls?|"
+    r"belongs?|"
+    r"goes|contains|mainly|makes?)\b|[:=>])"
+    r"\W*(?:(?:a|an|the|more|clearly|rather|very|mostly|mainly|certainly|definitely|purely|simply|botanically|"
+    r"just|actually|"
+    r"really|both|entirely|overall|of|kind|type|form|example|\w+ly)\W+){0,3}$",
     re.I,
 )
 
@@ -226,4 +268,4 @@ def _owner(start: int, keys: list[tuple[int, int, str]], heading: str | None) ->
     before = [key for _, end, key in keys if end <= start]
     after = [key for first, _, key in keys if first >= start]
     own = [key for first, end, key in keys if first <= start < end]
-    return (own or before[-1:] or after[:1] or [heading])[0]
+    return next(iter([*own, *before[-1:], *after[:1]]), heading)

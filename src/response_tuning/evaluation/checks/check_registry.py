@@ -22,6 +22,7 @@ from response_tuning.evaluation.checks.form_checks import (
 from response_tuning.evaluation.checks.word_checks import (
     Adds,
     Contains,
+    Draws,
     Lacks,
     Matches,
     Name,
@@ -67,6 +68,7 @@ AnyCheck = Annotated[
     | Compares
     | Contains
     | Dialogue
+    | Draws
     | Email
     | FirstPerson
     | Instruction

@@ -120,7 +120,8 @@ _BEGINS = {
     "sql": re.compile(r"^\W*(?:SELECT|WITH|CREATE|INSERT|UPDATE|DELETE|ALTER)\b", re.I),
 }
 _SHAPE = re.compile(
-    r"[{};]|</?\w+[^>]*>|\b(?:function|def|class|return|var|let|const|import|for|while|if|echo|SELECT)\b.*[(:={]|\w+\(.*\)|^\W*\w+ = ",
+    r"[{};]|</?\w+[^>]*>|\b(?:function|def|class|return|var|let|const|import|for|while|if|echo|SELECT)\b.*[(:={]|"
+    r"\w+\(.*\)|^\W*\w+ = ",
     re.M,
 )
 

@@ -29,16 +29,17 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def main() -> None:
-    """Read the task from standard input; write ``passed`` to standard output if every test is true."""
+    """Read the task from standard input; write its word ``passed`` to standard output if every test is true."""
     task = json.load(sys.stdin)
     folder = os.path.realpath(sys.argv[1])
+    word = task.pop("passed").encode()
     report = os.dup(1)
     _limit(folder)
     passed = False
     with contextlib.suppress(BaseException):
         passed = _LANGUAGES[task["language"]](task)
     if passed:
-        os.write(report, b"passed")
+        os.write(report, word)
     # Neither exit handlers nor threads of the code run after this.
     os._exit(0)
 

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from pydantic import ConfigDict
 
-from response_tuning.evaluation.checks.text import content_words, plain, quoted_source, sentences
+from response_tuning.evaluation.checks.text import content_words, pairs, plain, quoted_source, sentences
 
 __all__ = ["STRICT", "Check", "Reading"]
 
@@ -62,6 +62,11 @@ class Reading:
         """The stems of the response's content words that the prompt lacks, without repetition."""
         asked = set(content_words(self.asked))
         return [word for word in dict.fromkeys(content_words(self.text)) if word not in asked]
+
+    @cached_property
+    def kept_pairs(self) -> int:
+        """How many pairs of neighbouring words are neighbours in the prompt as well."""
+        return len(pairs(self.text) & pairs(self.asked))
 
 
 class Check(Protocol):

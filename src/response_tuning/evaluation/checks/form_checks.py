@@ -64,9 +64,14 @@ _ORDINALS = "first(?:ly)?|second(?:ly)?|third(?:ly)?|next|then|finally|lastly|af
 
 
 def _parts(sentence: str) -> list[str]:
-    """The parts of an enumeration; fewer than three are none."""
-    parts = [part for part in re.split(r"[,;]\s+(?:and |or )?|\s(?:and|or)\s", sentence) if re.search(r"\w", part)]
-    return parts if len(parts) >= 3 and len(re.findall(r"[,;]\s", sentence)) >= 1 else []
+    """The parts of an enumeration, such as "a, b and c"; fewer than three are none."""
+    parts = re.split(r"[,;]\s+(?:and |or )?", sentence)
+    parts = [*parts[:-1], *re.split(r"\s(?:and|or)\s", parts[-1], maxsplit=1)]
+    named = [part for part in parts if re.search(r"\w", part)]
+    return named if len(named) >= _FEWEST_PARTS and len(parts) > 1 and re.search(r"[,;]\s", sentence) else []
+
+
+_FEWEST_PARTS = 3
 
 
 def _different(items: list[str]) -> list[str]:
@@ -192,13 +197,13 @@ _FREQUENT = {
 }
 
 
-class Instruction(BaseModel):
+class Instruction(BaseModel):  # type: ignore[no-redef]  # pydantic's plugin takes the alias for **kwargs
     """One of IFEval's instructions, by the harness's checker (strict). Needs the extra ``core``."""
 
     model_config = STRICT
     type: Literal["instruction"]
     id: str = Field(pattern=r"^\w+:\w+$")
-    kwargs: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict, alias="kwargs")
 
     def holds(self, reading: Reading) -> bool:
         """Whether the instruction is followed.
@@ -211,6 +216,6 @@ class Instruction(BaseModel):
         from response_tuning.support.extras import require_extra
 
         require_extra("lm_eval", "core", purpose="a check of type 'instruction'")
-        prompt = IfevalPrompt(0, reading.prompt, [self.id], [dict(self.kwargs)])
+        prompt = IfevalPrompt(0, reading.prompt, [self.id], [dict(self.parameters)])
         result = check_responses([prompt], [Response(reading.response, 0, stopped=True)])
         return bool(result.rows[0]["strict"][0])

@@ -40,10 +40,21 @@ def _invents_turns(reading: Reading) -> bool:
 def _copies(reading: Reading) -> bool:
     """Whether it is the prompt, the text that the prompt quotes, or the rest of the prompt, with few words changed."""
     own = words(reading.text)
+    if not reading.source and _answers_in_its_words(own, reading):
+        return False
     frame = reading.asked.replace(reading.source, " ") if reading.source else ""
     return len(own) >= _COPY_WORDS and any(
         _likeness(own, words(given)) >= _COPIED for given in (reading.asked, reading.source, frame)
     )
+
+
+def _answers_in_its_words(own: list[str], reading: Reading) -> bool:
+    """Whether it is a question made a statement: "The Nile is the longest river" for "Which is the longest river?"."""
+    asked = set(words(reading.asked)) & _QUESTION_WORDS
+    return bool(asked and reading.added) and not asked & set(own) and not reading.text.strip().endswith("?")
+
+
+_QUESTION_WORDS = frozenset({"what", "which", "who", "whom", "whose", "when", "where", "why", "how"})
 
 
 def _likeness(own: list[str], given: list[str]) -> float:
@@ -64,32 +75,71 @@ def _evades(reading: Reading) -> bool:
 
 
 _ELSEWHERE = (
-    r"(?:somebody|someone|anyone|anybody|somewhere|anywhere|(?:an)?other \w+|others|a friend|an expert|experts?|a specialist|a professional|"
+    r"(?:somebody|someone|anyone|anybody|somewhere|anywhere|(?:an)?other \w+|others|a friend|an expert|experts?|"
+    r"a specialist|a professional|"
     r"a librarian|google|the internet|a search engine|elsewhere|online)"
 )
 _EVASION = re.compile(
-    rf"\b(?:ask|consult|contact|try|see|speak (?:to|with)|talk to|turn to|refer to|check with|look|go to|search|find|leave (?:it|this|that)(?: \w+)? to|by) {_ELSEWHERE}\b|"
+    rf"\b(?:ask|consult|contact|try|see|speak (?:to|with)|talk to|turn to|refer to|check with|look|go to|search|"
+    rf"find|leave (?:it|this|that)(?: \w+)? to|by) {_ELSEWHERE}\b|"
     r"\bnothing (?:\w+ )?(?:will|can|is going to|to) (?:be )?(?:said|told|offered|given|added|say|add|offer)\b|"
-    r"\b(?:i|we)(?:'m| am| are)? (?:\w+ )?(?:do not|don't|cannot|can't|could not|couldn't|will not|won't|would not|unable to|not able to) (?:\w+ )?"
-    r"(?:know|say|tell|help|answer|assist|comment|discuss|go into|provide|offer|speak|talk|respond|give|write|do (?:that|this|it))\b|"
-    r"\b(?:i'm|i am|we are|we're) (?:\w+ )?(?:not sure|unsure|unable|uncertain|afraid)\b|\b(?:no idea|no comment|hard to say|rather not|not (?:go|say|get) into)\b|"
-    r"\b(?:prefer not to|declin\w+ to|refuse to)\b|\b(?:cannot|can't|won't|will not|not) be (?:answered|said|discussed|covered|helped)\b|"
-    r"\b(?:beyond|outside) (?:my|what i|our|the scope)\b|\bbetter place to (?:ask|look)\b|\bbest (?:answered|asked|left)\b|"
-    r"\b(?:interesting|good|great|important) (?:question|topic|subject|point|request)\b|\bthanks? (?:you )?for (?:asking|your question|the question)\b|"
-    r"\bplease (?:ask|consult|contact|see|try) (?!for\b)",
+    r"\b(?:i|we)(?:'m| am| are)? (?:\w+ )?(?:do not|don't|cannot|can't|could not|couldn't|will not|won't|"
+    r"would not|unable to|not able to) (?:\w+ )?"
+    r"(?:know|say|tell|help|answer|assist|comment|discuss|go into|provide|offer|speak|talk|respond|give|write|"
+    r"do (?:that|this|it))\b|"
+    r"\b(?:i'm|i am|we are|we're) (?:\w+ )?(?:not sure|unsure|unable|uncertain|afraid)\b|\b(?:no idea|no comment|"
+    r"hard to say|rather not|not (?:go|say|get) into)\b|"
+    r"\b(?:prefer not to|declin\w+ to|refuse to)\b|\b(?:cannot|can't|won't|will not|not) be (?:answered|said|"
+    r"discussed|covered|helped)\b|"
+    r"\b(?:beyond|outside) (?:my|what i|our|the scope)\b|\bbetter place to (?:ask|look)\b|\bbest (?:answered|"
+    r"asked|left)\b|"
+    r"\b(?:interesting|good|great|important) (?:question|topic|subject|point|request)\b|"
+    r"\bthanks? (?:you )?for (?:your|the) question\b|"
+    r"\bplease (?:ask|consult|contact|see|try) (?!for\b)|\bthank(?:s| you) for your (?:message|question|email|"
+    r"interest|enquiry|request|patience)\b|"
+    r"\b(?:will|shall|'ll) (?:get back to you|be in touch|reply soon|respond soon|come back to you)\b|\b(?:not|"
+    r"isn't|aren't|nothing) (?:\w+ )?(?:something|anything|that|what) (?:i|we) (?:can|could|may|will|want)\b|"
+    r"\bmuch (?:to say|more to say|could be said|has been written)\b|\b(?:library|librarian|encyclopa?edia|"
+    r"search engine)\b|\bwould rather not\b|\bhappy to (?:help|hear)\b|\bmore information\b|"
+    r"\b(?:hear|know|learn) your (?:answer|opinion|thoughts?|views?)\b|\bwhat do you think\b|\b(?:the|"
+    r"a) question (?:is|about)\b|"
+    r"\byou(?:'d| would| want to| wanted to)? (?:like|want|wish)(?:ed)? to know\b|\byou (?:asked|are asking)\b|"
+    r"\b(?:better|best|right|wrong) (?:person|place|one|people) to\b|\bperson to (?:ask|talk to|speak to)\b|"
+    r"\blet me think\b",
     re.I,
 )
 
 
 def _is_a_bag(reading: Reading) -> bool:
-    """Whether it strings together words of the prompt, in another order and without grammar."""
+    """Whether it strings together words of the prompt, in another order, with little grammar or with made-up grammar.
+
+    A short answer in the prompt's words (a label, a value) has few of them, an extract keeps some of its neighbours.
+    """
     own = words(reading.text)
-    asked = words(reading.asked)
-    if len(own) < _BAG_WORDS or not set(own) <= set(asked):
+    named = set(content_words(reading.text))
+    if len(own) < _BAG_WORDS or reading.added or re.search(r"\w[\"']?:\s", reading.text):
         return False
+    parts = [part for part in _PARTS.split(reading.text.strip()) if part.strip()]
+    if len(parts) >= len(own) * _LISTED:
+        if _were_listed(parts, reading.asked):
+            return False
+        covers = len(named) >= _BAG_COVERS * len(set(content_words(reading.asked)))
+        single = len(parts) >= _BAG_ITEMS and all(len(words(part)) == 1 for part in parts)
+        return covers or (single and not reading.kept_pairs)
     grammar = sum(is_function_word(word) for word in own) / len(own)
-    structured = re.search(r"[:;.]\s|\n", reading.text.strip())
-    return grammar < _BAG_FUNCTION_WORDS and not structured
+    return len(named) >= _BAG_WORDS and (not reading.kept_pairs or grammar < _BAG_FUNCTION_WORDS)
+
+
+def _were_listed(parts: list[str], prompt: str) -> bool:
+    """Whether most of the parts stand before a comma in the prompt: a list to be sorted or filtered."""
+    listed = sum(re.search(rf"\b{re.escape(part.strip())}\s*,", prompt, re.I) is not None for part in parts)
+    return 2 * listed >= len(parts)
+
+
+_BAG_COVERS = 0.6
+_BAG_ITEMS = 4
+_LISTED = 0.4
+_PARTS = re.compile(r"[,;.!\n]\s*|\s(?:and|or)\s")
 
 
 GUARDS: dict[str, Callable[[Reading], bool]] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -32,15 +32,16 @@ class RowChecks(BaseModel):
             stopped: whether it ended by itself; one that was cut off is not correct.
             run_code: whether its code may run (``run_code``).
         """
-        reading = Reading(prompt, response, run_code)
+        # Tests belong to "correct": in "follows" no code runs, and only its shape counts.
+        reading = Reading(prompt, response)
         guards = failed_guards(reading)
         if guards:
             return Verdict(False, False, guards)
         follows = {_label("follows", place, check): check.holds(reading) for place, check in enumerate(self.follows)}
-        # Tests belong to "correct"; in "follows" only the shape of code counts.
         failed = [name for name, verdict in follows.items() if verdict is False]
         if failed:
             return Verdict(False, False, failed)
+        reading = Reading(prompt, response, run_code)
         correct = {_label("correct", place, check): check.holds(reading) for place, check in enumerate(self.correct)}
         correct["stops"] = stopped
         failed = [name for name, verdict in correct.items() if verdict is False]
@@ -91,16 +92,9 @@ def _field(location: Sequence[str | int]) -> str:
         after_index = place > 0 and isinstance(location[place - 1], int)
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not (after_index and isinstance(part, str) and place < len(location) - 1 and _is_type(part)):
+        elif not (after_index and isinstance(part, str) and place < len(location) - 1 and part in _TYPES):
             path += f".{part}" if path else str(part)
     return path
 
 
-def _is_type(part: str) -> bool:
-    return part in _TYPES
-
-
-_TYPES = frozenset(
-    "adds advice all_of any_of code compares contains dialogue email first_person instruction items json label lacks "
-    "language lines matches name number pairs quote_free reason sentences shorter starts words".split()
-)
+_TYPES = frozenset(get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(get_args(AnyCheck)[0]))

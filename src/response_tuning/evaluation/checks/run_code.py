@@ -1,16 +1,19 @@
 """Run a model's code on tests in a subprocess with limits. It never runs unless a user asks for it.
 
 The limits, all set before the code is read: 5 s of CPU and 10 s in all, 512 MiB of memory, files of 1 MiB in a
-temporary folder that is deleted afterwards, no other processes, no network. Where ``unshare`` works, the process is in a
-network and a process namespace of its own; everywhere, hooks of the interpreter refuse sockets, processes, ``ctypes``,
-and files opened for writing elsewhere. The environment is empty (``python -I``), so that keys are not in reach.
+temporary folder that is deleted afterwards, no other processes, no network. Where ``unshare`` works, the process is in
+a network and a process namespace of its own; everywhere, hooks of the interpreter refuse sockets, processes,
+``ctypes``, and files opened for writing elsewhere. The environment is empty (``python -I``), so that keys are not in
+reach.
 
 What is not isolated: the code runs as the same user and can read the files that this user can read, and the
 interpreter's hooks are no barrier to code written to break them. Run untrusted models' code in a container.
 """
 
+import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -45,9 +48,18 @@ def passes_tests(
         setup: Python code that runs before, or SQL statements.
         stdin: what the code reads.
     """
-    task = {"code": code, "tests": [*tests], "language": language, "answer": answer, "setup": setup, "stdin": stdin}
+    # The runner reports success with a word that the code does not know.
+    passed = secrets.token_hex()
+    task = {
+        "code": code,
+        "tests": [*tests],
+        "language": language,
+        "answer": answer,
+        "setup": setup,
+        "stdin": stdin,
+        "passed": passed,
+    }
     with TemporaryDirectory(prefix="rt-code-", ignore_cleanup_errors=True) as folder:
-        # The results leave through a file of their own, so that what the code prints cannot be taken for them.
         command = [*_namespaces(), sys.executable, "-I", "-S", "-B", str(_RUNNER), folder]
         process = subprocess.Popen(
             command,
@@ -64,15 +76,13 @@ def passes_tests(
             return False
         finally:
             _end(process)
-    return process.returncode == 0 and output == b"passed"
+    return process.returncode == 0 and output.decode("utf-8", "replace") == passed
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Kill the process and what it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.communicate()
 
 

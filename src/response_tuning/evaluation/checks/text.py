@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -14,8 +15,9 @@ __all__ = [
     "Phrases",
     "content_words",
     "is_function_word",
-    "plain",
+    "pairs",
     "pattern_of",
+    "plain",
     "quoted_source",
     "sentences",
     "stem",
@@ -23,25 +25,27 @@ __all__ = [
     "words",
 ]
 
-_SAME_MARK = str.maketrans(
-    dict.fromkeys("\u2018\u2019\u02bc\u00b4\u2032", "'") | dict.fromkeys("“”„«»", '"') | dict.fromkeys("‐‑‒–—−", "-")
-)
+_APOSTROPHES = "\u2018\u2019\u02bc\u00b4\u2032"
+_QUOTES = "\u201c\u201d\u201e\u00ab\u00bb"
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
+_SAME_MARK = str.maketrans(dict.fromkeys(_APOSTROPHES, "'") | dict.fromkeys(_QUOTES, '"') | dict.fromkeys(_DASHES, "-"))
 LIST_MARK = r"[ \t]*(?:[-*•·+]|\(?\d{1,2}[.):]|\(?[a-zA-Z][.)])[ \t]+"
 """The beginning of a list item."""
 _ABBREVIATIONS = r"(?<!\bMr\.)(?<!\bDr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)"
 _SENTENCE_END = re.compile(rf"{_ABBREVIATIONS}(?<=[.!?])[\"')\]*_]*\s+|\n+")
 _TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,80}>")
 
-_FUNCTION_WORDS = frozenset(
-    """a about above after again all also am an and any are as at be because been before being below between both but by
-    can can't cannot could did do does doing don't down during each either else ever every few for from further get gets
-    give given go goes got had has have having he her here hers him his how i i'll i'm i've if in into is isn't it it's
-    its itself just let like made make makes many may me might mine more most much must my myself neither no nor not now
-    of off on once one only or other our ours out over own please put quite rather really same say says see shall she
-    should since so some somebody someone something such take than that that's the their theirs them then there these
-    they thing things this those through to too under until up us use very want was way we well were what when where
-    which while who whom whose why will with within without would yes yet you you're your yours""".split()
-)
+_GRAMMAR = """
+a about above after again all also am an and any are as at be because been before being below between both but by
+can can't cannot could did do does doing don't down during each either else ever every few for from further get gets
+give given go goes got had has have having he her here hers him his how i i'll i'm i've if in into is isn't it it's
+its itself just let like made make makes many may me might mine more most much must my myself neither no nor not now
+of off on once one only or other our ours out over own please put quite rather really same say says see shall she
+should since so some somebody someone something such take than that that's the their theirs them then there these
+they thing things this those through to too under until up us use very want was way we well were what when where
+which while who whom whose why will with within without would yes yet you you're your yours
+"""
+_FUNCTION_WORDS = frozenset(_GRAMMAR.split())
 
 
 def plain(text: str) -> str:
@@ -93,6 +97,15 @@ def trigrams(text: str) -> list[tuple[str, str, str]]:
     """The runs of three words of a text, in lower case."""
     found = words(text)
     return list(zip(found, found[1:], found[2:], strict=False))
+
+
+def pairs(text: str) -> set[frozenset[str]]:
+    """The pairs of neighbouring words, one of content at least, in either order ("are mentioned", "mentioned are").
+
+    Articles are left out: they stand beside any noun.
+    """
+    found = [word for word in words(text) if word not in ("a", "an", "the")]
+    return {frozenset(pair) for pair in pairwise(found) if not all(is_function_word(word) for word in pair)}
 
 
 @cache

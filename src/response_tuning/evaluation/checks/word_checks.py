@@ -6,9 +6,17 @@ from typing import Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from response_tuning.evaluation.checks.contract import STRICT, Reading
-from response_tuning.evaluation.checks.text import LIST_MARK, Phrases, is_function_word, pattern_of, trigrams, words
+from response_tuning.evaluation.checks.text import (
+    LIST_MARK,
+    Phrases,
+    content_words,
+    is_function_word,
+    pattern_of,
+    trigrams,
+    words,
+)
 
-__all__ = ["Adds", "Contains", "Lacks", "Matches", "Name", "QuoteFree", "Shorter", "Starts"]
+__all__ = ["Adds", "Contains", "Draws", "Lacks", "Matches", "Name", "QuoteFree", "Shorter", "Starts"]
 
 
 class Contains(BaseModel):
@@ -18,6 +26,8 @@ class Contains(BaseModel):
     type: Literal["contains"]
     any: Phrases
     at_least: int = Field(default=1, ge=1)
+    new: bool = False
+    """Whether words that the prompt has, too, do not count."""
 
     @model_validator(mode="after")
     def _can_hold(self) -> "Contains":
@@ -27,7 +37,12 @@ class Contains(BaseModel):
 
     def holds(self, reading: Reading) -> bool:
         """Whether enough of the phrases are found."""
-        return sum(pattern_of(phrase).search(reading.text) is not None for phrase in self.any) >= self.at_least
+        return sum(self._occurs(pattern_of(phrase), reading) for phrase in self.any) >= self.at_least
+
+    def _occurs(self, pattern: re.Pattern[str], reading: Reading) -> bool:
+        given = f" {' '.join(words(reading.asked))} " if self.new else ""
+        found = (" ".join(words(match[0])) for match in pattern.finditer(reading.text))
+        return any(f" {phrase} " not in given for phrase in found)
 
 
 class Lacks(BaseModel):
@@ -86,6 +101,19 @@ class Adds(BaseModel):
     def holds(self, reading: Reading) -> bool:
         """Whether enough words are new."""
         return len(reading.added) >= self.at_least
+
+
+class Draws(BaseModel):
+    """At least this fraction of the response's content words are words of its prompt, as in an extract or a summary."""
+
+    model_config = STRICT
+    type: Literal["draws"]
+    at_least: float = Field(default=0.4, ge=0, le=1)
+
+    def holds(self, reading: Reading) -> bool:
+        """Whether enough words are the prompt's."""
+        own = set(content_words(reading.text))
+        return len(own) - len(reading.added) >= self.at_least * len(own)
 
 
 class Name(BaseModel):

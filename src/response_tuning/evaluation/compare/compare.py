@@ -31,6 +31,7 @@ from response_tuning.evaluation.shared.statistics import (
     holm,
     paired_p_value,
 )
+from response_tuning.evaluation.token_shift.shift_report import TOKEN_SHIFT, shift_views
 from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.models.spec import is_local
 from response_tuning.runs.folder import RunDirectory, evaluation_folder
@@ -90,7 +91,8 @@ def compare(config: CompareConfig) -> Comparison:
     if config.output is not None:
         write_json(config.output, asdict(comparison))
     if config.report is not None:
-        write_comparison(comparison, config.report)
+        folders = {name: found[name][TOKEN_SHIFT] for name in runs if TOKEN_SHIFT in found[name]}
+        write_comparison(comparison, config.report, shifts=shift_views(folders))
     return comparison
 
 

@@ -3,10 +3,10 @@
 Rates over the held-out instructions, with greedy decoding:
 
     stops      the response ends within the limit
-    echoes     it mostly copies its instruction (``text_measures.echoes``)
-    repeats    it loops (``text_measures.repeats``)
-    relevant   its own instruction is the nearest of all by sentence embedding
-    answers    it stops, neither echoes nor repeats, and its instruction is among the nearest five
+    loops      it repeats itself (``text_measures.loops``)
+    copies     it mostly copies its instruction (``text_measures.copies``)
+    on_topic   its own instruction is the nearest of all by sentence embedding
+    responds   it does what was asked, right or wrong, judged against the reference (``shared.responds``)
     ranks      the proportion of comparisons in which the paired response is likelier (mean token log-likelihood,
                including the stop token) than another instruction's response; after Hewitt et al. 2024, response ranking
     ranks_hard, ranks_pmi, ranks_hard_pmi
@@ -19,25 +19,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from response_tuning.conversation import FORMATS, Conversation
+from response_tuning.conversation import FORMATS
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.shared.answering import answer_all, backend_of
 from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
+from response_tuning.evaluation.shared.known_agreement import agreement_facts
 from response_tuning.evaluation.shared.response_verdicts import response_verdicts
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
-from response_tuning.models.load import LoadedModel
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.contract import Run
+from response_tuning.runs.load import load_run
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines, write_json, write_json_lines
 
 __all__ = ["METRICS", "FormatComparison", "ProbeResult", "compare_formats", "probe"]
 
-METRICS = ("stops", "echoes", "repeats", "relevant", "answers", *RANKINGS)
+METRICS = ("stops", "loops", "copies", "on_topic", "responds", *RANKINGS)
 
 
 @dataclass(frozen=True)
@@ -69,18 +70,16 @@ def probe(config: ProbeConfig) -> ProbeResult:
     examples = _held_out(config)
 
     def measure(folder: Path) -> Measurement[ProbeResult]:
-        loaded, conversation = load_with_conversation(
-            config.model, config.format, dtype=config.dtype, device=config.device
-        )
-        responses = answer_all(loaded, conversation, _instructions(examples), config=config, folder=folder)
-        result = _measure(loaded, conversation, examples, responses, config)
-        return Measurement(result, backend_of(loaded, conversation, model=config.model, dtype=config.dtype))
+        run = load_run(config.model, config.format, dtype=config.dtype, device=config.device)
+        responses = answer_all(run, _instructions(examples), config=config, folder=folder)
+        result = _measure(run, examples, responses, config)
+        return Measurement(result, backend_of(run, dtype=config.dtype), facts={"agreement": agreement_facts(METRICS)})
 
     return evaluate_unjudged(
         config,
         "probe",
         measure=measure,
-        settings=config.model_dump(mode="json", exclude={"output", "formats", "checkpoints"}),
+        settings=config.model_dump(mode="json", exclude={"output", "formats", "checkpoints", "tokens", "tokens_on"}),
         read=_read,
         data=[example.model_dump(mode="json", exclude_none=True) for example in examples],
     )
@@ -89,7 +88,7 @@ def probe(config: ProbeConfig) -> ProbeResult:
 def compare_formats(config: ProbeConfig) -> FormatComparison:
     """Probe one model under every named chat format and save ``formats.json``.
 
-    The best format has the highest rate of responses that are relevant and do not echo; ``ranks`` breaks ties.
+    The best format has the highest rate of responses that are on topic and copy nothing; ``ranks`` breaks ties.
 
     Raises:
         UserError: the options contradict each other; or as ``probe``.
@@ -107,13 +106,12 @@ def compare_formats(config: ProbeConfig) -> FormatComparison:
     quality: dict[str, tuple[float, float]] = {}
     for name in FORMATS:
         of_format = config.model_copy(update={"format": name})
-        loaded, conversation = load_with_conversation(config.model, name, dtype=config.dtype, device=config.device)
-        instructions = _instructions(examples)
-        responses = answer_all(loaded, conversation, instructions, config=of_format, folder=folder / name)
-        result = _measure(loaded, conversation, examples, responses, config)
+        run = load_run(config.model, name, dtype=config.dtype, device=config.device)
+        responses = answer_all(run, _instructions(examples), config=of_format, folder=folder / name)
+        result = _measure(run, examples, responses, config)
         compared[name] = result.metrics
-        usable = estimate_mean([float(row["relevant"] and not row["echoes"]) for row in result.rows])
-        compared[name]["relevant, no echo"] = usable
+        usable = estimate_mean([float(row["on_topic"] and not row["copies"]) for row in result.rows])
+        compared[name]["on_topic, no copy"] = usable
         quality[name] = (usable.value, result.metrics["ranks"].value)
         write_json_lines(folder / name / "responses.jsonl", result.rows)
     comparison = FormatComparison(compared, max(quality, key=lambda name: quality[name]))
@@ -147,16 +145,13 @@ def _instructions(examples: Sequence[Example]) -> list[str]:
 
 
 def _measure(
-    loaded: LoadedModel,
-    conversation: Conversation,
+    run: Run,
     examples: Sequence[Example],
     responses: Sequence[Response],
     config: ProbeConfig,
 ) -> ProbeResult:
-    judged = response_verdicts(_instructions(examples), responses)
-    rankings = rank_responses(
-        loaded, conversation, examples, others=config.others, hard_others=config.hard_others, seed=config.seed
-    )
+    judged = response_verdicts(_instructions(examples), responses, [example.completion for example in examples])
+    rankings = rank_responses(run, examples, others=config.others, hard_others=config.hard_others, seed=config.seed)
     rows: list[dict[str, Any]] = []
     for example, response, (rank, verdicts), ranking in zip(examples, responses, judged, rankings, strict=True):
         rows.append(

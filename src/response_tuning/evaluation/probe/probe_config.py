@@ -20,6 +20,7 @@ class ProbeConfig(BaseModel):
         rt probe runs/mine
         rt probe embedded --formats
         rt probe runs/mine --checkpoints
+        rt probe runs/mine --tokens
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +36,11 @@ class ProbeConfig(BaseModel):
     """Compare the chat formats on one base model, and report the one that it answers best under."""
     checkpoints: bool = False
     """Measure the checkpoints of a run (checkpoints/step-N) and its end: a curve over training, as JSON and a chart."""
+
+    tokens: bool = False
+    """Compare a run with the model that it was made from, token by token, on the same responses (Lin et al. 2023)."""
+    tokens_on: str = "own"
+    """The responses that --tokens reads: the 'own' of the run, the 'references' of --data, or those of a probed run."""
 
     format: FormatName | Literal["auto"] = "auto"
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""

@@ -24,7 +24,7 @@ class SelectiveResult:
     quality: Estimate | None
     """The proportion of good responses at full coverage; None if no response could be rated."""
     decided_by: str
-    """What decides quality: "answers", or the judge."""
+    """What decides quality: "responds", or the judge."""
     selections: dict[str, Selection]
     """By confidence; without those that fewer than four responses have."""
     digit_share: Estimate | None

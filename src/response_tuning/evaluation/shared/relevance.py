@@ -9,20 +9,25 @@ import numpy as np
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["instruction_ranks", "nearest_texts"]
+__all__ = ["instruction_ranks", "nearest_texts", "row_similarities"]
 
 
 def instruction_ranks(instructions: Sequence[str], responses: Sequence[str]) -> list[int]:
-    """The rank (from 1) of each response's own instruction among all instructions, by cosine similarity.
+    """The rank (from 1) of each response's own instruction among all different instructions, by cosine similarity.
 
     An empty response gets the last rank.
     """
-    similarities = _vectors(responses) @ _vectors(instructions).T
-    own = similarities.diagonal()[:, None]
+    different = list(dict.fromkeys(instructions))
+    places = [different.index(instruction) for instruction in instructions]
+    similarities = _vectors(responses) @ _vectors(different).T
+    own = similarities[np.arange(len(places)), places][:, None]
     ranks = 1 + (similarities > own).sum(axis=1)
-    return [
-        int(rank) if response.strip() else len(instructions) for rank, response in zip(ranks, responses, strict=True)
-    ]
+    return [int(rank) if response.strip() else len(different) for rank, response in zip(ranks, responses, strict=True)]
+
+
+def row_similarities(texts: Sequence[str], others: Sequence[str]) -> list[float]:
+    """The cosine similarity of each text with the other at its position."""
+    return [float(value) for value in (_vectors(texts) * _vectors(others)).sum(axis=1)] if texts else []
 
 
 def nearest_texts(texts: Sequence[str], count: int) -> list[list[int]]:

@@ -57,7 +57,9 @@ def loops(response: str) -> bool:
     return len(named) >= _LINES and len(set(named)) < _DIFFERENT_LINES * len(named)
 
 
-_ORDINALS = frozenset("first second third fourth fifth sixth seventh eighth ninth tenth next".split())
+_ORDINALS = frozenset(
+    {"first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "next"}
+)
 
 
 def _repeated(words: list[str]) -> float:
@@ -83,16 +85,18 @@ _SHORT_CYCLE = 6
 def invented_turn(response: str) -> int | None:
     """Where the response continues with another turn of a dialogue that nobody had with it; None if it does not.
 
-    Such a turn is a line that begins with the user's marker of a chat format, or with "Question:", "Q:", "User:" and the
-    like.
+    Such a turn is a line that begins with the user's marker of a chat format, or with "Question:", "Q:", "User:" and
+    the like.
     """
     found = _TURN.search(response)
     return found.start() if found else None
 
 
+_SPEAKERS = "question|query|q|user|human|instruction|prompt|student|customer"
+_MARKERS = r"<\|(?:user|im_start|assistant|system|endoftext)|<start_of_turn>|\[INST\]"
 _TURN = re.compile(
-    r"(?:^|\n)[ \t]*(?:(?:\*\*|#+ )?(?:question|query|q|user|human|instruction|prompt|student|customer)[ \t]*\d*(?:\*\*)?[ \t]*:"
-    r"|###[ \t]*(?:instruction|input|response|user|human)\b|<\|(?:user|im_start|assistant|system|endoftext)|<start_of_turn>|\[INST\])",
+    rf"(?:^|\n)[ \t]*(?:(?:\*\*|#+ )?(?:{_SPEAKERS})[ \t]*\d*(?:\*\*)?[ \t]*:"
+    rf"|###[ \t]*(?:instruction|input|response|user|human)\b|{_MARKERS})",
     re.IGNORECASE,
 )
 

@@ -1,15 +1,27 @@
 """Which examples make an optimizer step, and how a step is split into micro-batches."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.inference.batch import Batch, padded_groups
 
-__all__ = ["IDLE", "MicroBatch", "Unit", "batches_of_like_length", "epoch_batches", "micro_batches", "units"]
+__all__ = [
+    "IDLE",
+    "MicroBatch",
+    "Unit",
+    "batches_of_like_length",
+    "epoch_batches",
+    "micro_batches",
+    "tokens_of",
+    "units",
+]
+
+Item = TypeVar("Item")
 
 _SORTING_WINDOW_BATCHES = 8
 
@@ -74,17 +86,33 @@ def epoch_batches(examples: Sequence[EncodedExample], *, batch_size: int, seed: 
     """
     generator = random.Random(seed)
     shuffled = generator.sample(list(examples), len(examples))
-    batches = batches_of_like_length(shuffled, batch_size=batch_size)
+    batches = batches_of_like_length(shuffled, batch_size=batch_size, length=tokens_of)
     generator.shuffle(batches)
     return batches
 
 
-def batches_of_like_length(shuffled: Sequence[EncodedExample], *, batch_size: int) -> list[list[EncodedExample]]:
-    """Split shuffled examples into batches, sorted by length within windows of a few batches."""
+def shuffled_batches(items: Sequence[Unit], *, batch_size: int, seed: int) -> list[list[Unit]]:
+    """The same of units."""
+    generator = random.Random(seed)
+    shuffled = generator.sample(list(items), len(items))
+    batches = batches_of_like_length(shuffled, batch_size=batch_size, length=lambda unit: unit.tokens)
+    generator.shuffle(batches)
+    return batches
+
+
+def tokens_of(example: EncodedExample) -> int:
+    """The number of tokens of an example."""
+    return len(example.input_ids)
+
+
+def batches_of_like_length(
+    shuffled: Sequence[Item], *, batch_size: int, length: Callable[[Item], int]
+) -> list[list[Item]]:
+    """Split shuffled examples or units into batches, sorted by length within windows of a few batches."""
     window = batch_size * _SORTING_WINDOW_BATCHES
-    batches: list[list[EncodedExample]] = []
+    batches: list[list[Item]] = []
     for start in range(0, len(shuffled), window):
-        by_length = sorted(shuffled[start : start + window], key=lambda example: len(example.input_ids))
+        by_length = sorted(shuffled[start : start + window], key=length)
         batches += [by_length[first : first + batch_size] for first in range(0, len(by_length), batch_size)]
     return batches
 

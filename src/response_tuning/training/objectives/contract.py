@@ -1,6 +1,7 @@
 """What an objective is: the batches of a step, and their losses."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,22 @@ from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.training.batches.batching import MicroBatch, Unit
 
-__all__ = ["Objective", "Preparation"]
+__all__ = ["DataSets", "Objective", "Preparation", "Statistic"]
+
+
+@dataclass(frozen=True)
+class DataSets:
+    """The examples of a training, as they were read."""
+
+    train: list[Example]
+    held_out: list[Example]
+    fingerprints: dict[str, str]
+    """Of both, by their names in the data report."""
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the examples to train on."""
+        return self.fingerprints["data_fingerprint"]
 
 
 class Objective(Protocol):
@@ -67,8 +83,39 @@ class Objective(Protocol):
         """Each loss [items] of each of its items, in nats where it is a likelihood."""
 
 
+class Statistic(Protocol):
+    """A number that the losses of a step depend on as a whole: the mean of a value over units of its own.
+
+    It is computed without gradients, over the whole step, before the first of its micro-batches.
+    """
+
+    def units(self, batch: Sequence[Unit]) -> list[Unit]:
+        """The units that it is the mean over, as many as the step has."""
+
+    def values(self, loss_of: ResponseLoss, micro_batch: MicroBatch) -> Tensor:
+        """The value [units] of each unit of a micro-batch."""
+
+    def use(self, mean: float) -> None:
+        """Take the mean for the losses of this step."""
+
+
 class Preparation(Protocol):
     """What an objective needs besides the examples. A training calls the methods in this order."""
+
+    @property
+    def reads_verdicts(self) -> bool:
+        """Whether it wants examples that the data mark as undesirable; they are refused otherwise."""
+
+    @property
+    def statistic(self) -> Statistic | None:
+        """What the losses of a step depend on as a whole, or None."""
+
+    def rows(self, examples: Sequence[Example], source: str) -> list[Example]:
+        """What is encoded for the examples of ``source``: they themselves, or several for each, such as both of a pair.
+
+        Raises:
+            UserError: an example lacks what the objective needs; the message names it.
+        """
 
     def require(self, data_fingerprint: str) -> None:
         """Validate what it needs, before processes are started or models loaded.
@@ -80,7 +127,7 @@ class Preparation(Protocol):
             UserError: something is missing; the message names what to do.
         """
 
-    def prepare(self, examples: Sequence[Example], data_fingerprint: str, accelerator: Accelerator) -> None:
+    def prepare(self, examples: "DataSets", accelerator: Accelerator) -> None:
         """Compute what it needs, before the model is loaded; every process calls it."""
 
     def write(self, run: Path) -> None:
@@ -91,6 +138,14 @@ class Preparation(Protocol):
 
         Args:
             encoded: The examples that are left, in the order of the data.
+            dropped: Row numbers, from 1, of those that are not.
+        """
+
+    def measured(self, held_out: Sequence[EncodedExample], dropped: Sequence[int]) -> list[Unit] | None:
+        """What the objective's losses of held-out examples are computed on; None if their likelihood is measured.
+
+        Args:
+            held_out: The encoded examples that are left, in the order of the data.
             dropped: Row numbers, from 1, of those that are not.
         """
 

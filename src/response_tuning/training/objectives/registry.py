@@ -27,6 +27,7 @@ _MAKERS: dict[str, Maker | str] = {
     # Named, not imported: a configuration asks for the names, and an objective reads a configuration.
     "supervised": "response_tuning.training.objectives.supervised:make_supervised",
     "sftmix": "response_tuning.training.objectives.sftmix.objective:Sftmix",
+    "preference": "response_tuning.training.objectives.preference.objective:make_preference",
 }
 
 
@@ -45,19 +46,25 @@ def _makers() -> dict[str, Maker | str]:
 
 
 def make_objective(config: Any) -> "Objective":
-    """The objective of a ``TrainingConfig``. "auto" is SFTMix where it is asked for, and otherwise supervised tokens.
+    """The objective of a ``TrainingConfig``. "auto" is the one whose options are given, else supervised tokens.
 
     Raises:
         UserError: there is no such objective.
     """
     name = config.objective
     if name == "auto":
-        name = "sftmix" if config.sftmix.sftmix_from else "supervised"
+        name = _asked_for(config)
     make = _makers().get(name)
     if make is None:
         raise UserError(unknown_objective(name))
     made: Objective = (resolve_name(make) if isinstance(make, str) else make)(config)
     return made
+
+
+def _asked_for(config: Any) -> str:
+    if config.sftmix.sftmix_from:
+        return "sftmix"
+    return "supervised" if config.preference.preference_loss == "none" else "preference"
 
 
 def unknown_objective(name: str) -> str:

@@ -1,16 +1,15 @@
 """The observers of every training, in the order in which they look at a step."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from response_tuning.conversation import EncodedExample
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.progress import progress_bar
 from response_tuning.training.checkpoint import Progress
 from response_tuning.training.interruption import held_back_interruption
 from response_tuning.training.observers.contract import Observer
-from response_tuning.training.observers.held_out import HeldOutLoss
+from response_tuning.training.observers.held_out import HeldOut, HeldOutLoss
 from response_tuning.training.observers.log import BarObserver, Caller, Log, open_log
 from response_tuning.training.observers.saving import Checkpoints, KeptAdapters
 from response_tuning.training.step import Training
@@ -24,7 +23,7 @@ def standard_observers(
     run: RunDirectory,
     progress: Progress,
     *,
-    held_out: Sequence[EncodedExample],
+    held_out: HeldOut,
     fingerprint: str,
     steps: int,
     steps_per_epoch: int,
@@ -51,7 +50,7 @@ def standard_observers(
         held_back_interruption() as interrupted,
     ):
         observers: list[Observer] = []
-        if held_out:
+        if held_out.examples:
             every = config.validation.held_out_every or steps_per_epoch
             observers.append(HeldOutLoss(training, held_out, every=every, best=run.best_weights))
         observers += [Log(log), Caller(on_step), BarObserver(bar)]

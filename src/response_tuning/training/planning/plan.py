@@ -11,8 +11,8 @@ import torch
 from transformers import PreTrainedConfig
 
 from response_tuning.conversation import Conversation, EncodedExample, encode_examples
-from response_tuning.data.sources.load_examples import load_examples
-from response_tuning.example import require_prompts
+from response_tuning.example import Example
+from response_tuning.models.context import require_context
 from response_tuning.models.device import pick_device
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import load_model_config, load_tokenizer
@@ -30,7 +30,7 @@ from response_tuning.training.planning.plan_memory import (
     unique_parameters,
 )
 from response_tuning.training.planning.plan_speed import Speed, measure_speed
-from response_tuning.training.trainer import resolve
+from response_tuning.training.trainer import load_rows, resolve
 from response_tuning.training.training_config import (
     AdapterOptions,
     MemoryOptions,
@@ -49,6 +49,12 @@ __all__ = [
     "devices_at_work",
     "make_plan",
 ]
+
+_ROWS = [
+    Example.model_validate({"completion": "yes", "rejected": "no", "desirable": desirable})
+    for desirable in (True, False)
+]
+"""Rows that every objective accepts."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +147,12 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
     device = pick_device(config.memory.device)
     program = program_memory()
     available = available_memory(device)
-    encoded, held_out = _encode(config)
+    encoded, held_out, rows_each = _encode(config)
     model_config = load_model_config(config.model)
     packed = _packs(config.batches.packing, device)
     batches = [
         _sizes(batch, config.batches.micro_batch_tokens, packed=packed)
-        for batch in epoch_batches(encoded, batch_size=config.batches.batch_size, seed=config.seed)
+        for batch in epoch_batches(encoded, batch_size=config.batches.batch_size * rows_each, seed=config.seed)
     ]
     sizes = [size for batch in batches for size in batch]
     parameters = count_parameters(model_config, config.adapter, config.memory)
@@ -166,27 +172,28 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
     )
 
 
-def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedExample]]:
-    """The examples to train on and the held-out ones."""
+def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedExample], int]:
+    """The examples to train on, the held-out ones, and how many are made of each row of the data."""
     assert config.encoding.format != "auto"
     conversation = Conversation(
         load_tokenizer(config.model), config.encoding.format, rt_prefix=config.encoding.rt_prefix
     )
+    objective = make_objective(config)
+    rows_each = len(objective.preparation.rows(_ROWS, source="")) // len(_ROWS) if objective.preparation else 1
     both: list[list[EncodedExample]] = []
     for source in (config.data, config.validation.held_out):
-        examples = load_examples(source) if source else []
-        if config.method == "it":
-            require_prompts(examples, source=source, purpose="instruction tuning (--method it)")
+        examples = load_rows(source, config.method, objective)
         if examples:
-            encoded, _ = encode_examples(
+            encoded, report = encode_examples(
                 examples,
                 conversation,
                 config.method,
                 max_length=config.encoding.max_length,
                 overlong=config.encoding.overlong,
             )
+            require_context(encoded, report, load_model_config(config.model), source=source)
         both.append(encoded if examples else [])
-    return both[0], both[1]
+    return both[0], both[1], rows_each
 
 
 def _packs(packing: Switch, device: torch.device) -> bool:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from response_tuning.conversation import EncodedExample
-from response_tuning.training.batches.batching import Unit, batches_of_like_length, units
+from response_tuning.training.batches.batching import Unit, batches_of_like_length, tokens_of, units
 
 __all__ = ["Mixtures", "mix", "mixed_count", "mixtures_of", "pair", "paired_batches"]
 
@@ -68,7 +68,7 @@ def paired_batches(
     """
     generator = random.Random(seed)
     halves = [
-        batches_of_like_length(generator.sample(half, len(half)), batch_size=batch_size // 2)
+        batches_of_like_length(generator.sample(half, len(half)), batch_size=batch_size // 2, length=tokens_of)
         for half in (list(confident), list(unconfident))
     ]
     batches: list[list[Unit]] = []

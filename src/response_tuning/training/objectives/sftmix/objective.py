@@ -12,6 +12,7 @@ from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import MicroBatch, Unit
+from response_tuning.training.objectives.contract import DataSets
 from response_tuning.training.objectives.sftmix.confidence import (
     confidences,
     halves,
@@ -45,13 +46,24 @@ class Sftmix:
         """The objective itself: it needs confidences, and arranges the examples by them."""
         return self
 
+    reads_verdicts = False
+    """See ``Preparation``."""
+
+    @property
+    def statistic(self) -> None:
+        """See ``Preparation``. None."""
+
+    def rows(self, examples: Sequence[Example], source: str) -> list[Example]:  # noqa: ARG002
+        """See ``Preparation``. They themselves."""
+        return list(examples)
+
     def require(self, data_fingerprint: str) -> None:
         """See ``Preparation``."""
         require_reference(self._config, data_fingerprint)
 
-    def prepare(self, examples: Sequence[Example], data_fingerprint: str, accelerator: Accelerator) -> None:
+    def prepare(self, examples: DataSets, accelerator: Accelerator) -> None:
         """See ``Preparation``."""
-        self._perplexities = perplexities(self._config, data_fingerprint, examples, accelerator)
+        self._perplexities = perplexities(self._config, examples.fingerprint, examples.train, accelerator)
 
     def write(self, run: Path) -> None:
         """See ``Preparation``."""
@@ -65,6 +77,9 @@ class Sftmix:
         confident, unconfident = halves(encoded, kept)
         say(f"mixtures of {len(confident)} confident and {len(unconfident)} unconfident examples")
         return [*confident, *unconfident]
+
+    def measured(self, held_out: Sequence[EncodedExample], dropped: Sequence[int]) -> None:
+        """See ``Preparation``. Mixtures regularise training; what is measured is the likelihood."""
 
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[Unit]]:
         """See ``Objective``."""
