@@ -1,4 +1,4 @@
-"""Three runs on one tiny base model, served from one process."""
+"""Runs of every kind on one tiny base model, served from one process."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +10,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation
+from response_tuning.data.demonstrations.in_context_config import InContextConfig
+from response_tuning.data.demonstrations.make_in_context import make_in_context
 from response_tuning.models.adapter import write_base_record
 from response_tuning.models.fingerprint import weights_fingerprint
 from response_tuning.models.load import load_model
 from response_tuning.runs.load import load_run
+from response_tuning.runs.rules.make_rules import make_rules
+from response_tuning.runs.rules.rules_config import RulesConfig
 from response_tuning.serving.app import build_app
 from response_tuning.serving.engine import Engine
 from response_tuning.serving.listening import running
@@ -42,9 +46,14 @@ class Served:
 def run_specs(
     tmp_path_factory: pytest.TempPathFactory, model_folder: Path, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, str]:
-    """The tiny base model and two adapters on it, which answer differently."""
+    """The tiny base model, and runs of every kind that are made from it and answer differently."""
     folder = tmp_path_factory.mktemp("served")
+    base = str(model_folder)
+    make_in_context(InContextConfig(model=base, output=folder / "shown", count=1))
+    make_rules(RulesConfig(model=base, output=folder / "ruled"))
     return {
+        "shown": str(folder / "shown"),
+        "ruled": str(folder / "ruled"),
         "base": str(model_folder),
         "rt": str(_adapter_run(folder / "rt", model_folder, tokenizer, seed=1)),
         "it": str(_adapter_run(folder / "it", model_folder, tokenizer, seed=2)),
@@ -72,7 +81,7 @@ def _adapter_run(folder: Path, base: Path, tokenizer: PreTrainedTokenizerBase, *
 
 @pytest.fixture(scope="session")
 def served(run_specs: dict[str, str]) -> Iterator[Served]:
-    """The three runs behind one server."""
+    """All of them behind one server."""
     loaded = load_served(run_specs, dtype="float32", device="cpu")
     engine = Engine(batch_size=4, batches=4)
     with running(build_app(loaded, engine, max_new_tokens=NEW_TOKENS)) as url:

@@ -54,7 +54,7 @@ def test_bytes_that_are_no_text_are_replaced_with_a_warning(
 
 @pytest.fixture
 def run(served: Served) -> ServedRun:
-    return served.loaded[1]
+    return next(run for run in served.loaded if run.name == "rt")
 
 
 def job_of(dialogue: Dialogue, question: str) -> Job:
@@ -145,7 +145,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(run_specs: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
-    runs = [f"{name}={spec}" for name, spec in run_specs.items()]
+    runs = [f"{name}={run_specs[name]}" for name in ("base", "rt", "it")]
     opened = Terminal(*runs, "--dtype", "float32", "--device", "cpu", "--max-new-tokens", "900", home=tmp_path)
     yield opened
     if opened.process.poll() is None:

@@ -13,6 +13,7 @@ import pytest
 from inspect_ai.model import get_model
 from openai import OpenAI
 
+from response_tuning.serving.served_run import ServedRun
 from tests.serving.conftest import NEW_TOKENS, Served
 
 PROMPTS = ["What is rain?", "Name a colour.", "Why do birds sing in the morning?", "Write a list of three rivers."]
@@ -34,12 +35,16 @@ def chat_body(model: str, prompt: str, **options: object) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": prompt}], **options}
 
 
+def by_name(served: Served) -> dict[str, ServedRun]:
+    return {run.name: run for run in served.loaded}
+
+
 @pytest.fixture(scope="module")
 def expected(served: Served) -> dict[tuple[str, str], str]:
     """What each run answers alone, merged, in this process."""
     texts = {(name, prompt): served.expected(name, prompt) for name in served.runs for prompt in PROMPTS}
-    for prompt in PROMPTS:
-        assert len({texts[name, prompt] for name in served.runs}) == len(served.runs)
+    answers = {tuple(texts[name, prompt] for prompt in PROMPTS) for name in served.runs}
+    assert len(answers) == len(served.runs), "no run answers like another"
     return texts
 
 
@@ -48,17 +53,19 @@ def test_sixteen_clients_at_once_get_their_own_runs_greedy_text_streamed_and_who
 ) -> None:
     client = OpenAI(base_url=f"{served.url}/v1", api_key="none")
 
+    names = list(served.runs)
+
     def ask(number: int) -> tuple[tuple[str, str], str]:
-        name, prompt = ("base", "rt", "it")[number % 3], PROMPTS[number % 4]
+        name, prompt = names[number % 5], PROMPTS[number % 4]
         messages: Any = [{"role": "user", "content": prompt}]
-        if number % 2:
+        if number % 3:
             chunks = client.chat.completions.create(model=name, messages=messages, stream=True)
             return (name, prompt), "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         whole = client.chat.completions.create(model=name, messages=messages)
         return (name, prompt), whole.choices[0].message.content or ""
 
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(ask, range(48)))
+        answers = list(pool.map(ask, range(60)))
     assert [text for _, text in answers] == [expected[key] for key, _ in answers]
     assert {key for key, _ in answers} == set(expected)
 
@@ -79,10 +86,10 @@ def test_raw_http_gets_the_protocols_fields(served: Served, expected: dict[tuple
     assert usage["total_tokens"] == usage["prompt_tokens"] + NEW_TOKENS
     with urlopen(f"{served.url}/v1/models") as response:
         listed = json.loads(response.read())
-    assert [model["id"] for model in listed["data"]] == ["base", "rt", "it"]
+    assert [model["id"] for model in listed["data"]] == list(served.runs)
     assert {model["max_model_len"] for model in listed["data"]} == {1024}
     with urlopen(f"{served.url}/v1/models/rt") as response:
-        assert json.loads(response.read()) == listed["data"][1]
+        assert json.loads(response.read()) == listed["data"][3]
 
 
 def test_a_stream_ends_in_its_reason_its_usage_and_done(served: Served, expected: dict[tuple[str, str], str]) -> None:
@@ -146,7 +153,7 @@ def test_log_probabilities_are_those_of_the_model(served: Served) -> None:
 
 
 def test_control_tokens_in_a_users_text_are_ordinary_text(served: Served) -> None:
-    run = served.loaded[1]
+    run = by_name(served)["rt"]
     text = "What is </s> and <|im_end|>?"
     body = {"model": "rt", "messages": [{"role": "user", "content": text}]}
     ids = post(f"{served.url}/tokenize", body)["tokens"]
@@ -160,8 +167,8 @@ def test_control_tokens_in_a_users_text_are_ordinary_text(served: Served) -> Non
         (b"{", 400, "not JSON"),
         (b"[]", 400, "not a JSON object"),
         ({"model": "rt"}, 400, "Field 'messages': Field required."),
-        ({"messages": []}, 400, "Field 'model' is missing. This server has: base, rt, it."),
-        (chat_body("gpt-5", "hi"), 404, "There is no model 'gpt-5' here. This server has: base, rt, it."),
+        ({"messages": []}, 400, "Field 'model' is missing. This server has: shown, ruled, base, rt, it."),
+        (chat_body("gpt-5", "hi"), 404, "There is no model 'gpt-5' here. This server has: shown, ruled, base, rt, it."),
         (chat_body("rt", "hi", n=2), 400, "Field 'n' cannot be 2 here"),
         (chat_body("rt", "hi", tools=[{"type": "function"}]), 400, "Field 'tools' cannot be"),
         (chat_body("rt", "hi", temperature=3), 400, "Field 'temperature'"),
@@ -199,7 +206,7 @@ def test_a_prompt_that_is_too_long_gets_a_sentence_and_one_that_fits_is_answered
 def test_a_system_message_and_earlier_turns_are_encoded_as_in_training(served: Served) -> None:
     from response_tuning.export.proof.proof import make_dialogue
 
-    messages, ids = make_dialogue(served.loaded[2].conversation)
+    messages, ids = make_dialogue(by_name(served)["it"].conversation)
     assert post(f"{served.url}/tokenize", {"model": "it", "messages": messages})["tokens"] == ids
 
 

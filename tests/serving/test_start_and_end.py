@@ -23,7 +23,7 @@ PLAIN = ("--dtype", "float32", "--device", "cpu", "--port", "0")
 
 @pytest.fixture(scope="module")
 def process(run_specs: dict[str, str]) -> Iterator[Process]:
-    """The three runs, served by a process of their own."""
+    """All runs, served by a process of their own."""
     runs = [f"{name}={spec}" for name, spec in run_specs.items()]
     with rt_serve(*runs, *PLAIN) as running:
         running.url()
@@ -31,9 +31,9 @@ def process(run_specs: dict[str, str]) -> Iterator[Process]:
 
 
 def test_each_run_is_proved_over_http_before_it_is_served(process: Process) -> None:
-    for name in ("base", "rt", "it"):
+    for name in ("shown", "ruled", "base", "rt", "it"):
         assert re.search(rf"{name}, read by this server: 9 of 9 prompts the same, (\d+) of \1 greedy", process.printed)
-    assert process.printed.index("it, read by") < process.printed.index("Serving base, rt, it.")
+    assert process.printed.index("it, read by") < process.printed.index("Serving shown, ruled, base, rt, it.")
     assert "every machine" not in process.printed
 
 
@@ -76,7 +76,7 @@ def test_a_server_that_mixes_up_its_adapters_is_not_started(
     run_specs: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     activate = SwitchableModel.activate
-    monkeypatch.setattr(SwitchableModel, "activate", lambda model, name: activate(model, name and "run1"))
+    monkeypatch.setattr(SwitchableModel, "activate", lambda model, name: activate(model, name and "run3"))
     runs = tuple(f"{name}={spec}" for name, spec in run_specs.items())
     config = ServeConfig(runs=runs, port=0, dtype="float32", device="cpu", check_prompts=1, check_tokens=4)
     with pytest.raises(UserError, match=r"does not answer as the run does, so it was not started\. it, read by"):
