@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from response_tuning.serving.job import Event, Failed, Finished, Job, Piece
 from response_tuning.serving.messages import turns_of
+from response_tuning.serving.page import page_routes
 from response_tuning.serving.replies import DONE, Reply, event, models_json
 from response_tuning.serving.requests import (
     ChatRequest,
@@ -65,6 +66,7 @@ def build_app(
     api = _Api({run.name: run for run in runs}, engine, max_new_tokens, int(time.time()))
     return Starlette(
         routes=[
+            *page_routes(),
             Route("/health", _health),
             Route("/v1/models", api.list_models),
             Route("/v1/models/{name:path}", api.show_model),
