@@ -108,7 +108,8 @@ def _serve(config: "ServeConfig") -> None:
     from response_tuning.serving.serve import leave, serve
 
     serve(config)
-    leave()
+    if not config.show_command:
+        leave()
 
 
 def _export(config: "ExportConfig") -> None:

@@ -18,6 +18,7 @@ from response_tuning.serving.listening import (
     running,
 )
 from response_tuning.serving.load_served import load_served, named_runs
+from response_tuning.serving.serve_by_vllm import serve_by_vllm
 from response_tuning.serving.serve_config import ServeConfig
 from response_tuning.serving.served_run import ServedRun
 from response_tuning.support.progress import say, warn
@@ -32,6 +33,9 @@ def serve(config: ServeConfig) -> None:
         UserError: a run cannot be loaded, the port is in use, or the server does not answer as the runs do.
     """
     runs = named_runs(config.runs)
+    if config.engine == "vllm":
+        serve_by_vllm(config, runs)
+        return
     listening = listen(config.host, config.port)  # before minutes of loading
     try:
         _serve_here(config, runs, listening)
