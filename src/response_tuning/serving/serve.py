@@ -2,13 +2,20 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from socket import gethostname, socket
+from tempfile import TemporaryDirectory
+
+from starlette.applications import Starlette
 
 from response_tuning.export.proof.proof import Proof, Reference, make_reference
 from response_tuning.inference.responder import Responder
 from response_tuning.serving.app import build_app
 from response_tuning.serving.engine import Engine
+from response_tuning.serving.gguf_runs import load_gguf_runs
 from response_tuning.serving.http_proof import prove_served, tolerance_of
 from response_tuning.serving.listening import (
     address_of,
@@ -17,13 +24,18 @@ from response_tuning.serving.listening import (
     run_until_stopped,
     running,
 )
-from response_tuning.serving.load_served import load_served, named_runs
+from response_tuning.serving.llama_cpp import LlamaCppEngine
+from response_tuning.serving.load_served import Witness, load_served, named_runs
 from response_tuning.serving.serve_by_vllm import serve_by_vllm
 from response_tuning.serving.serve_config import ServeConfig
 from response_tuning.serving.served_run import ServedRun
+from response_tuning.support.extras import require_extra
 from response_tuning.support.progress import say, warn
 
 __all__ = ["leave", "serve"]
+
+_CONTEXT_TOKENS = 4096
+"""Of a model that names no context."""
 
 
 def serve(config: ServeConfig) -> None:
@@ -33,6 +45,8 @@ def serve(config: ServeConfig) -> None:
         UserError: a run cannot be loaded, the port is in use, or the server does not answer as the runs do.
     """
     runs = named_runs(config.runs)
+    if config.engine == "llama-cpp":
+        require_extra("xllamacpp", "llama-cpp", purpose="--engine llama-cpp")
     if config.engine == "vllm":
         serve_by_vllm(config, runs)
         return
@@ -50,38 +64,64 @@ def _serve_here(config: ServeConfig, runs: dict[str, str], listening: socket) ->
         say(f"answering {config.check_prompts} instructions as {name} does")
         references[name] = make_reference(responder, prompts=config.check_prompts, new_tokens=config.check_tokens)
 
-    served = load_served(runs, format_name=config.format, dtype=config.dtype, device=config.device, witness=witness)
-    engine = Engine(batch_size=config.batch_size, batches=len(served) + 1)
-    try:
-        _prove(config, served, engine, references)
-        hosts = _hosts(config.host) if is_of_this_machine_alone(listening) else ["*"]
-        app = build_app(served, engine, max_new_tokens=config.max_new_tokens, hosts=hosts)
-        _announce(list(runs), listening)
-        run_until_stopped(app, listening, on_stop=engine.stop)
-    except KeyboardInterrupt:
-        say("stopped")
-    finally:
-        engine.stop()
+    with _loaded(config, runs, witness) as (served, engine, tolerances):
+        try:
+            app = build_app(served, engine, max_new_tokens=config.max_new_tokens)
+            _prove(app, config, served, references, tolerances)
+            hosts = _hosts(config.host) if is_of_this_machine_alone(listening) else ["*"]
+            app = build_app(served, engine, max_new_tokens=config.max_new_tokens, hosts=hosts)
+            _announce(list(runs), listening)
+            run_until_stopped(app, listening, on_stop=engine.stop)
+        except KeyboardInterrupt:
+            say("stopped")
+        finally:
+            engine.stop()
+
+
+@contextmanager
+def _loaded(
+    config: ServeConfig, runs: dict[str, str], witness: Witness
+) -> Iterator[tuple[list[ServedRun], Engine | LlamaCppEngine, dict[str, float]]]:
+    """The runs, what answers for them, and by how many nats it may differ from each."""
+    if config.engine == "transformers":
+        served = load_served(runs, format_name=config.format, dtype=config.dtype, device=config.device, witness=witness)
+        engine = Engine(batch_size=config.batch_size, batches=len(served) + 1)
+        yield served, engine, dict.fromkeys(runs, tolerance_of(config.dtype))
+        return
+    import torch
+
+    with TemporaryDirectory() as folder:
+        found = load_gguf_runs(
+            runs,
+            Path(folder),
+            format_name=config.format,
+            dtype=config.dtype,
+            device=config.device,
+            witness=witness,
+        )
+        contexts = {gguf.run.name: gguf.run.context or _CONTEXT_TOKENS for gguf in found}
+        files = {gguf.run.name: gguf.file for gguf in found}
+        llama = LlamaCppEngine(files, contexts=contexts, threads=torch.get_num_threads())
+        yield [gguf.run for gguf in found], llama, {gguf.run.name: gguf.tolerance for gguf in found}
 
 
 def _prove(
-    config: ServeConfig, served: list[ServedRun], engine: Engine, references: dict[str, list[Reference]]
+    app: Starlette,
+    config: ServeConfig,
+    served: list[ServedRun],
+    references: dict[str, list[Reference]],
+    tolerances: dict[str, float],
 ) -> None:
     """Answer over HTTP on a port that nobody knows, and compare.
 
     Raises:
         UserError: a run is answered for differently.
     """
-    app = build_app(served, engine, max_new_tokens=config.max_new_tokens)
+    engine = "this server" if config.engine == "transformers" else "llama.cpp"
 
     def prove(run: ServedRun) -> Proof:
         return prove_served(
-            url,
-            run.name,
-            references[run.name],
-            run.responder,
-            engine="this server",
-            tolerance=tolerance_of(config.dtype),
+            url, run.name, references[run.name], run.responder, engine=engine, tolerance=tolerances[run.name]
         )
 
     with running(app) as url, ThreadPoolExecutor(len(served)) as pool:  # all runs at once
