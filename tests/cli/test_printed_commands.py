@@ -25,6 +25,8 @@ OF_OTHER_PROGRAMS = {
     *("nnodes", "node-rank", "nproc-per-node", "master-addr", "master-port"),  # torchrun
     *("file", "jinja", "no-deps"),  # ollama, llama-server, pip
 }
+OTHER_NAMES = {"from"}
+"""Options' second names: --from is --from-run."""
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 
 
@@ -108,7 +110,7 @@ def test_flags_in_printed_commands_examples_of_the_documentation_parse() -> None
 
 def test_flags_in_printed_commands_every_option_that_a_message_names_exists() -> None:
     known = {name.replace("_", "-") for each in config_types().values() for name in options_of(each)}
-    known |= OF_EVERY_COMMAND | OF_OTHER_PROGRAMS
+    known |= OF_EVERY_COMMAND | OF_OTHER_PROGRAMS | OTHER_NAMES
     unknown = [
         f"{path.name}:{line}: --{option}"
         for path in MODULES

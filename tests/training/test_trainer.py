@@ -309,8 +309,8 @@ def _poisoned_after(steps: int) -> Any:
 
 
 def _poisoned(add_adapter: Any) -> Any:
-    def add(model: LlamaForCausalLM, adapter: AdapterOptions, *, fused: bool) -> Any:
-        adapted = add_adapter(model, adapter, fused=fused)
+    def add(model: LlamaForCausalLM, adapter: AdapterOptions, **options: Any) -> Any:
+        adapted = add_adapter(model, adapter, **options)
         next(parameter for parameter in adapted.parameters() if parameter.requires_grad).data.fill_(float("nan"))
         return adapted
 

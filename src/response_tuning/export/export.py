@@ -19,6 +19,7 @@ from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.registry import kind_of
 from response_tuning.support.commands import command
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
@@ -104,6 +105,9 @@ def _writers() -> dict[str, str]:
 
 
 def _check(config: ExportConfig, run: RunDirectory) -> None:
+    kind = kind_of(str(run.path))
+    if kind is not None:
+        raise UserError(f"{run.path} is a run of the kind {kind.name} and cannot be exported. {kind.why_not_exported}")
     if not run.is_trained:
         raise UserError(f"{run.path} holds no finished run. Train it first: {command('train', '--output', run.path)}")
     if not config.formats:

@@ -138,10 +138,11 @@ class _Ends:
         """Whether each row of ``ids`` [rows, tokens] has ended."""
         if self._is_cancelled():
             return torch.ones(self._rows, dtype=torch.bool, device=ids.device)
-        if self._rule is not None:
-            for row, token in enumerate(ids[:, -1].tolist()):
-                if row not in self.lengths and self._breaks(token):
-                    self._look(self._rule, row, ids[row, self._prompt_length :].tolist())
+        if self._rule is None:  # without waiting for a GPU to hand over the tokens
+            return torch.zeros(self._rows, dtype=torch.bool, device=ids.device)
+        for row, token in enumerate(ids[:, -1].tolist()):
+            if row not in self.lengths and self._breaks(token):
+                self._look(self._rule, row, ids[row, self._prompt_length :].tolist())
         return torch.tensor([row in self.lengths for row in range(self._rows)], device=ids.device)
 
     def _look(self, rule: StopRule, row: int, new_ids: list[int]) -> None:

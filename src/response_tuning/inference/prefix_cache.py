@@ -24,6 +24,8 @@ __all__ = ["PrefixCache", "common_prefix"]
 
 _WORTHWHILE_TOKENS = 32
 """Shorter prefixes are computed with each prompt."""
+_CLOSE_FP32, _CLOSE = 1e-3, 0.1
+"""How far, relative to the logits, those of a few tokens may move when their prefix is cached."""
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
@@ -40,8 +42,8 @@ class PrefixCache:
     ids: list[int]
 
     def is_worth(self, columns: int) -> bool:
-        """Whether so many tokens of the prefix are worth caching, and the model caches nothing but keys and values."""
-        return columns >= _WORTHWHILE_TOKENS and _has_plain_cache(self.model)
+        """Whether so many tokens of the prefix are worth caching, and the model can do so: that is tried out once."""
+        return columns >= _WORTHWHILE_TOKENS and _has_plain_cache(self.model) and self._agrees
 
     def columns(self, prompts: Sequence[list[int]]) -> int:
         """How many columns of the left-padded ``prompts`` the prefix covers in every row; 0 if it is not worthwhile."""
@@ -52,11 +54,12 @@ class PrefixCache:
 
     def of_batch(self, prompts: Sequence[list[int]]) -> "DynamicCache | None":
         """A new cache of ``columns(prompts)`` columns for left-padded prompts; None where there are none."""
+        columns = self.columns(prompts)
+        return self._placed_in(prompts, columns) if columns else None
+
+    def _placed_in(self, prompts: Sequence[list[int]], columns: int) -> "DynamicCache":
         from transformers.cache_utils import DynamicCache
 
-        columns = self.columns(prompts)
-        if not columns:
-            return None
         longest = max(map(len, prompts))
         cache = DynamicCache(config=self.model.config)
         for layer, (keys, values) in self._layers.items():
@@ -75,6 +78,34 @@ class PrefixCache:
         for layer, (keys, values) in self._layers.items():
             cache.update(keys[:, :, :columns], values[:, :, :columns], layer)
         return cache
+
+    @cached_property
+    @torch.inference_mode()
+    def _agrees(self) -> bool:
+        """Whether a model computes two short rows with cached columns as it does without.
+
+        Some keep another state than their configuration tells, in a cache that they make themselves.
+        """
+        ids = [*self.ids, *self.ids][: _WORTHWHILE_TOKENS + 4]
+        rows = [ids, ids[:-2]]
+        input_ids = torch.tensor([ids, [*ids[:2], *ids[:-2]]], device=self.model.device)
+        mask = torch.ones_like(input_ids)
+        mask[1, :2] = 0
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        short = PrefixCache(self.model, ids[:_WORTHWHILE_TOKENS])
+        options = {"logits_to_keep": 1, "attention_mask": mask}
+        try:
+            cache = short._placed_in(rows, _WORTHWHILE_TOKENS)
+            rest = slice(_WORTHWHILE_TOKENS, None)
+            cached = self.model(
+                input_ids=input_ids[:, rest], position_ids=positions[:, rest], past_key_values=cache, **options
+            )
+        except Exception:  # models raise many kinds for a cache that is not theirs
+            return False
+        alone = self.model(input_ids=input_ids, position_ids=positions, use_cache=False, **options)
+        difference = (cached.logits[:, -1] - alone.logits[:, -1]).float().norm()
+        close = _CLOSE_FP32 if alone.logits.dtype == torch.float32 else _CLOSE
+        return bool(difference <= close * alone.logits[:, -1].float().norm())
 
     @cached_property
     @torch.inference_mode()

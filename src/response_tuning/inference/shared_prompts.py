@@ -55,29 +55,29 @@ def shared_rows(
 def rows_after_prefix(prefix: PrefixCache, encoded: Sequence[EncodedExample], *, tokens: int) -> list[SharedRow] | None:
     """Rows of at most ``tokens`` tokens for all examples, without the prefix that they share.
 
-    None where that does not pay, or where the model cannot do so: that is tried out on one example.
+    None where that does not pay, or where the model cannot do so: that is tried out on the first examples.
     """
     columns = min((_covered(prefix, example) for example in encoded), default=0)
-    if not prefix.is_worth(columns) or not can_attend_to_segments(prefix.model):
+    can = prefix.is_worth(columns) and can_attend_to_segments(prefix.model)
+    if not can or not all(example.supervised_count for example in encoded):
         return None
-    short = [
-        EncodedExample(example.input_ids[columns:], example.prompt_length - columns, example.truncated)
-        for example in encoded
-    ]
-    by_prompt = list(_by_prompt(short).values())
-    rows = [
-        replace(
-            _row([[(index, short[index]) for index in family] for family in group], position=columns), cached=columns
-        )
-        for group in _grouped(by_prompt, short, tokens=tokens)
-    ]
-    if not rows:
+    short = [EncodedExample(example.input_ids[columns:], example.prompt_length - columns) for example in encoded]
+
+    def row(families: Sequence[Sequence[int]]) -> SharedRow:
+        members = [[(index, short[index]) for index in family] for family in families]
+        return replace(_row(members, position=columns), cached=columns)
+
+    # Two examples show whether segments are kept apart, a whole one whether the prefix and windows are right.
+    if not _agrees(prefix.model, short[:2]) or not _agrees_after(prefix, row([[0]]), encoded[0]):
         return None
-    first = [(0, short[0])]
-    trial = replace(_row([first], position=columns), cached=columns)
+    return [row(group) for group in _grouped(list(_by_prompt(short).values()), short, tokens=tokens)]
+
+
+def _agrees_after(prefix: PrefixCache, row: SharedRow, example: EncodedExample) -> bool:
+    """Whether a row of one example has the losses that the example has with its prefix."""
     loss_of = ResponseLoss(prefix.model)
-    alone = loss_of(collate(encoded[:1]).to(next(prefix.model.parameters()).device))
-    return rows if _is_close(prefix.model, losses_of_row(prefix.model, loss_of, trial, prefix), alone) else None
+    alone = loss_of(collate([example]).to(next(prefix.model.parameters()).device))
+    return _is_close(prefix.model, losses_of_row(prefix.model, loss_of, row, prefix), alone)
 
 
 def _covered(prefix: PrefixCache, example: EncodedExample) -> int:

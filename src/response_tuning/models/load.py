@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record
+from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record, recorded_base
 from response_tuning.models.device import pick_device
 from response_tuning.models.dtype import fixed_dtype, warn_of_emulation
 from response_tuning.models.embedded import embedded_instruct_file, import_embedded, import_gguf
@@ -309,6 +309,10 @@ def _folder_with_model(path: Path) -> Path:
         raise UserError(
             f"The training in {path} has not finished, so there is no model yet. Resume it: "
             + command("train", "--config", path / "config.yaml", "--output", path)
+        )
+    if base_record(path):
+        raise UserError(
+            f"{path} is a run that nobody trained: it has no weights of its own. Name its model, {recorded_base(path)}."
         )
     if path.is_dir():
         raise UserError(

@@ -46,6 +46,8 @@ class RunKind:
     recognises: Callable[[Path], bool]
     """Whether a path, which need not exist, is a run of this kind: by its files, never by its name."""
     load: Load
+    why_not_exported: str = "It has no weights of its own."
+    """Why ``rt export`` cannot write a run of this kind, and what to do instead; in whole sentences."""
 
 
 _added: list[RunKind] = []

@@ -23,9 +23,11 @@ def read_yaml(path: Path, adapter: TypeAdapter[Value]) -> Value:
             or a value does not fit. Every value that does not fit is listed, with its line and field.
     """
     root = _compose(path)
+    if root is None:
+        raise UserError(f"{path} is empty.")
     _require_text_keys(path, root)
     try:
-        return adapter.validate_python(yaml.SafeLoader("").construct_document(root) if root else None)
+        return adapter.validate_python(yaml.SafeLoader("").construct_document(root))
     except ValidationError as error:
         raise UserError("\n".join(_explain(path, root, detail) for detail in error.errors())) from None
     except (yaml.YAMLError, ValueError) as error:
@@ -41,7 +43,7 @@ def _compose(path: Path) -> yaml.Node | None:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def _require_text_keys(path: Path, node: yaml.Node | None) -> None:
+def _require_text_keys(path: Path, node: yaml.Node) -> None:
     """Require that every key, at any depth, is a text and occurs once in its mapping: YAML would take the last one."""
     if isinstance(node, yaml.SequenceNode):
         for part in node.value:
@@ -59,13 +61,13 @@ def _require_text_keys(path: Path, node: yaml.Node | None) -> None:
         _require_text_keys(path, value)
 
 
-def _explain(path: Path, root: yaml.Node | None, detail: Any) -> str:
+def _explain(path: Path, root: yaml.Node, detail: Any) -> str:
     """One line of an error: where the value is, and what is wrong with it."""
     location = [*detail["loc"]]
     if detail["type"] == "union_tag_invalid":  # pydantic names the mapping, and not its field
         location.append(detail["ctx"]["discriminator"].strip("'"))
     mark, fields = _locate(root, location)
-    line = f":{mark.start_mark.line + 1}" if mark is not None else ""
+    line = f":{mark.start_mark.line + 1}"
     return f"{path}{line}: {'.'.join(fields)}{': ' if fields else ''}{_what_is_wrong(detail)}"
 
 
@@ -78,6 +80,8 @@ def _what_is_wrong(detail: Any) -> str:
             return "there is no such field."
         case "missing":
             return f"the field {detail['loc'][-1]!r} is missing."
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return f"{detail['input']!r}: it should be a mapping of fields."
         case "union_tag_not_found":
             return f"the field {context['discriminator']} is missing."
         case "union_tag_invalid":
@@ -86,10 +90,10 @@ def _what_is_wrong(detail: Any) -> str:
     return f"{detail['input']!r}: {said}" if isinstance(detail["input"], str | int | float | None) else said
 
 
-def _locate(root: yaml.Node | None, location: Sequence[int | str]) -> tuple[yaml.Node | None, list[str]]:
+def _locate(root: yaml.Node, location: Sequence[int | str]) -> tuple[yaml.Node, list[str]]:
     """The innermost node that an error's location names, and its fields. A location also names what is no field, such
     as the kind that was chosen by a field's value."""
-    node, mark, fields = root, root, []
+    node, mark, fields = root, root, list[str]()
     for part in location:
         if isinstance(node, yaml.MappingNode):
             found = next(((key, value) for key, value in node.value if key.value == str(part)), None)

@@ -6,6 +6,7 @@ training step is in ``loop``, ``step``, the objective, the strategy and ``infere
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from response_tuning.models.adapter import write_base_record
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
 from response_tuning.models.context import require_context
 from response_tuning.models.dtype import fastest_dtype, warn_of_emulation
-from response_tuning.models.fingerprint import weights_fingerprint
+from response_tuning.models.fingerprint import model_fingerprint, weights_fingerprint
 from response_tuning.models.load import LoadedModel, load_model_config, load_tokenizer
 from response_tuning.models.spec import parse_spec
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
@@ -38,6 +39,7 @@ from response_tuning.support.options import Dtype, FormatName, LossKernel, Metho
 from response_tuning.support.progress import say, warn
 from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
+from response_tuning.training.continuing import load_start, options_of_start, start_of
 from response_tuning.training.finished import examples_fingerprint, require_same_data
 from response_tuning.training.loop import run_steps
 from response_tuning.training.objectives.contract import DataSets, Objective
@@ -191,7 +193,8 @@ def _prepare(
     """Add to ``base`` what is trained, distribute it over the processes, and make its optimizer."""
     device = strategy.accelerator.device
     with named_part("the adapter", config):
-        model = make_trainable(base, config.adapter, config.memory, device)
+        start = partial(load_start, folder=start_of(config))
+        model = make_trainable(base, config.adapter, config.memory, device, start=start)
     strategy.wrap(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(trained, config.optimization, device)
@@ -203,8 +206,8 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
 
     A run that was begun keeps its dtype, whatever would be fastest on the machine that resumes it.
     """
-    resolved: dict[str, Any] = {}
-    if config.encoding.format == "auto":
+    resolved = options_of_start(config)
+    if config.encoding.format == "auto" and "format" not in resolved:
         resolved["format"] = _format_of(config.model)
     if config.memory.dtype == "auto":
         begun = written_options(RunDirectory(config.output).config).get("dtype")
@@ -232,6 +235,8 @@ def _load_all(config: TrainingConfig, objective: Objective) -> DataSets:
         "data_fingerprint": examples_fingerprint(examples, config.method),
         "held_out_fingerprint": examples_fingerprint(held_out, config.method),
     }
+    if config.from_run:
+        fingerprints["start_fingerprint"] = str(model_fingerprint(config.from_run))
     return DataSets(examples, held_out, fingerprints)
 
 

@@ -10,6 +10,7 @@ rules between groups. What depends on the machine or the data is validated where
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tyro
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -278,6 +279,7 @@ class TrainingConfig(BaseModel):
         rt train --preset paper --model meta-llama/Llama-3.1-8B --data answers.jsonl --output runs/paper
         rt train --data answers.jsonl --output runs/mine --gpus 4
         rt train --preference-loss dpo --model runs/mine --data pairs.jsonl --output runs/preferred --learning-rate 2e-5
+        rt train --from runs/mine --method it --data pairs.jsonl --output runs/continued
         rt train --config runs/mine/config.yaml --output runs/again --seed 1
     """
 
@@ -289,6 +291,9 @@ class TrainingConfig(BaseModel):
     """rt: responses alone. it: instruction-response pairs."""
     model: str = EMBEDDED
     """The base model: 'embedded', a folder, a .gguf file or a hub id."""
+    from_run: Annotated[str, tyro.conf.arg(aliases=["--from"], metavar="RUN")] = ""
+    """Continue from the adapter of a run, or of a checkpoint that it kept, with this method and data. Base model,
+    adapter options, format and prefix are that run's."""
     data: str = STARTER
     """A JSONL file with 'completion' and, for it, 'prompt' in every row; or 'starter'."""
     objective: str = "auto"
@@ -356,6 +361,15 @@ class TrainingConfig(BaseModel):
         if self.checkpoints.keep_adapter_every and self.adapter.tuning == "full":
             raise ValueError(
                 "--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_adapter_to_continue(self) -> "TrainingConfig":
+        if self.from_run and self.adapter.tuning == "full":
+            raise ValueError(
+                "--from-run continues an adapter, and --tuning full trains none. To train every weight of a run, name "
+                "it as --model."
             )
         return self
 

@@ -10,6 +10,7 @@ from response_tuning.data.demonstrations.in_context_config import InContextConfi
 from response_tuning.data.demonstrations.make_in_context import make_in_context
 from response_tuning.example import Example, read_examples
 from response_tuning.models.fingerprint import model_fingerprint
+from response_tuning.models.load import load_model
 from response_tuning.runs.folder import evaluation_folder
 from response_tuning.runs.load import load_responder, load_run
 from response_tuning.runs.local import LocalRun
@@ -91,9 +92,8 @@ def test_urials_prompt_is_the_published_one_character_for_character(
 
 
 def test_the_packages_own_demonstrations_are_a_list_a_refusal_and_steps_and_no_words_of_urials(
-    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model_folder: Path
 ) -> None:
-    monkeypatch.setattr(module, "context_of", lambda _config: None)
     run = make_in_context(InContextConfig(model=str(model_folder), output=tmp_path / "run")).path
     rows = read_examples(run / "demonstrations.jsonl")
     packaged = read_examples(Path(str(files("response_tuning.data.starter") / "demonstrations.jsonl")))
@@ -142,7 +142,9 @@ def test_making_a_run_again_changes_nothing_and_other_options_are_refused(
         made(folder, model_folder, short, "pairs")
     with pytest.raises(UserError, match="is a run of the kind in_context"):
         made(tmp_path / "above", folder, short)
-    with pytest.raises(UserError, match="Leave out --format tulu"):
+    with pytest.raises(UserError, match="has no weights of its own"):
+        load_model(str(folder))
+    with pytest.raises(UserError, match="Leave out --format and --formats"):
         load_run(folder, format="tulu", dtype="float32", device="cpu")
 
 
@@ -152,7 +154,7 @@ def test_making_a_run_again_changes_nothing_and_other_options_are_refused(
         ({"count": 3}, "has 2 examples to show. Lower --count 3"),
         ({"demonstrations": "nowhere.jsonl"}, "nowhere.jsonl"),
         ({"model": "nowhere/at/all"}, "nowhere/at/all"),
-        ({"demonstrations": "starter", "style": "pairs"}, "demonstrations take .* and the context of .* has 1,024"),
+        ({"demonstrations": "starter-held-out", "count": 80}, "80 demonstrations take .* context of .* has 2,048"),
         ({"preamble": "no.txt"}, "There is no file no.txt"),
     ],
 )

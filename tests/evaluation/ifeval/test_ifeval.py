@@ -188,7 +188,7 @@ def test_a_finished_evaluation_is_read_and_not_done_again(
     config: IfevalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate_ifeval(config)
-    monkeypatch.setattr(answering_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(answering_module, "load_run", None)  # would fail if it were called
     assert evaluate_ifeval(config) == first
 
 
@@ -214,7 +214,7 @@ def test_an_interrupted_evaluation_keeps_its_responses(config: IfevalConfig, mon
         raise KeyboardInterrupt
 
     def counted(*arguments: Any, **options: Any):  # type: ignore[no-untyped-def]
-        asked.append(len(arguments[2]))
+        asked.append(len(arguments[1]))
         yield from answer_in_batches(*arguments, **options)
 
     monkeypatch.setattr(answering_module, "answer_in_batches", interrupted)

@@ -99,7 +99,7 @@ def test_what_was_measured_is_not_measured_again(run: RunDirectory, monkeypatch:
     end = probe(config_of(run).model_copy(update={"checkpoints": False}))
     first = probe_checkpoints(config_of(run))
     assert first[-1].metrics == end.metrics
-    monkeypatch.setattr(probe_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(probe_module, "load_run", None)  # would fail if it were called
     assert probe_checkpoints(config_of(run)) == first
 
 

@@ -51,7 +51,7 @@ def test_every_metric_has_n_and_an_interval_and_every_response_is_saved(config: 
 
 def test_a_finished_probe_is_read_and_not_done_again(config: ProbeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = probe(config)
-    monkeypatch.setattr(probe_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(probe_module, "load_run", None)  # would fail if it were called
     assert probe(config) == first
 
 
@@ -68,7 +68,7 @@ def test_a_probe_belongs_to_the_content_of_its_data_and_not_to_their_path(
     write_examples(moved, examples[:8])
     write_examples(data, examples[:8])
     assert probe(own).metrics == first.metrics
-    monkeypatch.setattr(probe_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(probe_module, "load_run", None)  # would fail if it were called
     assert probe(own.model_copy(update={"data": str(moved), "batch_size": 1})).metrics == first.metrics
 
 
@@ -89,7 +89,7 @@ def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypat
         raise KeyboardInterrupt
 
     def counted(*arguments: object, **options: object):  # type: ignore[no-untyped-def]
-        asked.append(len(arguments[2]))  # type: ignore[arg-type]
+        asked.append(len(arguments[1]))  # type: ignore[arg-type]
         yield from generate(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(answering_module, "answer_in_batches", interrupted)

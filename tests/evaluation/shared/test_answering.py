@@ -46,7 +46,7 @@ def test_kept_responses_are_read_without_loading_a_model(
         "format": "tulu",
         "fingerprint": model_fingerprint(str(model_folder)),
     }
-    monkeypatch.setattr(answering, "load_with_conversation", None)
+    monkeypatch.setattr(answering, "load_run", None)
     assert answer(config, INSTRUCTIONS, tmp_path) == first
     # Whatever a first try in smaller batches had answered would be lost otherwise.
     assert answer(config.model_copy(update={"batch_size": 2}), INSTRUCTIONS, tmp_path) == first
@@ -129,7 +129,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     asked: list[list[str]] = []
 
     def counting(*arguments: Any, **options: Any) -> Iterator[dict[int, Response]]:
-        asked.append(list(arguments[2]))
+        asked.append(list(arguments[1]))
         return answer_in_batches(*arguments, **options)
 
     monkeypatch.setattr(answering, "answer_in_batches", counting)

@@ -79,7 +79,7 @@ def test_values_are_counts_of_tokens_and_the_place_of_the_first_difference() -> 
         "unshifted": (3.0, 5),
         "marginal": (1.0, 5),
         "shifted": (1.0, 5),
-        "kl": (2.5, 5),
+        "kl": 0.5,
         "first_divergence": 2.0,
     }
     assert values_of([position(1)] * 4)["first_divergence"] == 4.0

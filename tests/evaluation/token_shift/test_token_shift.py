@@ -172,6 +172,17 @@ def test_the_compare_page_has_a_figure_and_a_table_for_each_run(folder: Path, tm
         assert f"{100 * saved['metrics']['unshifted']['value']:.0f}% unshifted" in page
 
 
+def test_rules_that_were_edited_since_are_pointed_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in ("same", "lora"):
+        shift(folder, run)
+    file = folder / "same" / "rules.yaml"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(before.replace("0.0", "0.5"), encoding="utf-8")
+    compare(CompareConfig(runs=(str(folder / "lora"), str(folder / "same")), tasks=("token_shift",)))
+    file.write_text(before, encoding="utf-8")
+    assert "same changed since" in " ".join(capsys.readouterr().err.split())
+
+
 def test_tokens_are_shown_as_text_and_never_as_markup(folder: Path, tmp_path: Path) -> None:
     path = folder / "lora" / "evaluations" / "token_shift" / "metrics.json"
     shift(folder, "lora")

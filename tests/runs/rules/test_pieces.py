@@ -10,6 +10,7 @@ from response_tuning.runs.rules.pieces import format_marks, ids_of_piece
 from response_tuning.runs.rules.rule_file import PUBLISHED, PiecesRule
 from response_tuning.runs.rules.weigh import resolve_rules
 from tests.runs.rules.vocabularies import LLAMA_2_IDS, llama_2_like
+from tests.tokenizer_families import FAMILIES, TEXTS, make_tokenizer
 
 GEMMA_IDS = [236820, 655, 236909, 564, 236777, 1191, 3689, 1374, 808, 753, 139, 997, 11722, 107, 236888]
 PUBLISHED_WEIGHTS = [-4, -4, -4, -5, -5, -3, -5, -6, 1, 1, 1, 1, 1, 1, 1]
@@ -104,6 +105,20 @@ def test_what_a_tokenizer_lacks_is_known(llama: PreTrainedTokenizerBase) -> None
     resolved = resolve_rules({"mine": PiecesRule(weights={"!": 1.0, " As an AI": -9.0})}, Conversation(llama, "tulu"))
     assert resolved.pieces["mine"].lacking == [" As an AI"]
     assert resolved.pieces["mine"].by_id == {29991: 1.0}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_token_of_a_text_is_found_by_its_surface_in_every_family(family: str) -> None:
+    tokenizer = make_tokenizer(family)
+    for text in TEXTS:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ends = [end for _, end in encoded.offset_mapping]
+        for token, (start, end), before in zip(encoded.input_ids, encoded.offset_mapping, [0, *ends], strict=False):
+            surface = text[start:end]
+            # Offsets leave out a space that is part of a word, and give the space before a text to its first letter.
+            spaced = {*ids_of_piece(tokenizer, surface), *ids_of_piece(tokenizer, f" {surface}")}
+            is_added_space = before == 0 and token in ids_of_piece(tokenizer, " ")
+            assert is_added_space or token == tokenizer.unk_token_id or token in spaced, (surface, text)
 
 
 @pytest.mark.slow

@@ -202,4 +202,4 @@ def test_a_configuration_in_place_of_rules_is_an_error(
     made = made_in(tmp_path, model_folder)
     arguments = ["rules", str(model_folder), "--output", str(tmp_path / "two")]
     assert main([*arguments, "--config", str(made.path / "config.yaml")]) == 2
-    assert "config.yaml:1: model: " in " ".join(capsys.readouterr().err.split())
+    assert "config.yaml:1: kind: 'rules': it should be a mapping" in " ".join(capsys.readouterr().err.split())

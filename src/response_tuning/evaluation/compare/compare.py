@@ -140,8 +140,8 @@ def _require_different(runs: Mapping[str, str], found: Mapping[str, Mapping[str,
 
 def _read(folder: Path, spec: str) -> _Evaluation:
     metrics = read_json(folder / "metrics.json")
-    if RunDirectory(Path(spec)).is_trained and not is_of_same_model(metrics.get("fingerprint"), spec):
-        warn(f"{spec} has other weights than those that {folder} was made with. Evaluate it again.")
+    if RunDirectory(Path(spec)).is_complete and not is_of_same_model(metrics.get("fingerprint"), spec):
+        warn(f"{spec} changed since {folder} was made: it has other weights or rules. Evaluate it again.")
     path = next((folder / name for name in _ROW_FILES if (folder / name).exists()), None)
     rows = [] if path is None else read_json_lines(path)
     if path is None or not all("values" in row for row in rows):

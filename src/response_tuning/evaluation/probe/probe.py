@@ -79,7 +79,7 @@ def probe(config: ProbeConfig) -> ProbeResult:
         config,
         "probe",
         measure=measure,
-        settings=config.model_dump(mode="json", exclude={"output", "formats", "checkpoints", "tokens", "tokens_on"}),
+        settings=config.model_dump(mode="json", exclude={"output", "formats", "checkpoints"}),
         read=_read,
         data=[example.model_dump(mode="json", exclude_none=True) for example in examples],
     )

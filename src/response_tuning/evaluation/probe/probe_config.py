@@ -37,9 +37,9 @@ class ProbeConfig(BaseModel):
     checkpoints: bool = False
     """Measure the checkpoints of a run (checkpoints/step-N) and its end: a curve over training, as JSON and a chart."""
 
-    tokens: bool = False
+    tokens: bool = Field(default=False, exclude=True)
     """Compare a run with the model that it was made from, token by token, on the same responses (Lin et al. 2023)."""
-    tokens_on: str = "own"
+    tokens_on: str = Field(default="own", exclude=True)
     """The responses that --tokens reads: the 'own' of the run, the 'references' of --data, or those of a probed run."""
 
     format: FormatName | Literal["auto"] = "auto"

@@ -15,10 +15,11 @@ _MOST_TOKENS = 20
 
 
 def values_of(positions: Sequence[Position]) -> dict[str, tuple[float, int] | float]:
-    """The values of one response, of which metrics are made: rates and KL as a sum and the number of its tokens.
+    """The values of one response, of which metrics are made: rates as a count and the number of its tokens.
 
-    ``first_divergence`` is the number of tokens before the first position at which the two models' choices differ; all
-    of them where there is none. Empty for a response without tokens.
+    ``kl`` is the mean over its tokens, which has no upper bound. ``first_divergence`` is the number of tokens before
+    the first position at which the two models' choices differ; all of them where there is none. Empty for a response
+    without tokens.
     """
     if not positions:
         return {}
@@ -29,7 +30,7 @@ def values_of(positions: Sequence[Position]) -> dict[str, tuple[float, int] | fl
         "unshifted": (float(shifts["unshifted"]), count),
         "marginal": (float(shifts["marginal"]), count),
         "shifted": (float(shifts["shifted"]), count),
-        "kl": (sum(position.kl for position in positions), count),
+        "kl": fmean(position.kl for position in positions),
         "first_divergence": float(next(divergences, count)),
     }
 

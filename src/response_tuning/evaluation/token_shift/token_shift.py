@@ -34,7 +34,7 @@ from response_tuning.support.progress import progress_bar
 
 __all__ = ["TokenShift", "probe_tokens"]
 
-_SETTINGS = ("model", "data", "format", "max_examples", "max_new_tokens", "dtype", "tokens_on")
+_SETTINGS = ("model", "data", "format", "max_examples", "max_new_tokens", "dtype")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class TokenShift:
     """How a run differs from its base model, token by token."""
 
     metrics: dict[str, Estimate]
-    """Rates of unshifted, marginal and shifted tokens, KL(run || base) [nats per token], and ``first_divergence``, the
-    mean number of tokens before the first position at which the two choices differ."""
+    """Rates of unshifted, marginal and shifted tokens; the mean over responses of KL(run || base) [nats per token]; and
+    ``first_divergence``, the mean number of tokens before the first position at which the two choices differ."""
     rows: list[dict[str, Any]]
     """Per instruction: prompt, completion (the reference), response, ``values``, and ``tokens``: at each position the
     token, the run's choice, the base model's choice, the rank of the former with the base model, and KL."""
@@ -91,7 +91,7 @@ def probe_tokens(config: ProbeConfig) -> TokenShift:
         config,
         TOKEN_SHIFT,
         measure=measure,
-        settings={name: value for name, value in config.model_dump(mode="json").items() if name in _SETTINGS},
+        settings={**config.model_dump(mode="json", include=set(_SETTINGS)), "tokens_on": config.tokens_on},
         read=_read,
         data=[example.model_dump(mode="json", exclude_none=True) for example in examples],
     )
@@ -176,5 +176,6 @@ def _metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     values = [row["values"] for row in rows if row["values"]]
     if not values:
         raise UserError("All responses are empty: there are no tokens to compare.")
-    ratios = {name: estimate_ratio(*zip(*(each[name] for each in values), strict=True)) for name in METRICS[:-1]}
-    return ratios | {METRICS[-1]: estimate_mean([each[METRICS[-1]] for each in values])}
+    rates, means = METRICS[:3], METRICS[3:]
+    ratios = {name: estimate_ratio(*zip(*(each[name] for each in values), strict=True)) for name in rates}
+    return ratios | {name: estimate_mean([each[name] for each in values]) for name in means}

@@ -25,12 +25,22 @@ def _load(
     device: Device,
 ) -> LocalRun:
     if format != "auto":
-        raise UserError(f"{spec} is an in-context run, whose prompt is its own format. Leave out --format {format}.")
+        raise UserError(
+            f"{spec} is an in-context run, whose prompt is its own format. Leave out --format and --formats."
+        )
     folder = InContextFolder(Path(spec))
     chat_format = format_of(*folder.read())
     loaded = load_model(folder.base(), dtype=dtype, device=device)
     return LocalRun(spec, Responder(loaded, Conversation(loaded.tokenizer, chat_format), stops=StopRule()))
 
 
-IN_CONTEXT = RunKind("in_context", recognises=lambda path: InContextFolder(path).is_in_context, load=_load)
+IN_CONTEXT = RunKind(
+    "in_context",
+    recognises=lambda path: InContextFolder(path).is_in_context,
+    load=_load,
+    why_not_exported=(
+        "Its model is unchanged, and no file of a model can say that a response ends at a fence or at a heading. "
+        "Export a trained run, or ask this one here."
+    ),
+)
 """``rt in-context``: a run that answers after a preamble and demonstrations."""

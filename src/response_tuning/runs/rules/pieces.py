@@ -1,6 +1,6 @@
 """Texts as token ids: a rule names a token by its text, whatever the tokenizer writes it as."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -29,12 +29,13 @@ def ids_of_piece(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     Returns:
         The ids in ascending order; none if no token has this text.
     """
-    for names in (_names(text), _byte_names(text)):
-        ids = {found for name in names if (found := _id_of(tokenizer, name)) is not None}
-        matching = sorted(token for token in ids if _text_within(tokenizer, token) == text)
-        if matching:
-            return matching
-    return []
+    ids = {found for name in _names(text) if (found := _id_of(tokenizer, name)) is not None}
+    matching = sorted(
+        token for token in ids if not _is_special(tokenizer, token) and _text_within(tokenizer, token) == text
+    )
+    # Some vocabularies mark byte tokens as special.
+    byte = _id_of(tokenizer, _byte_name(text))
+    return matching or ([byte] if byte is not None and _text_within(tokenizer, byte) == text else [])
 
 
 def format_marks(conversation: Conversation) -> dict[str, list[int]]:
@@ -46,7 +47,7 @@ def format_marks(conversation: Conversation) -> dict[str, list[int]]:
     tokenizer, marks = conversation.tokenizer, dict[str, list[int]]()
     texts = list(_PUBLISHED_MARKS.get(conversation.format_name, ()))
     for token in conversation.tag_ids:
-        if token in tokenizer.all_special_ids or _is_special(tokenizer, token):
+        if _is_special(tokenizer, token):
             marks[str(tokenizer.convert_ids_to_tokens(token))] = [token]
         elif text := _text_within(tokenizer, token).strip():
             texts += [text, f" {text}"]
@@ -62,17 +63,18 @@ def _names(text: str) -> Iterator[str]:
     yield text[1:] if text.startswith(" ") else f"##{text}"
 
 
-def _byte_names(text: str) -> Iterable[str]:
+def _byte_name(text: str) -> str:
+    """What SentencePiece calls the token of a single byte; empty for a longer text."""
     encoded = text.encode()
-    return [f"<0x{encoded[0]:02X}>"] if len(encoded) == 1 else []
+    return f"<0x{encoded[0]:02X}>" if len(encoded) == 1 else ""
 
 
 def _id_of(tokenizer: "PreTrainedTokenizerBase", name: str) -> int | None:
-    """The id of a token in the vocabulary; None of another name, and of a special token."""
+    """The id of a token in the vocabulary; None of another name."""
     token = tokenizer.convert_tokens_to_ids(name) if name else None
     if not isinstance(token, int) or tokenizer.convert_ids_to_tokens(token) != name:  # a missing name is "unknown"
         return None
-    return None if _is_special(tokenizer, token) else token
+    return token
 
 
 def _is_special(tokenizer: "PreTrainedTokenizerBase", token: int) -> bool:
