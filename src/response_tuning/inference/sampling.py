@@ -41,7 +41,8 @@ class TokenScores:
     """A generated token with its log-probability [nats], before penalties and temperature, and the likeliest others."""
 
     token_id: int
-    log_probability: float
+    log_probability: float | None
+    """None where the engine reports none."""
     likeliest: tuple[tuple[int, float], ...]
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from response_tuning.export.gguf.gguf_file import check_can_be_gguf, write_gguf
 from response_tuning.inference.responder import Responder
 from response_tuning.models.switching import SwitchableModel
@@ -57,6 +59,7 @@ def load_gguf_runs(
         responder = load_responder(str(file or spec), format_name, dtype=dtype, device=device)
         if file is None:
             check_can_be_gguf(responder.loaded.model.config)
+            _round_as_in_the_file(responder)
         witness(name, responder)
         path = file or _written(responder, folder / f"{len(found)}.gguf", name)
         responder.loaded.model.to(device="meta")  # type: ignore[call-arg]
@@ -78,6 +81,12 @@ def _file_of(spec: str) -> Path | None:
     if len(files) > 1:
         raise UserError(f"{spec} holds several GGUF files: {', '.join(file.name for file in files)}. Name one of them.")
     return files[0] if files else None
+
+
+def _round_as_in_the_file(responder: Responder) -> None:
+    """Give the run the bf16 weights that its file will have, as an export has them: the rest of the proof is exact."""
+    for weight in responder.loaded.model.parameters():
+        weight.data = weight.data.to(torch.bfloat16).to(weight.dtype)
 
 
 def _written(responder: Responder, path: Path, name: str) -> Path:

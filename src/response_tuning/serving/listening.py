@@ -55,12 +55,24 @@ def is_of_this_machine_alone(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
-def run_until_stopped(app: Starlette, listening: socket.socket, *, on_stop: Callable[[], object]) -> None:
-    """Serve until Ctrl-C or SIGTERM. Responses under way are ended by ``on_stop``, which is called at once."""
+def run_until_stopped(
+    app: Starlette, listening: socket.socket, *, on_start: Callable[[], object], on_stop: Callable[[], object]
+) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        app: the application.
+        listening: the socket.
+        on_start: called once the server answers and Ctrl-C ends it in order.
+        on_stop: called at once when it is told to end: ends the responses under way.
+
+    Raises:
+        KeyboardInterrupt: it was ended by Ctrl-C.
+    """
     server = _server(app)
 
     async def serve() -> None:
-        watching = asyncio.create_task(_call_at_exit(server, on_stop))
+        watching = asyncio.create_task(_watch(server, on_start, on_stop))
         await server.serve(sockets=[listening])
         await watching
 
@@ -89,7 +101,10 @@ def _server(app: Starlette) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-async def _call_at_exit(server: uvicorn.Server, on_stop: Callable[[], object]) -> None:
+async def _watch(server: uvicorn.Server, on_start: Callable[[], object], on_stop: Callable[[], object]) -> None:
+    while not server.started and not server.should_exit:
+        await asyncio.sleep(_LOOK_SECONDS)
+    on_start()
     while not server.should_exit:
         await asyncio.sleep(_LOOK_SECONDS)
     await asyncio.to_thread(on_stop)

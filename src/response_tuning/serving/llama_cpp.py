@@ -116,7 +116,7 @@ def _scored_tokens(url: str, job: Job) -> Generator[tuple[int, TokenScores | Non
         (token,) = result["tokens"]
         ids.append(token)
         listed = result.get("completion_probabilities", [])  # empty for a token that ends within a character
-        yield token, _scores(token, listed[0], job.scored or 0) if listed else None
+        yield token, _scores(token, listed[0], job.scored or 0) if listed else TokenScores(token, None, ())
 
 
 def _scores(token: int, listed: dict[str, Any], count: int) -> TokenScores:

@@ -15,6 +15,8 @@ __all__ = ["DONE", "Reply", "event", "models_json"]
 
 DONE = "data: [DONE]\n\n"
 """The last event of every stream."""
+_UNKNOWN = -9999.0
+"""OpenAI's number for a log-probability that is not reported."""
 
 
 def event(body: dict[str, Any]) -> str:
@@ -122,9 +124,10 @@ class Reply:
             "refusal": None,
         }
 
-    def _scored_token(self, token_id: int, log_probability: float) -> dict[str, Any]:
+    def _scored_token(self, token_id: int, log_probability: float | None) -> dict[str, Any]:
         text = self._token(token_id)
-        return {"token": text, "logprob": log_probability, "bytes": list(text.encode())}
+        value = _UNKNOWN if log_probability is None else log_probability
+        return {"token": text, "logprob": value, "bytes": list(text.encode())}
 
     def _token(self, token_id: int) -> str:
         return f"token_id:{token_id}" if self.as_ids else self.run.token_text(token_id)

@@ -70,8 +70,7 @@ def _serve_here(config: ServeConfig, runs: dict[str, str], listening: socket) ->
             _prove(app, config, served, references, tolerances)
             hosts = _hosts(config.host) if is_of_this_machine_alone(listening) else ["*"]
             app = build_app(served, engine, max_new_tokens=config.max_new_tokens, hosts=hosts)
-            _announce(list(runs), listening)
-            run_until_stopped(app, listening, on_stop=engine.stop)
+            run_until_stopped(app, listening, on_start=lambda: _announce(list(runs), listening), on_stop=engine.stop)
         except KeyboardInterrupt:
             say("stopped")
         finally:
