@@ -86,7 +86,7 @@ def test_a_question_that_does_not_fit_is_not_asked(run: ServedRun) -> None:
     ((name, event),) = heard
     assert name == "rt"
     assert isinstance(event, Failed)
-    assert "the model's context has 1,024: shorten it" in event.message
+    assert "the model's context has 2,048: shorten it" in event.message
     dialogue.remember("rain " * 3000, {"rt": "So."})
     dialogue.jobs("Why?", lambda name, event: heard.append((name, event)))
     assert "/new begins another dialogue" in str(heard[-1])

@@ -87,7 +87,7 @@ def test_raw_http_gets_the_protocols_fields(served: Served, expected: dict[tuple
     with urlopen(f"{served.url}/v1/models") as response:
         listed = json.loads(response.read())
     assert [model["id"] for model in listed["data"]] == list(served.runs)
-    assert {model["max_model_len"] for model in listed["data"]} == {1024}
+    assert {model["max_model_len"] for model in listed["data"]} == {2048}
     with urlopen(f"{served.url}/v1/models/rt") as response:
         assert json.loads(response.read()) == listed["data"][3]
 
@@ -196,11 +196,11 @@ def test_a_prompt_that_is_too_long_gets_a_sentence_and_one_that_fits_is_answered
 ) -> None:
     code, error = refusal(f"{served.url}/v1/chat/completions", chat_body("rt", "rain " * 3000))
     assert (code, error["code"]) == (400, "context_length_exceeded")
-    assert "context of rt has 1,024: there is no room for a response" in error["message"]
-    prompt = [5] * 1020
+    assert "context of rt has 2,048: there is no room for a response" in error["message"]
+    prompt = [5] * 2044
     reply = post(f"{served.url}/v1/completions", {"model": "rt", "prompt": prompt, "max_tokens": 50})
     assert reply["usage"]["completion_tokens"] <= 4
-    assert refusal(f"{served.url}/v1/completions", {"model": "rt", "prompt": [5] * 1024})[0] == 400
+    assert refusal(f"{served.url}/v1/completions", {"model": "rt", "prompt": [5] * 2048})[0] == 400
 
 
 def test_a_system_message_and_earlier_turns_are_encoded_as_in_training(served: Served) -> None:

@@ -7,7 +7,6 @@ format, so its own handling of templates and special tokens plays no part.
 import json
 import threading
 from collections.abc import Generator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -82,41 +81,34 @@ class LlamaCppEngine:
             job.fail("llama.cpp's penalties count the tokens of the prompt as well. Leave them out.")
             return
         url = f"{self._servers[job.run.name].listening_address}/completion"
-        tokens: Generator[tuple[int, TokenScores | None], None, None]
-        tokens = _tokens(url, job) if job.scored is None else _scored_tokens(url, job)
-        with closing(tokens):
-            for token, scores in tokens:
-                job.add(token, scores)
-                if job.is_done or job.is_cancelled:
-                    return
+        for token, scores in _tokens(url, job):
+            job.add(token, scores)
+            if job.is_done or job.is_cancelled:
+                return
         if not job.is_done:  # an end token that was not listed
             job.add(job.run.conversation.stop_token_ids[0], None)
 
 
 def _tokens(url: str, job: Job) -> Generator[tuple[int, TokenScores | None], None, None]:
-    """The generated tokens as they come. Closing the iterator hangs up, which ends the generation."""
-    with _open(url, {**_options(job), "prompt": job.prompt_ids, "n_predict": job.limit, "stream": True}) as response:
-        for line in response:
-            if line.startswith(b"data: "):
-                event = json.loads(line[6:])
-                if "error" in event:
-                    raise RuntimeError(event["error"].get("message", event["error"]))
-                yield from ((token, None) for token in event.get("tokens", []))
+    """The generated tokens, one per request: a stream of llama.cpp leaves out tokens that end within a character.
 
-
-def _scored_tokens(url: str, job: Job) -> Generator[tuple[int, TokenScores | None], None, None]:
-    """One token per request: for several, llama.cpp does not report which of them has no score."""
+    The prompt and what was generated so far are in its cache. The seed is another one for each token.
+    """
     ids = list(job.prompt_ids)
-    body = {**_options(job), "n_predict": 1, "n_probs": max(1, job.scored or 0)}
+    scored = {} if job.scored is None else {"n_probs": max(1, job.scored)}
     while True:
-        with _open(url, {**body, "prompt": ids}) as response:
+        body = {**_options(job, step=len(ids)), **scored, "prompt": ids, "n_predict": 1}
+        with _open(url, body) as response:
             result = json.loads(response.read())
         if not result["tokens"]:
             return
         (token,) = result["tokens"]
         ids.append(token)
         listed = result.get("completion_probabilities", [])  # empty for a token that ends within a character
-        yield token, _scores(token, listed[0], job.scored or 0) if listed else TokenScores(token, None, ())
+        if job.scored is None:
+            yield token, None
+        else:
+            yield token, _scores(token, listed[0], job.scored) if listed else TokenScores(token, None, ())
 
 
 def _scores(token: int, listed: dict[str, Any], count: int) -> TokenScores:
@@ -124,10 +116,10 @@ def _scores(token: int, listed: dict[str, Any], count: int) -> TokenScores:
     return TokenScores(token, float(listed["logprob"]), likeliest)
 
 
-def _options(job: Job) -> dict[str, Any]:
+def _options(job: Job, *, step: int) -> dict[str, Any]:
     """The request's sampling in llama.cpp's words, with its other samplers off."""
     sampling = job.sampling
-    seed = {} if sampling.seed is None else {"seed": sampling.seed % (1 << 32)}
+    seed = {} if sampling.seed is None else {"seed": (sampling.seed + step) % (1 << 32)}
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
