@@ -24,6 +24,8 @@ OF_EVERY_COMMAND = {"config", "quiet", "verbose", "debug", "help", "version"}
 OF_OTHER_PROGRAMS = {
     *("nnodes", "node-rank", "nproc-per-node", "master-addr", "master-port"),  # torchrun
     *("file", "jinja", "no-deps"),  # ollama, llama-server, pip
+    *("enable-lora", "max-loras", "max-lora-rank", "lora-modules", "served-model-name"),  # vllm
+    *("chat-template", "generation-config", "override-generation-config"),
 }
 OTHER_NAMES = {"from"}
 """Options' second names: --from is --from-run."""

@@ -126,7 +126,7 @@ def test_escape_stops_and_a_refusal_is_shown(browser: "Browser", served: Served)
     page.evaluate("document.getElementById('question').value = 'rain '.repeat(3000)")
     page.keyboard.press("Enter")
     answers(page)
-    assert "there is no room for a response" in str(page.locator(".turn").last.locator(".wrong").first.text_content())
+    assert "none is left for a response" in str(page.locator(".turn").last.locator(".wrong").first.text_content())
     page.close()
 
 

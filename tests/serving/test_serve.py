@@ -196,7 +196,7 @@ def test_a_prompt_that_is_too_long_gets_a_sentence_and_one_that_fits_is_answered
 ) -> None:
     code, error = refusal(f"{served.url}/v1/chat/completions", chat_body("rt", "rain " * 3000))
     assert (code, error["code"]) == (400, "context_length_exceeded")
-    assert "context of rt has 2,048: there is no room for a response" in error["message"]
+    assert "context of rt has 2,048: none is left for a response" in error["message"]
     prompt = [5] * 2044
     reply = post(f"{served.url}/v1/completions", {"model": "rt", "prompt": prompt, "max_tokens": 50})
     assert reply["usage"]["completion_tokens"] <= 4

@@ -216,15 +216,15 @@ def _limit(run: ServedRun, prompt_tokens: int, wanted: int) -> int:
     """The most new tokens: what was asked for, within the model's context.
 
     Raises:
-        RequestError: the prompt leaves no room.
+        RequestError: the prompt does not fit.
     """
     if run.context is None:
         return wanted
     room = run.context - prompt_tokens
     if room < 1:
         raise RequestError(
-            f"The prompt takes {prompt_tokens:,} tokens, and the context of {run.name} has {run.context:,}: there is "
-            "no room for a response. Shorten the prompt.",
+            f"The prompt takes {prompt_tokens:,} tokens, and the context of {run.name} has {run.context:,}: none is "
+            "left for a response. Shorten the prompt.",
             field="messages",
             code="context_length_exceeded",
         )
