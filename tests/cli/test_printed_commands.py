@@ -26,6 +26,8 @@ OF_OTHER_PROGRAMS = {
     *("file", "jinja", "no-deps"),  # ollama, llama-server, pip
     *("net", "pid", "fork", "kill-child", "map-root-user"),  # unshare
     *("ink", "quiet", "line", "paper", "panel"),  # colours of a page
+    *("enable-lora", "max-loras", "max-lora-rank", "lora-modules", "served-model-name"),  # vllm
+    *("chat-template", "generation-config", "override-generation-config"),
 }
 OTHER_NAMES = {"from"}
 """Options' second names: --from is --from-run."""

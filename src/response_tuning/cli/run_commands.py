@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
     from response_tuning.runs.rules.rules_config import RulesConfig
-    from response_tuning.serving.chat import ChatConfig
+    from response_tuning.serving.chat_config import ChatConfig
+    from response_tuning.serving.serve_config import ServeConfig
     from response_tuning.study.study_config import QuickstartConfig
     from response_tuning.training.training_config import TrainingConfig
 
@@ -99,6 +100,18 @@ def _chat(config: "ChatConfig") -> None:
     chat(config)
 
 
+def _serve(config: "ServeConfig") -> None:
+    from response_tuning.support.extras import require_extra
+
+    require_extra("uvicorn", "serve", purpose="rt serve")
+    require_extra("starlette", "serve", purpose="rt serve")
+    from response_tuning.serving.serve import leave, serve
+
+    serve(config)
+    if not config.show_command:
+        leave()
+
+
 def _export(config: "ExportConfig") -> None:
     from response_tuning.export.export import export
 
@@ -160,7 +173,13 @@ _COMPARE = Command(
     _compare,
     "Compare what was measured on several runs, paired",
 )
-_CHAT = Command("chat", "response_tuning.serving.chat:ChatConfig", _chat, "Ask a run, or any model, questions")
+_CHAT = Command("chat", "response_tuning.serving.chat_config:ChatConfig", _chat, "Ask runs questions, side by side")
+_SERVE = Command(
+    "serve",
+    "response_tuning.serving.serve_config:ServeConfig",
+    _serve,
+    "Serve runs to any OpenAI client, and in the browser",
+)
 _EXPORT = Command(
     "export",
     "response_tuning.export.export_config:ExportConfig",
@@ -174,5 +193,5 @@ _DOCTOR = Command(
     "Describe this machine, and what is chosen on it",
 )
 
-COMMANDS = (_QUICKSTART, _TRAIN, _IN_CONTEXT, _RULES, _PROBE, _CHAT, _COMPARE, _EXPORT, _DOCTOR)
+COMMANDS = (_QUICKSTART, _TRAIN, _IN_CONTEXT, _RULES, _PROBE, _CHAT, _SERVE, _COMPARE, _EXPORT, _DOCTOR)
 """The commands of one word, in the order of the help."""

@@ -15,6 +15,7 @@ from response_tuning.export.merged import write_merged
 from response_tuning.export.model_card import model_card
 from response_tuning.export.proof.engines import gguf_engine, safetensors_engine
 from response_tuning.export.proof.proof import Messages, Proof, Reference, make_dialogue, make_reference, prove
+from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
@@ -65,13 +66,14 @@ def export(config: ExportConfig) -> Exported:
     base = describe_base(settings["model"], loaded.path, loaded.model.config.model_type)
     say(f"answering {config.check_prompts} instructions as the run does")
     dialogue = make_dialogue(conversation)
-    references = make_reference(loaded, conversation, prompts=config.check_prompts, new_tokens=config.check_tokens)
+    responder = Responder(loaded, conversation)
+    references = make_reference(responder, prompts=config.check_prompts, new_tokens=config.check_tokens)
     title = config.output.resolve().name
     gguf_name = f"{title}-{config.gguf_type}.gguf" if "gguf" in config.formats else None
     with staged_folder(config.output) as folder:
         _write(folder, config, loaded, conversation, base, title=title, gguf_name=gguf_name)
         stop_ids = conversation.stop_token_ids
-        del loaded, conversation  # keep a large model from being in memory twice
+        del loaded, conversation, responder  # keep a large model from being in memory twice
         proofs = _prove(folder, config, references, dialogue, stop_ids=stop_ids, gguf_name=gguf_name)
         write_text(folder / "README.md", model_card(run, settings, base, proofs, gguf_name=gguf_name, title=title))
         write_json(
