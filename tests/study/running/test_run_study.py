@@ -1,9 +1,9 @@
 """Running a study: what is done is never done again, and what fails leaves the rest standing."""
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -108,7 +108,8 @@ def test_a_folder_with_something_else_and_a_running_study_are_refused(
     refused: list[str] = []
 
     class RunsItAgain(AtOnce):
-        def submit(self, job: Job, *, gpus: int, memory_bytes: int, after: Sequence[JobFuture]) -> JobFuture:
+        def submit(self, job: Job, **needs: Any) -> JobFuture:
+            assert job.key and needs
             if not refused:
                 with pytest.raises(UserError) as error:
                     run_study(plan, tmp_path / "study", AtOnce())
