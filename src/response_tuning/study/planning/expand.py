@@ -189,7 +189,15 @@ class _Expansion:
             f"seed{cell.seed}",
         )
         return self._collected.add(
-            "run", "runs", name, words, content=content, needs=data.needs, proofs=_TRAINED_PROOFS, gpus=gpus
+            "run",
+            "runs",
+            name,
+            words,
+            content=content,
+            needs=data.needs,
+            proofs=_TRAINED_PROOFS,
+            gpus=gpus,
+            training={**options, "data": data.spec},
         )
 
     def _place_of(self, reason: str) -> Sequence[str | int]:
