@@ -55,6 +55,9 @@ class Example(BaseModel):
     """The instruction, or None."""
     earlier_turns: list[Turn] | None = None
     """The conversation before the instruction: context for instruction tuning."""
+    checks: Any = None
+    """What a response to the prompt has to show, for ``rt probe``; ``evaluation.checks`` reads it. Training ignores it,
+    and every command that copies rows keeps it."""
 
     @field_validator("completion")
     @classmethod

@@ -234,5 +234,5 @@ def own_losses(model: nn.Module, batch: Batch) -> Tensor:
 
 def close(found: Tensor, expected: Tensor, tolerance: float = CLOSE) -> bool:
     """Whether two tensors differ by at most ``tolerance`` of the largest value, or of 1 if that is larger."""
-    largest = max(1.0, float(expected.abs().max()))
+    largest = max(1.0, float(expected.detach().abs().max()))
     return bool((found - expected).abs().max() <= tolerance * largest)

@@ -24,6 +24,7 @@ from response_tuning.support.progress import progress_bar
 from response_tuning.training.presets import preset_values
 from response_tuning.training.training_config import TrainingConfig
 from tests.conftest import SHARED_DATA
+from tests.quick_process import run_quickly
 
 CASES = SHARED_DATA.parent / "cases"
 
@@ -137,7 +138,8 @@ def test_names_in_brackets_are_no_markup(
 
 
 def test_bad_bytes_in_a_chat_are_replaced(model_folder: Path) -> None:
-    ended = rt("chat", str(model_folder), "--max-new-tokens", "2", "--device", "cpu", input=b"\xff\xfe x\n")
+    command = ["chat", str(model_folder), "--max-new-tokens", "2", "--device", "cpu"]
+    ended = run_quickly([sys.executable, "-m", "response_tuning", *command], written=b"\xff\xfe x\n")
     assert ended.returncode == 0, ended.stderr
     assert b"Traceback" not in ended.stderr
 

@@ -1,6 +1,7 @@
 """Preparing data: the same bytes each time, nothing lost in silence, nothing half-written."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from response_tuning.cli.main import main
 from response_tuning.data.prepare import PrepareConfig, prepare
 from response_tuning.data.sampling import draw
 from response_tuning.example import Example, Turn, read_examples, write_examples
@@ -113,7 +115,7 @@ def test_rows_are_drawn_before_bad_ones_are_dropped(tmp_path: Path) -> None:
 def test_a_source_of_bad_rows_alone_and_a_wrong_output_name_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("x\n")
-    with pytest.raises(UserError, match="holds no examples"):
+    with pytest.raises(UserError, match="is not valid JSON"):
         prepared(tmp_path, "out.jsonl", source=str(path), bad_rows="drop")
     with pytest.raises(UserError, match=r"should end in \.jsonl"):
         prepared(tmp_path, "out.csv", source=str(path))
@@ -136,7 +138,20 @@ def test_case_columns_by_other_names_are_one_error_with_a_count(tmp_path: Path) 
     message = str(caught.value)
     assert message.count("has no field 'completion'") == 1
     assert "and 119 more rows of this kind" in message
-    command = message.partition("rt data prepare ")[2].partition(" --output")[0]
-    assert command == f"{path} --completion-field reply --prompt-field question"
+    command = message.partition("rt data prepare ")[2].partition("\n")[0]
+    assert command == f"{path} --output {tmp_path / 'out.jsonl'} --completion-field reply --prompt-field question"
     prepared(tmp_path, "out.jsonl", source=str(path), completion_field="reply", prompt_field="question")
     assert len(read_examples(tmp_path / "out.jsonl")) == 120
+
+
+def test_the_suggested_command_keeps_the_options_that_were_typed_and_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my replies.csv").write_text("question,reply\n" + "q,r\n" * 9)
+    typed = ["my replies.csv", "--output", "its name.jsonl", "--max-examples", "4", "--bad-rows", "drop"]
+    assert main(["data", "prepare", *typed]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "rt data prepare" in line]
+    words = shlex.split(line[line.index("rt data prepare") :].partition(" (and ")[0])
+    assert main(words[1:]) == 0
+    assert len(read_examples("its name.jsonl")) == 4

@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,10 @@ def _start(job: Job, *, largest_file: int | None = None) -> tuple[int, int]:
     code = 99
     try:
         code = main(job.arguments)
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -6,7 +6,6 @@ Each job is killed and out of disk three times; ``RESPONSE_TUNING_MOMENTS=20`` m
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from response_tuning.example import Example, write_examples
 from response_tuning.support.files import read_json, write_json
 from tests.evaluation.judges import KEY, SERVED, section, verdict
 from tests.inference.faulty_server import FaultyServer, serve
+from tests.quick_process import run_quickly
 
 MOMENTS = int(os.environ.get("RESPONSE_TUNING_MOMENTS", "3"))
 CONCURRENT = 2
@@ -36,7 +36,7 @@ def interrupted(tmp_path: Path, arguments: list[str], folder: Path, imports: lis
     write_json(tmp_path / "job.json", job)
     command = [sys.executable, "-m", "tests.end_to_end.interrupting", str(tmp_path / "job.json")]
     root = Path(__file__).parents[2]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    ended = run_quickly(command, text=True, cwd=root)
     assert ended.returncode == 0, ended.stderr
     codes: list[int] = json.loads(ended.stdout)
     return codes
@@ -108,6 +108,8 @@ def test_a_training_is_resumed_from_any_moment(tmp_path: Path, model_folder: Pat
     def command(folder: Path) -> list[str]:
         options = ["--dtype", "float32", "--device", "cpu", "--checkpoint-every-seconds", "0", "--epochs", "5"]
         data = ["--data", str(tmp_path / "in.jsonl"), "--batch-size", "4", "--lora-rank", "2"]
+        # Dropout, so that the random state matters; an earlier checkpoint, for a kill while one is written.
+        options += ["--lora-dropout", "0.3", "--keep-checkpoints", "2"]
         return ["train", "--model", str(model_folder), *data, "--output", str(folder), *options]
 
     assert main(command(tmp_path / "whole")) == 0

@@ -1,7 +1,6 @@
 """Whole commands on a tiny random model."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from response_tuning.cli.main import main
 from response_tuning.example import Example, write_examples
+from tests.quick_process import run_quickly
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_quickstart_makes_both_runs_their_probes_a_summary_and_a_page(
     assert "responds" in capsys.readouterr().out
     folder = tmp_path / "quickstart"
     summary = json.loads((folder / "summary.json").read_text())
-    assert list(summary) == ["base", "rt", "it", "seconds", "peak_memory_bytes"]
+    assert list(summary) == ["base", "rt", "it", "runs", "seconds", "peak_memory_bytes"]
     assert set(summary["rt"]["stops"]) == {"value", "n", "low", "high"}
     assert summary["peak_memory_bytes"] > 100_000_000
     assert len(summary["seconds"]) == 6
@@ -40,6 +40,20 @@ def test_quickstart_makes_both_runs_their_probes_a_summary_and_a_page(
     assert (folder / "it" / "training.jsonl").stat().st_mtime_ns == trained
     assert json.loads((folder / "summary.json").read_text())["it"] == summary["it"]
 
+    # Two more trainings, and intervals that hold for new seeds.
+    assert main([*arguments, "--seeds", "2"]) == 0
+    assert (folder / "it" / "training.jsonl").stat().st_mtime_ns == trained
+    assert "8 held-out instructions and 2 seeds" in capsys.readouterr().err.replace("\n", " ")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["runs"] == {"base": ["base"], "rt": ["rt", "rt-seed-1"], "it": ["it", "it-seed-1"]}
+    rows = [
+        json.loads(line)["values"]["stops"]
+        for run in summary["runs"]["rt"]
+        for line in (folder / run / "evaluations" / "probe" / "responses.jsonl").read_text().splitlines()
+    ]
+    assert summary["rt"]["stops"]["value"] == pytest.approx(sum(rows) / 16)
+    assert summary["rt"]["stops"]["n"] == 8
+
     assert main([*arguments, "--seed", "1"]) == 2
     assert "seed: 0 there, 1 now" in capsys.readouterr().err
 
@@ -50,11 +64,7 @@ def test_a_run_answers_piped_questions(tmp_path: Path, model_folder: Path, examp
     run = tmp_path / "run"
     train = ["train", "--model", str(model_folder), "--data", str(data), "--output", str(run), "--epochs", "1"]
     assert main(train) == 0
-    process = subprocess.run(
-        [sys.executable, "-m", "response_tuning", "chat", str(run), "--max-new-tokens", "5"],
-        input="Why is the sky blue?\n\nAnd the sea?\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [sys.executable, "-m", "response_tuning", "chat", str(run), "--max-new-tokens", "5"]
+    process = run_quickly(command, written="Why is the sky blue?\n\nAnd the sea?\n", text=True)
+    assert process.returncode == 0, process.stderr
     assert process.stdout.count("\n") >= 2

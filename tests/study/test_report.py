@@ -76,7 +76,7 @@ def write_folder(folder: Path, rows: int = 20, *, on_topic: int = 18) -> Path:
 
 @pytest.fixture
 def page(tmp_path: Path) -> str:
-    return write_report(write_folder(tmp_path)).read_text()
+    return write_report(write_folder(tmp_path)).path.read_text()
 
 
 def test_the_page_is_well_formed_and_loads_nothing(page: str) -> None:
@@ -101,7 +101,7 @@ def test_twelve_questions_are_spread_over_the_held_out_set(page: str) -> None:
 
 
 def test_fewer_questions_than_twelve_are_all_shown(tmp_path: Path) -> None:
-    page = write_report(write_folder(tmp_path, rows=5)).read_text()
+    page = write_report(write_folder(tmp_path, rows=5)).path.read_text()
     assert page.count('class="prompt"') == 5
 
 
@@ -118,31 +118,34 @@ def finding_of(page: str) -> str:
 
 def test_the_finding_is_the_paired_difference_with_its_interval_and_what_the_run_can_show(page: str) -> None:
     finding = finding_of(page)
-    assert "Rate of responds over 20 held-out instructions: base model 0%, " in finding
+    assert (
+        "Rate of follows over 20 held-out instructions: base model 0% (0% if cut at the first invented turn), "
+        in finding
+    )
     assert "RT minus IT, paired by instruction: +0.0 points (-16.1 to +16.1; p 1.000)" in finding
-    assert "this run cannot tell RT and IT apart" in finding
+    assert "The two are alike on every instruction." in finding
     assert "excludes zero in on_topic." in finding
 
 
 def test_the_table_has_the_paired_difference_of_every_metric(page: str) -> None:
     on_topic = page[page.index("<strong>on_topic</strong>") :]
-    # 8 of 20 instructions, all one way: exact p 2 / 2**8, times nine metrics.
+    # 8 of 20 instructions, all one way: exact p 2 / 2**8, times thirteen metrics.
     assert "-40.0" in on_topic[: on_topic.index("</tr>")]
     assert "0.008" in on_topic[: on_topic.index("</tr>")]
-    assert "(0.070)" in on_topic[: on_topic.index("</tr>")]
+    assert "(0.102)" in on_topic[: on_topic.index("</tr>")]
 
 
 def test_a_difference_that_shows_is_not_called_none(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, on_topic=10)
-    assert "excludes zero in none of them." in finding_of(write_report(folder).read_text())
+    assert "excludes zero in none of them." in finding_of(write_report(folder).path.read_text())
     rows = [json.loads(line) for line in (folder / "it/evaluations/probe/responses.jsonl").read_text().splitlines()]
     for row in rows:
-        row["values"]["responds"] = 1.0
+        row["values"]["follows"] = 1.0
     write_json_lines(folder / "it" / "evaluations" / "probe" / "responses.jsonl", rows)
-    finding = finding_of(write_report(folder).read_text())
+    finding = finding_of(write_report(folder).path.read_text())
     assert "-50.0 points (" in finding
     assert "The interval excludes zero." in finding
-    assert "cannot tell" not in finding
+    assert "cannot tell" not in finding[: finding.index("Rate of correct")]
 
 
 def test_the_finding_is_about_what_was_asked_where_that_was_measured(tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_the_finding_is_about_what_was_asked_where_that_was_measured(tmp_path: P
     for model in ("base", "rt", "it"):
         summary[model]["correct"] = summary[model]["stops"]
     write_json(folder / "summary.json", summary)
-    page = write_report(folder).read_text()
+    page = write_report(folder).path.read_text()
     assert "Rate of correct over 20" in finding_of(page)
     assert "<strong>correct</strong>" in page
 
@@ -162,4 +165,4 @@ def test_options_that_differ_are_marked(page: str) -> None:
 
 
 def test_the_same_files_give_the_same_page(tmp_path: Path, page: str) -> None:
-    assert write_report(tmp_path).read_text() == page
+    assert write_report(tmp_path).path.read_text() == page

@@ -21,6 +21,7 @@ from response_tuning.synthesis.refine import RefineConfig, refine
 from response_tuning.synthesis.request import fill_template, read_template
 from response_tuning.synthesis.revision import MARKER
 from tests.inference.faulty_server import FAULTS, FaultyServer, serve
+from tests.quick_process import QuickProcess
 
 KEY = "sk-test-0123456789abcdefghij"
 MODEL = "openai-api/faulty/model"
@@ -107,8 +108,8 @@ def test_after_every_fault_each_row_is_in_one_state_and_none_is_lost(tmp_path: P
         fault = FAULTS[number % len(FAULTS)]
         return fault if before == 0 or number > 3 * len(FAULTS) else revision(question)
 
-    with serve(reply, hang_seconds=8) as server:
-        result = refine(config(tmp_path, server))
+    with serve(reply, hang_seconds=4) as server:
+        result = refine(config(tmp_path, server, retries=1, timeout_seconds=2, concurrency=len(source)))
     rows = audit(tmp_path)
     assert len(rows) == len({row["key"] for row in rows}) == len(source)
     assert result.states == {"refined": 3 * len(FAULTS), "error after retries": len(FAULTS)}
@@ -116,7 +117,7 @@ def test_after_every_fault_each_row_is_in_one_state_and_none_is_lost(tmp_path: P
 
     # The failed rows are asked again only where that is wanted.
     with serve(lambda question, _: revision(question)) as server:
-        again = config(tmp_path, server)
+        again = config(tmp_path, server, retries=1, timeout_seconds=2)
         assert refine(again).states == result.states
         assert server.asked == []
         assert refine(again.model_copy(update={"retry_errors": True})).states == {"refined": len(source)}
@@ -134,10 +135,10 @@ def test_a_killed_refinement_goes_on_and_asks_for_no_finished_row_twice(tmp_path
 
     with serve(slow) as server:
         command = [
-            *(sys.executable, "-m", "response_tuning.cli.main", "data", "refine", str(tmp_path / "in.jsonl")),
+            *(sys.executable, "-m", "response_tuning", "data", "refine", str(tmp_path / "in.jsonl")),
             *("--output", str(tmp_path / "out.jsonl"), "--model", MODEL, "--base-url", server.url, "-j", "2"),
         ]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"FAULTY_API_KEY": KEY})
+        process = QuickProcess(command, stderr=subprocess.DEVNULL, env=os.environ | {"FAULTY_API_KEY": KEY})
         wait_for_lines(ledger, 15)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -148,7 +149,7 @@ def test_a_killed_refinement_goes_on_and_asks_for_no_finished_row_twice(tmp_path
         assert 0 < len(finished) < len(source)
         assert not (tmp_path / "out.jsonl").exists()
 
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=os.environ | {"FAULTY_API_KEY": KEY})
+        assert main(command[3:]) == 0
         asked_again = [row_number(question) for question in server.asked[asked_before:]]
     assert sorted(asked_again) == sorted(set(range(1, 61)) - finished)
     assert len(read_examples(tmp_path / "out.jsonl")) == len(source)
@@ -375,12 +376,12 @@ def test_two_processes_do_not_write_one_output(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_embedded_instruct_model_refines_real_rows(tmp_path: Path) -> None:
-    """Twenty starter rows; it is a small model, so much is kept, but each row is in one state and some are refined."""
-    write_examples(tmp_path / "in.jsonl", load_examples("starter")[:20])
+    """Eight starter rows; it is a small model, so much is kept, but each row is in one state and some are refined."""
+    write_examples(tmp_path / "in.jsonl", load_examples("starter")[:8])
     result = refine(
-        RefineConfig(source=str(tmp_path / "in.jsonl"), output=tmp_path / "out.jsonl", max_tokens=160, concurrency=20)
+        RefineConfig(source=str(tmp_path / "in.jsonl"), output=tmp_path / "out.jsonl", max_tokens=128, concurrency=8)
     )
-    assert sum(result.states.values()) == 20
+    assert sum(result.states.values()) == 8
     assert result.states["refined"] >= 1
     refined = [
         row for row in read_examples(tmp_path / "out.jsonl") if (row.model_extra or {})["refinement"] == "refined"

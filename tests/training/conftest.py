@@ -10,8 +10,16 @@ __all__ = ["changed", "config", "interrupt_after"]
 from response_tuning.example import Example, write_examples
 from response_tuning.support.configuration import changed
 from response_tuning.training import loop
+from response_tuning.training.parallel import launch
 from response_tuning.training.step import take_step
 from response_tuning.training.training_config import TrainingConfig
+from tests.quick_process import quick_subprocess
+
+
+@pytest.fixture(autouse=True)
+def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training processes that start quickly; a test that needs Python's own start puts ``subprocess`` back."""
+    monkeypatch.setattr(launch, "subprocess", quick_subprocess())
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ def _quickstart(config: "QuickstartConfig") -> None:
     from response_tuning.evaluation.shared.table import metrics_table
     from response_tuning.study.quickstart import quickstart
 
-    results = quickstart(config)
-    print_result(metrics_table({name: result.metrics for name, result in results.items()}))
+    finished = quickstart(config)
+    print_result(metrics_table(finished.estimates))
     say(
-        f"The report: {config.output / 'report.html'}\n"
+        f"{finished.report.finding}\n\nThe report: {finished.report.path}\n"
         f"Chat with the tuned model: {command('chat', config.output / 'rt')}"
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +12,7 @@ from response_tuning.data.sources.fields import Fields
 from response_tuning.data.sources.load_examples import SourceOptions, read_rows
 from response_tuning.data.sources.source import SplitAt
 from response_tuning.example import Row, check_output, only_good, write_examples
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.records import BadRow
 
@@ -50,6 +51,8 @@ class PrepareConfig(BaseModel):
     """The field with the instruction. Defaults to 'prompt' where another field is named."""
     context_field: str | None = None
     """A field to append to the instruction after a blank line, such as Alpaca's 'input'."""
+    requests: Path | None = None
+    """The input file of a batch, where the source is its output file: the prompts come from there, by custom_id."""
     split_at: SplitAt = "files"
     """What becomes a response in text files: each file, or each section under a heading."""
 
@@ -78,17 +81,20 @@ def prepare(config: PrepareConfig) -> PreparedData:
     Raises:
         UserError: the source cannot be read, has bad rows (with ``bad_rows`` "error"), or has no good ones.
     """
-    check_output(config.output, config.source)
+    check_output(config.output, config.source, config.requests)
+    if config.requests is not None and not Path(config.source).exists():
+        raise UserError(f"--requests belongs to the output file of a batch, and {config.source} is no file.")
     rows = read_rows(config.source, _options(config))
     # Drawn by position among all rows, before bad ones are dropped: the paper's code draws the same rows.
     drawn = draw(rows, config.max_examples, seed=config.seed)
     dropped = [row for row in drawn if isinstance(row, BadRow)]
     good = [row for row in drawn if isinstance(row, Row)]
-    if dropped and config.bad_rows == "error":
+    if dropped and (config.bad_rows == "error" or not good):
+        advice = " Add --bad-rows drop to leave these rows out." if good else ""
         try:
             only_good(drawn, source=config.source)
         except UserError as error:
-            raise UserError(f"{error}\nNothing was written. Add --bad-rows drop to leave these rows out.") from None
+            raise UserError(f"{error}\nNothing was written.{advice}") from None
     examples = only_good(good, source=config.source)
     write_examples(config.output, examples)
     return PreparedData(len(rows), len(examples), dropped)
@@ -102,4 +108,12 @@ def _options(config: PrepareConfig) -> SourceOptions:
         split=config.split,
         revision=config.revision,
         offline=config.offline,
+        requests=config.requests,
+        command=command("data", "prepare", config.source, options=_typed(config)),
     )
+
+
+def _typed(config: PrepareConfig) -> dict[str, Any]:
+    """The options that were typed, without the fields, which an error suggests."""
+    fields = {"source", "completion_field", "prompt_field", "context_field"}
+    return config.model_dump(exclude_defaults=True, exclude=fields)

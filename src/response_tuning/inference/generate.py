@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from response_tuning.conversation import Conversation
+from response_tuning.inference.decoding import decode
 from response_tuning.models.chat_files import set_stop_tokens
 from response_tuning.models.load import LoadedModel
 
@@ -66,30 +65,8 @@ def generate_batch(
         limits: the most new tokens for each prompt.
         is_cancelled: called before each token; once it returns True, the responses so far are returned.
     """
-    generated = _generate_ids(loaded, prompts, max(limits), is_cancelled)
+    generated = decode(loaded.model, prompts, limits, is_cancelled=is_cancelled)
     return [_to_response(ids[:limit], conversation) for ids, limit in zip(generated, limits, strict=True)]
-
-
-@torch.inference_mode()
-def _generate_ids(
-    loaded: LoadedModel, prompts: Sequence[list[int]], max_new_tokens: int, is_cancelled: Callable[[], bool]
-) -> list[list[int]]:
-    """The new ids of each prompt, with padding at the end. Prompts are padded on the left."""
-    length = max(len(prompt) for prompt in prompts)
-    input_ids = torch.zeros((len(prompts), length), dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, prompt in enumerate(prompts):
-        input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
-        attention_mask[row, length - len(prompt) :] = 1
-    device = loaded.model.device
-    output = loaded.model.generate(  # type: ignore[operator]
-        input_ids=input_ids.to(device),
-        attention_mask=attention_mask.to(device),
-        max_new_tokens=max_new_tokens,
-        stopping_criteria=[lambda ids, _scores: torch.full((len(ids),), is_cancelled(), device=ids.device)],
-    )
-    new_ids: list[list[int]] = output[:, length:].tolist()
-    return new_ids
 
 
 def _to_response(ids: list[int], conversation: Conversation) -> Response:

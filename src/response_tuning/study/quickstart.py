@@ -3,8 +3,8 @@
 import resource
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.evaluation.probe.probe import ProbeResult, probe
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
+from response_tuning.evaluation.shared.statistics import Estimate, estimate_over_seeds
 from response_tuning.example import require_prompts
 from response_tuning.models.load import resolve_model
 from response_tuning.runs.folder import check_folder, claim_folder
-from response_tuning.study.report import write_report
+from response_tuning.study.report import Report, seed_table, write_report
 from response_tuning.study.study_config import QuickstartConfig
 from response_tuning.support.files import read_json, write_json
 from response_tuning.support.options import Method
@@ -23,50 +24,75 @@ from response_tuning.support.progress import say
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 
-__all__ = ["quickstart"]
+__all__ = ["Quickstart", "quickstart"]
 
 _METHODS: tuple[Method, ...] = ("rt", "it")
+_MAY_GROW = frozenset({"output", "seeds"})
 
 Result = TypeVar("Result")
 
 
-def quickstart(config: QuickstartConfig) -> dict[str, ProbeResult]:
-    """Import the model, probe it, tune it both ways, probe both runs, and write ``summary.json`` and ``report.html``.
+@dataclass(frozen=True)
+class Quickstart:
+    """A finished quickstart."""
 
-    Re-run to resume: finished stages are skipped.
+    estimates: dict[str, dict[str, Estimate]]
+    """Of "base", "rt" and "it" by metric, the latter two over all seeds."""
+    report: Report
 
-    Returns:
-        The probe results of "base", "rt" and "it".
+
+def quickstart(config: QuickstartConfig) -> Quickstart:
+    """Import the model, probe it, tune it both ways, probe the runs, and write ``summary.json`` and ``report.html``.
+
+    Re-run to resume: finished stages are skipped. More seeds may be added to a finished quickstart.
 
     Raises:
         UserError: the folder holds a quickstart with another configuration, or the input of a stage is invalid.
     """
     folder = config.output
-    check_folder(folder, config)
+    check_folder(folder, config, ignore=_MAY_GROW)
     for source in (config.data, config.held_out):
         require_prompts(load_examples(source), source=source, purpose="the quickstart")
     say("\n[import]")
     started = time.perf_counter()
     resolve_model(config.model)
     import_seconds = time.perf_counter() - started
-    claim_folder(folder, config)
+    claim_folder(folder, config, ignore=_MAY_GROW)
     stages = _Stages(folder / "stages.json")
     stages.record("import", import_seconds)
-    results = {"base": stages.run("base probe", lambda: probe(_probe_config(config, config.model, folder / "base")))}
-    for method in _METHODS:
-        run, training = folder / method, _training_config(config, method)
-        stages.run(f"{method} training", partial(train, training))
-        results[method] = stages.run(f"{method} probe", partial(probe, _probe_config(config, str(run), run)))
+    results = {"base": [stages.run("base probe", lambda: probe(_probe_config(config, config.model, folder / "base")))]}
+    for seed in range(config.seed, config.seed + config.seeds):
+        for method in _METHODS:
+            name = method if seed == config.seed else f"{method}-seed-{seed}"
+            run, training = folder / name, _training_config(config, method, folder / name, seed)
+            stages.run(f"{name} training", partial(train, training))
+            result = stages.run(f"{name} probe", partial(probe, _probe_config(config, str(run), run)))
+            results.setdefault(method, []).append(result)
+    estimates = {name: _over_seeds(of_seeds) for name, of_seeds in results.items()}
     write_json(
         folder / "summary.json",
         {
-            **{name: _as_json(result) for name, result in results.items()},
+            **{name: {metric: asdict(value) for metric, value in of.items()} for name, of in estimates.items()},
+            "runs": {name: _runs(config, name) for name in results},
             "seconds": stages.seconds,
             "peak_memory_bytes": stages.peak_memory_bytes,
         },
     )
-    write_report(folder)
-    return results
+    return Quickstart(estimates, write_report(folder))
+
+
+def _runs(config: QuickstartConfig, name: str) -> list[str]:
+    """The folders of a model's runs, the first seed's first."""
+    others = range(config.seed + 1, config.seed + config.seeds)
+    return [name, *(f"{name}-seed-{seed}" for seed in others if name in _METHODS)]
+
+
+def _over_seeds(results: Sequence[ProbeResult]) -> dict[str, Estimate]:
+    """The estimates of one probe, or those over several seeds."""
+    if len(results) == 1:
+        return results[0].metrics
+    tables = {metric: seed_table([result.rows for result in results], metric) for metric in results[0].metrics}
+    return {metric: estimate_over_seeds(table) for metric, table in tables.items() if table[0]}
 
 
 class _Stages:
@@ -99,13 +125,9 @@ class _Stages:
         write_json(self._path, self._record)
 
 
-def _as_json(result: ProbeResult) -> dict[str, Any]:
-    return {metric: asdict(estimate) for metric, estimate in result.metrics.items()}
-
-
-def _training_config(config: QuickstartConfig, method: Method) -> TrainingConfig:
+def _training_config(config: QuickstartConfig, method: Method, output: Path, seed: int) -> TrainingConfig:
     return TrainingConfig(
-        output=config.output / method,
+        output=output,
         method=method,
         model=config.model,
         data=config.data,
@@ -114,7 +136,7 @@ def _training_config(config: QuickstartConfig, method: Method) -> TrainingConfig
         lora_rank=config.lora_rank,
         lora_alpha=2 * config.lora_rank,
         batch_size=config.batch_size,
-        seed=config.seed,
+        seed=seed,
     )
 
 
@@ -123,6 +145,8 @@ def _probe_config(config: QuickstartConfig, model: str, folder: Path) -> ProbeCo
         model=model,
         data=config.held_out,
         output=folder / "evaluations" / "probe",
+        max_examples=config.max_examples,
+        cut_at_turn=True,  # as a user would read a base model, which goes on with turns of its own
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
     )

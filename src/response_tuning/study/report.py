@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 
+from response_tuning.evaluation.probe.readings import CUT
 from response_tuning.evaluation.shared.known_agreement import describe_agreement, is_symptom
 from response_tuning.evaluation.shared.statistics import (
     Estimate,
-    estimate_difference,
+    estimate_over_seeds,
     holm,
     minimal_detectable_difference,
     paired_p_value,
@@ -18,10 +19,14 @@ from response_tuning.evaluation.shared.statistics import (
 from response_tuning.support.files import read_json, read_json_lines
 from response_tuning.support.page import write_page
 
-__all__ = ["PairedDifference", "paired_differences", "write_report"]
+__all__ = ["PairedDifference", "Report", "paired_differences", "seed_table", "write_report"]
 
 _MODELS = {"base": "Base", "rt": "Response-tuned (RT)", "it": "Instruction-tuned (IT)"}
 _METRICS = {
+    "follows": "did what was asked, right or wrong, by the checks that come with each instruction",
+    "correct": "followed, was right by the checks, and stopped",
+    "follows_cut": "follows, where each response is cut at the first further turn that it invents",
+    "correct_cut": "correct, where each response is cut at the first further turn that it invents",
     "stops": "ended by itself within the token limit",
     "loops": "repeated itself",
     "copies": "mostly copied its instruction",
@@ -33,9 +38,9 @@ _METRICS = {
     "ranks_hard_pmi": "as ranks_hard, by the increase in a response's log-likelihood due to the instruction",
 }
 """What metrics mean, where the page shows them."""
-_HEADLINES = ("correct", "follows", "responds")
-"""Metrics that say whether the model did what was asked; the finding is about the first one that was measured and is no
-symptom (``known_agreement``)."""
+_HEADLINES = ("follows", "correct", "responds")
+"""Metrics that say whether the model did what was asked. The finding is about those that were measured and are no
+symptoms (``known_agreement``)."""
 _LOWER_IS_BETTER = ("loops", "copies")
 _QUESTIONS_SHOWN = 12
 
@@ -93,14 +98,26 @@ class Curves:
     last_step: int
 
 
-def write_report(folder: Path) -> Path:
+@dataclass(frozen=True)
+class Report:
+    """What was written, and what it says."""
+
+    path: Path
+    finding: str
+    """The result in words."""
+
+
+def write_report(folder: Path) -> Report:
     """Write ``report.html`` from the files of a finished quickstart. The same files give the same page."""
     summary = read_json(folder / "summary.json")
     logs = {method: read_json_lines(folder / method / "training.jsonl") for method in ("rt", "it")}
     probe_settings = read_json(folder / "base" / "evaluations" / "probe" / "metrics.json")
-    rows = {model: read_json_lines(folder / model / "evaluations" / "probe" / "responses.jsonl") for model in _MODELS}
-    metrics = {name: _METRICS.get(name, "") for name in summary["rt"]}
-    differences = paired_differences(rows["rt"], rows["it"], [*metrics])
+    runs = {model: summary.get("runs", {}).get(model, [model]) for model in _MODELS}
+    of_seeds = {model: [_responses(folder / name) for name in names] for model, names in runs.items()}
+    rows = {model: of_seeds[model][0] for model in _MODELS}
+    metrics = _shown(summary["rt"])
+    differences = paired_differences(of_seeds["rt"], of_seeds["it"], [*metrics])
+    finding = _finding(summary, differences, seeds=len(runs["rt"]))
     path = folder / "report.html"
     write_page(
         path,
@@ -112,8 +129,9 @@ def write_report(folder: Path) -> Path:
         agreement=[phrase for name in metrics if (phrase := describe_agreement(name))],
         lower_is_better=[name for name in metrics if name in _LOWER_IS_BETTER],
         instructions=len(rows["base"]),
+        seeds=len(runs["rt"]),
         summary=summary,
-        finding=_finding(summary, differences),
+        finding=finding,
         intervals={name: _intervals(name, summary) for name in metrics},
         plot={"width": _PLOT_WIDTH, "height": _PLOT_ROW_HEIGHT},
         curves=_loss_curves(logs),
@@ -124,57 +142,96 @@ def write_report(folder: Path) -> Path:
         speeds={method: log[-1]["supervised_tokens"] / log[-1]["seconds"] for method, log in logs.items()},
         probe=probe_settings,
     )
-    return path
+    return Report(path, finding)
+
+
+def _shown(measured: Mapping[str, Any]) -> dict[str, str]:
+    """The metrics that the page shows, with their meanings: of cut responses only what is worth reading twice."""
+    known = [name for name in _METRICS if name in measured]
+    others = [name for name in measured if name not in _METRICS and not name.endswith(CUT)]
+    return {name: _METRICS.get(name, "") for name in [*known, *others]}
+
+
+def _responses(run: Path) -> list[dict[str, Any]]:
+    return read_json_lines(run / "evaluations" / "probe" / "responses.jsonl")
+
+
+ProbeRows = Sequence[Mapping[str, Any]]
 
 
 def paired_differences(
-    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], metrics: Sequence[str]
+    first: Sequence[ProbeRows], second: Sequence[ProbeRows], metrics: Sequence[str]
 ) -> dict[str, PairedDifference]:
-    """The difference of the first probe's rows to the second's in each metric, over the instructions with both values.
+    """The difference of the first probes to the second in each metric, over the instructions with all values.
 
     Metrics without a value per instruction, as of older versions, are left out.
+
+    Args:
+        first: the rows of each seed's probe.
+        second: those of the other method, with the same seeds.
+        metrics: names.
     """
-    estimates: dict[str, tuple[Estimate, float, float]] = {}
+    found: dict[str, tuple[Estimate, float, float]] = {}
     for metric in metrics:
-        pairs = [
-            (float(one["values"][metric]), float(other["values"][metric]))
-            for one, other in zip(first, second, strict=True)
-            if metric in one.get("values", {}) and metric in other.get("values", {})
-        ]
-        if pairs:
-            sides = [(one, 1.0) for one, _ in pairs], [(other, 1.0) for _, other in pairs]
-            spread = sum((one - other) ** 2 for one, other in pairs) / len(pairs)
-            are_proportions = all(value in (0, 1) for pair in pairs for value in pair)
-            detectable = minimal_detectable_difference(len(pairs), spread, are_proportions=are_proportions)
-            estimates[metric] = (estimate_difference(*sides), paired_p_value(*sides), detectable)
-    adjusted = holm([p for _, p, _ in estimates.values()])
+        both = seed_table([*first, *second], metric)
+        table, baseline = both[: len(first)], both[len(first) :]
+        if not table[0]:
+            continue
+        means = [[sum(column) / len(column) for column in zip(*side, strict=True)] for side in (table, baseline)]
+        spread = sum((one - other) ** 2 for one, other in zip(*means, strict=True)) / len(means[0])
+        are_proportions = all(value in (0, 1) for side in means for value in side)
+        detectable = minimal_detectable_difference(len(means[0]), spread, are_proportions=are_proportions)
+        weighted = [[(value, 1.0) for value in side] for side in means]
+        found[metric] = (estimate_over_seeds(table, baseline), paired_p_value(*weighted), detectable)
+    adjusted = holm([p for _, p, _ in found.values()])
     return {
         metric: PairedDifference(estimate, p, of_family, detectable)
-        for (metric, (estimate, p, detectable)), of_family in zip(estimates.items(), adjusted, strict=True)
+        for (metric, (estimate, p, detectable)), of_family in zip(found.items(), adjusted, strict=True)
     }
 
 
-def _finding(summary: dict[str, Any], differences: Mapping[str, PairedDifference]) -> str:
+def seed_table(of_seeds: Sequence[ProbeRows], metric: str) -> list[list[float]]:
+    """The values [seeds, instructions] of a metric, over the instructions for which every probe has one."""
+    columns = [
+        [float(row["values"][metric]) for row in rows]
+        for rows in zip(*of_seeds, strict=True)
+        if all(metric in row.get("values", {}) for row in rows)
+    ]
+    return [list(values) for values in zip(*columns, strict=True)] or [[] for _ in of_seeds]
+
+
+def _finding(summary: dict[str, Any], differences: Mapping[str, PairedDifference], *, seeds: int) -> str:
     """The result in words; every number and comparison is computed."""
-    headline = next((name for name in _HEADLINES if name in summary["rt"] and not is_symptom(name)), None)
-    if headline is None:
+    headlines = [name for name in _HEADLINES if name in summary["rt"] and not is_symptom(name)]
+    if not headlines:
         return (
             "No metric of this run agrees with labels well enough to say how many instructions were answered. Read the "
             "responses below, have them rated, or ask a judge."
         )
+    headlines = [name for name in headlines if name != "responds"] or headlines
+    others = [name for name, of in differences.items() if of.excludes_zero and name not in headlines]
+    rest = f"in {' and '.join(others)}" if others else "in none of them"
+    sentences = [_rates(name, summary, differences, seeds) for name in headlines]
+    return (
+        f"{' '.join(sentences)} Of the other metrics, the interval of the paired difference excludes zero {rest}."
+        if differences
+        else " ".join(sentences)
+    )
+
+
+def _rates(headline: str, summary: Mapping[str, Any], differences: Mapping[str, PairedDifference], seeds: int) -> str:
     base, rt, it = (summary[name][headline] for name in ("base", "rt", "it"))
+    cut = summary["base"].get(f"{headline}{CUT}")
+    of_base = f"{base['value']:.0%}" + (f" ({cut['value']:.0%} if cut at the first invented turn)" if cut else "")
     rates = (
-        f"Rate of {headline} over {base['n']} held-out instructions: base model {base['value']:.0%}, tuned on "
+        f"Rate of {headline} over {base['n']} held-out instructions{_of_seeds(seeds)}: base model {of_base}, tuned on "
         f"responses alone (RT) {rt['value']:.0%}, tuned on instruction-response pairs (IT) {it['value']:.0%}."
     )
-    if headline not in differences:
-        return rates
-    others = [name for name, of in differences.items() if of.excludes_zero and name != headline]
-    rest = f"in {' and '.join(others)}" if others else "in none of them"
-    return (
-        f"{rates} {_headline_difference(differences[headline])} Of the other metrics, the interval of the paired "
-        f"difference excludes zero {rest}."
-    )
+    return f"{rates} {_headline_difference(differences[headline])}" if headline in differences else rates
+
+
+def _of_seeds(seeds: int) -> str:
+    return f" and {seeds} seeds" if seeds > 1 else ""
 
 
 def _headline_difference(difference: PairedDifference) -> str:
@@ -185,6 +242,8 @@ def _headline_difference(difference: PairedDifference) -> str:
     )
     if difference.excludes_zero:
         return f"{value} The interval excludes zero."
+    if not difference.detectable:
+        return f"{value} The two are alike on every instruction."
     return (
         f"{value} The interval contains zero: this run cannot tell RT and IT apart. {estimate.n} instructions show a "
         f"difference of {100 * difference.detectable:.0f} points or more in 80% of such runs."

@@ -212,3 +212,13 @@ def test_undesirable_responses_are_read_by_those_who_ask_for_them(row: dict[str,
         load_examples(str(path))
     path.write_text(json.dumps({name: True if value is False else value for name, value in row.items()}) + "\n")
     assert is_desirable(load_examples(str(path))[0])
+
+
+def test_fields_that_this_package_writes_are_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    own = {"kind": "list", "source_completion": "b", "refinement": "refined"}
+    roles = {"source_prompt": "p", "system": "Be kind."}
+    rows = examples({"prompt": "q", "completion": "a", **own}, {"prompt": "Be kind.\n\nq", "completion": "a", **roles})
+    assert [set(row) for row in rows] == [{"prompt", "completion", *own}, {"prompt", "completion", *roles}]
+    assert "not used" not in caplog.text
+    examples({"prompt": "q", "completion": "a", "system": "Be kind."}, {"messages": MESSAGES, "kind": "chat"})
+    assert "fields 'system' (1 rows), 'kind' (1 rows)" in caplog.text

@@ -222,5 +222,5 @@ def test_measures_without_a_reference_are_computed_for_every_row(tmp_path: Path,
 
 def test_responds_without_references_points_to_a_judge_or_to_people(tmp_path: Path) -> None:
     bare = '{"prompt": "Name a tree.", "response": "An oak.", "label": "yes"}\n'
-    with pytest.raises(UserError, match="no labelled row has one .*use a judge .* or people's labels"):
+    with pytest.raises(UserError, match=r"no labelled row has one .*use a judge .* or people's labels"):
         verdict_agreement(AgreementConfig(data=save(tmp_path, bare, "labelled.jsonl"), measure="responds"))

@@ -24,7 +24,7 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.options import FormatName
 from tests.conftest import SHARED_DATA
 
-ROWS = 100
+ROWS = 50
 BATCH_SIZE = 50
 """Of the tiny model, which never stops: the number of rows hardly matters for the time."""
 SUBJECTS = ("anatomy", "virology", "philosophy", "sociology")
@@ -153,25 +153,25 @@ def hub_rows(task: str, data: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(params=["made here", "published"])
-def hundred_rows(request: pytest.FixtureRequest, data_folder: Path) -> Iterator[Path]:
+def fifty_rows(request: pytest.FixtureRequest, data_folder: Path) -> Iterator[Path]:
     if request.param == "published" and not SHARED_DATA.is_dir():
         pytest.skip(f"the published rows are not in {SHARED_DATA}")
     yield data_folder if request.param == "made here" else SHARED_DATA
 
 
 @pytest.mark.parametrize(("task", "shots"), [("piqa", 0), ("arc_easy", 0), ("gsm8k", 8)])
-def test_the_number_is_the_harnesss_own_on_the_same_hundred_rows(
-    task: Any, shots: int, config: CoreConfig, hundred_rows: Path, model_folder: Path, tmp_path: Path
+def test_the_number_is_the_harnesss_own_on_the_same_fifty_rows(
+    task: Any, shots: int, config: CoreConfig, fifty_rows: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     tokenizer.chat_template = Conversation(tokenizer, "tulu").chat_template
     with_template = tmp_path / "with template"
     tokenizer.save_pretrained(with_template)
     LlamaForCausalLM.from_pretrained(model_folder).save_pretrained(with_template)
-    expected = harness_alone(task, hub_rows(task, hundred_rows, tmp_path), with_template, tmp_path, num_fewshot=shots)
+    expected = harness_alone(task, hub_rows(task, fifty_rows, tmp_path), with_template, tmp_path, num_fewshot=shots)
     result = evaluate_core(
         config.model_copy(
-            update={"tasks": (task,), "data_dir": hundred_rows, "max_examples": ROWS, "batch_size": BATCH_SIZE}
+            update={"tasks": (task,), "data_dir": fifty_rows, "max_examples": ROWS, "batch_size": BATCH_SIZE}
         )
     )
     assert result.harness[task] == expected

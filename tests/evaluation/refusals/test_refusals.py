@@ -1,7 +1,6 @@
 """Refusals from prompts to metrics: real benchmarks, a tiny or a served model, and a judge on a real server."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from response_tuning.support.files import read_json, read_json_lines
 from tests.conftest import SHARED_DATA
 from tests.evaluation.judges import KEY, SERVED, section, verdict, whole_rows, without_secrets
 from tests.inference.faulty_server import FaultyServer, serve
+from tests.quick_process import QuickProcess
 
 REFUSED = "I'm sorry, but I can't help with that."
 LEDGER = "judge-openai-api-faulty-model.jsonl"
@@ -206,7 +206,7 @@ def test_a_killed_evaluation_pays_for_no_answer_and_no_verdict_twice(tmp_path: P
         ]
         for ledger, server in (("answers.jsonl", model), (LEDGER, judge)):
             command = [sys.executable, "-m", "response_tuning", *arguments]
-            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=dict(os.environ))
+            process = QuickProcess(command, stderr=subprocess.DEVNULL)
             wait_for_lines(tmp_path / "out" / ledger, 11)
             process.send_signal(signal.SIGKILL)
             process.wait()

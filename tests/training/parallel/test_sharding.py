@@ -18,11 +18,12 @@ from transformers import PreTrainedTokenizerBase
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import write_config
 from response_tuning.support.errors import UserError
+from response_tuning.training.parallel import launch
 from response_tuning.training.parallel.fsdp import offload_policy
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import ParallelOptions, TrainingConfig
 from tests.conftest import tiny_model
-from tests.quick_process import children_of
+from tests.quick_process import QuickProcess, children_of
 from tests.training.conftest import changed
 from tests.training.parallel.test_launch import start, steps_logged, wait_for
 from tests.training.parallel.test_processes import assert_same_training, weights_and_log
@@ -96,20 +97,6 @@ def test_sharded_processes_that_were_killed_go_on_to_the_same_bits_and_one_proce
     assert_same_training(undisturbed.path, train(changed(config, output=tmp_path / "by one")).path)
 
 
-ONLY_THE_FIRST_LOADS = """
-import os, sys
-from pathlib import Path
-from transformers import AutoModelForCausalLM
-from response_tuning.support.configuration import read_values
-from response_tuning.training.training_config import TrainingConfig
-from response_tuning.training.trainer import train
-
-if os.environ["RANK"] != "0":
-    AutoModelForCausalLM.from_pretrained = None
-train(TrainingConfig(**read_values(Path(sys.argv[1]), TrainingConfig)))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("sharding", "tuning"), [("zero3", "dora"), ("zero2", "full")])
 def test_only_the_first_process_loads_weights_and_none_trains_others(
@@ -118,12 +105,13 @@ def test_only_the_first_process_loads_weights_and_none_trains_others(
     config = changed(config, model=str(tied_folder), tuning=tuning)
     alone = train(config)
     together = changed(config, output=tmp_path / "together", sharding=sharding)
-    script, file = tmp_path / "train.py", tmp_path / "config.yaml"
-    script.write_text(ONLY_THE_FIRST_LOADS)
-    write_config(file, together)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script), str(file)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    write_config(tmp_path / "config.yaml", together)
+    command = [sys.executable, "-m", "tests.training.parallel.only_first_loads", str(tmp_path / "config.yaml")]
+    port = launch._free_port()
+    environments = [launch._environment(os.environ, rank=rank, processes=2, port=port) for rank in range(2)]
+    ranks = [QuickProcess(command, env=each, stderr=subprocess.STDOUT, stdout=subprocess.PIPE) for each in environments]
+    printed = [rank.communicate(timeout=150)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], printed
     assert_same_training(alone.path, together.output)
 
 

@@ -1,6 +1,5 @@
 """Memory that runs out: a real allocation that fails becomes advice, and the run folder stays whole."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from response_tuning.training.planning.memory import (
     program_memory,
 )
 from response_tuning.training.training_config import TrainingConfig
+from tests.quick_process import run_quickly
 
 CONFIG = TrainingConfig(output=Path("runs/mine"))
 
@@ -85,45 +85,18 @@ def test_there_is_more_memory_than_the_program_takes() -> None:
     assert 10_000_000 < program_memory() < available_memory(torch.device("cpu"))
 
 
-TRAIN = """
-import resource, sys
-from pathlib import Path
-from response_tuning.cli.main import main
-from response_tuning.training import loop as loop
-from response_tuning.training.planning.memory import program_memory
-
-step = loop.take_step
-steps = 0
-
-def limited(*arguments, **options):
-    global steps
-    steps += 1
-    if steps == 3:
-        # Address space, so that the next large allocation of the third step fails for real.
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]), resource.RLIM_INFINITY))
-    return step(*arguments, **options)
-
-loop.take_step = limited
-code = main(sys.argv[2:])
-resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-sys.exit(code)
-"""
-
-
 def test_a_training_that_runs_out_says_what_to_change_and_goes_on_later(
     tmp_path: Path, model_folder: Path, examples: list[Example]
 ) -> None:
     data, run = tmp_path / "data.jsonl", tmp_path / "run"
     # Long rows, so that one layer's activations are larger than what the heap has at hand.
     texts = [" ".join(example.completion for example in examples[start : start + 4]) for start in range(4)]
-    write_examples(data, [Example(completion=(text * 20)[:12_000]) for text in texts * 8])
+    write_examples(data, [Example(completion=(text * 20)[:4_000]) for text in texts * 6])
     arguments = ["train", "--output", str(run), "--data", str(data), "--model", str(model_folder), "--device", "cpu"]
     arguments += ["--dtype", "float32", "--max-length", "8192", "--micro-batch-tokens", "100000", "--epochs", "1"]
-    arguments += ["--batch-size", "8", "--checkpoint-every-seconds", "0"]
-    failed = subprocess.run(
-        [sys.executable, "-c", TRAIN, "20000000", *arguments], capture_output=True, text=True, check=False
-    )
+    arguments += ["--batch-size", "8", "--packing", "off", "--checkpoint-every-seconds", "0"]
+    limited = "tests.training.planning.out_of_memory"
+    failed = run_quickly([sys.executable, "-m", limited, "1000000", *arguments], text=True)
     said = " ".join(failed.stderr.split())
     assert failed.returncode == 2, said
     assert "Memory ran out for the activations and the loss of a micro-batch of 8 x" in said
@@ -132,9 +105,7 @@ def test_a_training_that_runs_out_says_what_to_change_and_goes_on_later(
     assert (run / "checkpoints" / "last.safetensors").exists()
     assert len((run / "training.jsonl").read_text().splitlines()) == 2
     assert not (run / "adapter").exists()
-    resumed = subprocess.run(
-        [sys.executable, "-m", "response_tuning", *arguments], capture_output=True, text=True, check=False
-    )
+    resumed = run_quickly([sys.executable, "-m", "response_tuning", *arguments], text=True)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming after step 2" in resumed.stderr
     assert (run / "adapter").is_dir()

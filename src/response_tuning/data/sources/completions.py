@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from response_tuning.data.sources.batch_requests import is_batch_request
 from response_tuning.support.records import preview
 
 __all__ = ["Answer", "answer_of"]
@@ -31,8 +32,11 @@ def answer_of(row: dict[str, Any]) -> Answer | None:
     Raises:
         ValueError: it is the record of a request alone, or of one that failed.
     """
-    if _is_batch_request(row):
-        raise ValueError("is a request of a batch, which holds no response: prepare the batch's output file instead")
+    if is_batch_request(row):
+        raise ValueError(
+            "is a request of a batch, which holds no response: prepare the batch's output file, with --requests and "
+            "this file's name for the prompts"
+        )
     result = row.get("result")
     if "custom_id" in row and isinstance(result, dict) and "type" in result:  # Anthropic's batches
         return _anthropic(row, result)
@@ -47,14 +51,19 @@ def answer_of(row: dict[str, Any]) -> Answer | None:
     return None
 
 
-def _is_batch_request(row: dict[str, Any]) -> bool:
-    return "custom_id" in row and isinstance(row.get("body", row.get("params")), dict) and "response" not in row
-
-
 def _messages_of(request: object) -> object:
+    """The messages of a request, the system message that some protocols keep beside them first; None if it has none."""
     if isinstance(request, dict):
         request = request.get("body", request.get("params", request))
-    return request.get("messages") if isinstance(request, dict) else None
+    if not isinstance(request, dict):
+        return None
+    # Chat completions and Anthropic; the Responses API; plain completions.
+    asked = next((request[name] for name in ("messages", "input", "prompt") if request.get(name) is not None), None)
+    messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    system = request.get("system", request.get("instructions"))
+    if system and isinstance(messages, list):
+        return [{"role": "system", "content": system}, *messages]
+    return messages
 
 
 def _openai_batch(row: dict[str, Any], response: object) -> Answer:

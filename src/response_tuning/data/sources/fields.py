@@ -43,7 +43,7 @@ class Fields:
 
 
 def rows_from(
-    records: Iterable[Record | BadRow], fields: Fields, *, source: str | None = None
+    records: Iterable[Record | BadRow], fields: Fields, *, source: str | None = None, command: str | None = None
 ) -> Iterator[Row | BadRow]:
     """Make one row from each record, and from a conversation one for each assistant turn.
 
@@ -52,6 +52,7 @@ def rows_from(
         fields: the fields to use; without any, the layout is recognised.
         source: the source's spec, for the lines that are logged at the end about layouts and unused fields; None logs
             only what is left out.
+        command: as it was typed; an error names it with the fields that are likely meant.
     """
     usage = Usage(source)
     for record in records:
@@ -60,7 +61,7 @@ def rows_from(
             continue
         usage.place = record.place
         try:
-            examples = _examples(record.value, fields, usage)
+            examples = _examples(record.value, fields, usage, command)
         except ValueError as error:
             yield BadRow(record.place, record.number, str(error))
             continue
@@ -69,14 +70,14 @@ def rows_from(
     usage.report()
 
 
-def _examples(value: object, fields: Fields, usage: Usage) -> list[Example]:
+def _examples(value: object, fields: Fields, usage: Usage, command: str | None) -> list[Example]:
     if not isinstance(value, dict):
         return [example_from(value)]  # raises, with the reason
     if fields.are_given:
         return [example_from(part) for part in _named(value, fields, usage)]
     recognised = recognise(value, usage)
     if recognised is None:
-        raise ValueError(_without_response(value, usage.source))
+        raise ValueError(_without_response(value, usage.source, command))
     return [example_from(part) for part in recognised]
 
 
@@ -121,7 +122,7 @@ def _without_field(value: dict[str, Any], name: str) -> str:
     return f"has no field {name!r} (it has: {', '.join(value) or 'none'})."
 
 
-def _without_response(value: dict[str, Any], source: str | None) -> str:
+def _without_response(value: dict[str, Any], source: str | None, command: str | None) -> str:
     """The error for a row without a response, with a command that names the likely fields."""
     message = _without_field(value, "completion")
     guessed = {field: _guess(value, names) for field, names in _COMMON.items()}
@@ -130,9 +131,10 @@ def _without_response(value: dict[str, Any], source: str | None) -> str:
     options = " ".join(f"--{field}-field {shlex.quote(name)}" for field, name in guessed.items() if name)
     if source is None:
         return f"{message} Name the fields to use: {options}"
-    target = f"{Path(source.rstrip('/')).name.split('.')[0] or 'data'}-examples.jsonl"
-    command = f"rt data prepare {shlex.quote(source)} {options} --output {shlex.quote(target)}"
-    return f"{message} Name the fields to use: {command}"
+    if command is None:
+        target = shlex.quote(f"{Path(source.rstrip('/')).name.split('.')[0] or 'data'}-examples.jsonl")
+        return f"{message} Name the fields to use: rt data prepare {shlex.quote(source)} {options} --output {target}"
+    return f"{message} Name the fields to use: {command} {options}"
 
 
 def _guess(value: dict[str, Any], names: Iterable[str]) -> str | None:

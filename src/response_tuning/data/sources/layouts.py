@@ -53,6 +53,8 @@ _PAIRS = (
     _Pairs("OpenOrca (system_prompt, question, response)", "question", "response", needs=("system_prompt",)),
     _Pairs("prompt and response", "prompt", "response"),
 )
+_ADDED_FIELDS = frozenset(["category", "checks", "kind", "pair", "refinement", "source_completion", "source_prompt"])
+"""Fields that the packaged data sets, ``rt data refine`` and ``rt data roles-and-rules`` add."""
 _RESPONSES = ("output", "response", "completion", "chosen")
 
 
@@ -155,7 +157,7 @@ def _own(row: Fields, usage: Usage) -> list[Fields] | None:
     if not _holds_messages(row["completion"]) and not _holds_messages(row.get("prompt")):
         used = OWN_FIELDS
         own = [{name: row[name] for name in used if name in row}]
-        return with_others(own, row, used, usage)
+        return with_others(own, row, used, usage, known=_written_here(row))
     system, system_field = _system(row, beside=row.get("prompt"))
     examples = from_pair(row.get("prompt"), row["completion"], system, usage)
     usage.layouts["TRL's conversational prompt and completion"] += 1
@@ -352,8 +354,20 @@ def _transcript(text: str) -> list[Fields]:
     return messages
 
 
-def with_others(examples: list[Fields], row: Fields, used: Iterable[str], usage: Usage) -> list[Fields]:
-    """The examples with the row's other fields beside them, which are counted."""
+def _written_here(row: Fields) -> frozenset[str]:
+    """The fields that commands and data sets of this package add to its own rows: nobody has to be told of them."""
+    return _ADDED_FIELDS | {"system"} if "source_prompt" in row else _ADDED_FIELDS
+
+
+def with_others(
+    examples: list[Fields],
+    row: Fields,
+    used: Iterable[str],
+    usage: Usage,
+    *,
+    known: frozenset[str] = frozenset(),
+) -> list[Fields]:
+    """The examples with the row's other fields beside them, which are counted unless they are ``known``."""
     others = {name: value for name, value in row.items() if name not in used}
     if not others:
         return examples
@@ -363,5 +377,6 @@ def with_others(examples: list[Fields], row: Fields, used: Iterable[str], usage:
             usage.left_out_fields[name] += value is not None
         else:
             kept[name] = value
-    usage.unused_fields.update([name for name, value in kept.items() if value not in (None, "", [], {})])
+    told = {name: value for name, value in kept.items() if name not in known}
+    usage.unused_fields.update([name for name, value in told.items() if value not in (None, "", [], {})])
     return [{**example, **kept} for example in examples] if kept else examples

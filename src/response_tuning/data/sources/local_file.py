@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from response_tuning.data.sources.batch_requests import with_requests
 from response_tuning.data.sources.fields import rows_from
 from response_tuning.data.sources.readers import FORMATS, read_file
 from response_tuning.data.sources.source import SourceOptions
@@ -29,4 +30,6 @@ class LocalFile:
     def read(self, spec: str, options: SourceOptions) -> Iterator[Row | BadRow]:
         """The rows of the file or folder."""
         records = read_file(Path(spec), split_at=options.split_at, split=options.split)
-        return rows_from(records, options.fields, source=spec)
+        if options.requests is not None:
+            records = with_requests(records, options.requests)
+        return rows_from(records, options.fields, source=spec, command=options.command)

@@ -15,6 +15,7 @@ from response_tuning.data.sources.folders import files_of_rows
 from response_tuning.data.sources.json_files import read_json, read_json_lines
 from response_tuning.data.sources.source import SplitAt
 from response_tuning.data.sources.text_folder import TEXT_SUFFIXES, read_text, read_text_folder
+from response_tuning.data.sources.workbooks import holds_workbook, read_workbook
 from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
 from response_tuning.support.input_files import Records, read_bytes, suffix_of
@@ -37,6 +38,8 @@ def read_file(path: Path, *, split_at: SplitAt = "files", split: str = "train") 
     if path.is_dir():
         files = files_of_rows(path, tuple(FORMATS), split)
         return chain.from_iterable(map(read_file, files)) if files else read_text_folder(path, split_at)
+    if holds_workbook(path):
+        return read_workbook(path)
     suffix = suffix_of(path)
     if suffix in TEXT_SUFFIXES:
         return read_text(path, path.name, split_at)
@@ -92,6 +95,11 @@ def _table_rows(batch: Any) -> Iterator[dict[str, Any] | str]:
             yield f"holds text that is not UTF-8 ({error.reason} at byte {error.start} of a field)"
 
 
+def _read_excel(path: Path) -> Records:
+    """A workbook; a program that exports text under its name writes a table."""
+    return read_workbook(path) if holds_workbook(path) else read_csv(path)
+
+
 FORMATS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": read_json_lines,
     ".json": read_json,
@@ -99,5 +107,7 @@ FORMATS: dict[str, Callable[[Path], Records]] = {
     ".tsv": read_csv,
     ".parquet": _read_parquet,
     ".arrow": _read_arrow,
+    ".xlsx": _read_excel,
+    ".xlsm": _read_excel,
 }
 """Readers of files of rows, by suffix."""

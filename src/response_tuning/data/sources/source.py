@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from response_tuning.data.sources.fields import Fields
@@ -26,6 +27,10 @@ class SourceOptions:
     split: str = "train"
     revision: str | None = None
     offline: bool = False
+    requests: Path | None = None
+    """The input file of a batch, for the prompts of its output file."""
+    command: str | None = None
+    """The command that reads, for errors that name it with the fields to add."""
 
 
 class Source(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from response_tuning.evaluation.probe.probe import probe
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS
+from response_tuning.evaluation.probe.readings import CUT
 from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.runs.folder import RunDirectory
@@ -84,17 +85,17 @@ def _last_step(run: RunDirectory) -> int:
 
 
 def _draw(points: Sequence[CheckpointProbe], path: Path, *, title: str) -> None:
-    """Draw each metric over the steps, in percent with its 95% interval: responses left, rankings right."""
+    """Draw each metric over the steps, in percent with its 95% interval: responses left, rankings right if any."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    responses, rankings = figure.subplots(1, 2, sharey=True)
-    metrics = points[0].metrics
-    for axes, names in (
-        (responses, [name for name in metrics if name not in RANKINGS]),
-        (rankings, [name for name in metrics if name in RANKINGS]),
-    ):
+    ranked = [name for name in points[0].metrics if name in RANKINGS]
+    measured = [name for name in points[0].metrics if name not in RANKINGS and not name.endswith(CUT)]
+    panels = [(measured, "of responses"), (ranked, "of comparisons, won by the paired response")]
+    drawn_panels = [panel for panel in panels if panel[0]]
+    figure = Figure(figsize=(2 + 4 * len(drawn_panels), 4), layout="constrained")
+    every = figure.subplots(1, len(drawn_panels), sharey=True, squeeze=False)[0]
+    for axes, (names, title_of_panel) in zip(every, drawn_panels, strict=True):
         for name in names:
             _draw_metric(axes, {point.step: point.metrics[name] for point in points}, name)
         axes.set_xlabel("optimizer steps")
@@ -102,9 +103,8 @@ def _draw(points: Sequence[CheckpointProbe], path: Path, *, title: str) -> None:
         axes.set_ylim(-2, 102)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    responses.set_ylabel("percent")
-    responses.set_title("of responses", fontsize=10)
-    rankings.set_title("of comparisons, won by the paired response", fontsize=10)
+        axes.set_title(title_of_panel, fontsize=10)
+    every[0].set_ylabel("percent")
     figure.suptitle(title, fontsize=11)
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:], dpi=150)

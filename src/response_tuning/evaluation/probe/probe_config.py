@@ -1,7 +1,7 @@
 """The options of ``rt eval probe``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,21 +20,37 @@ class ProbeConfig(BaseModel):
         rt probe runs/mine
         rt probe embedded --formats
         rt probe runs/mine --checkpoints
+        rt probe runs/mine --data starter-test --run-code
+        rt probe embedded --cut-at-turn
+        rt probe --responses responses.jsonl --data questions.jsonl
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     _fix_dtype = model_validator(mode="before")(with_fixed_dtype)
 
-    model: Annotated[str, tyro.conf.Positional]
-    """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
+    model: Annotated[str, tyro.conf.Positional] = ""
+    """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id. Not with --responses."""
     data: str = STARTER_HELD_OUT
-    """A JSONL file with 'prompt' and 'completion' in every row; or 'starter-held-out'."""
+    """A JSONL file with 'prompt', 'completion' and, for follows and correct, 'checks'; or 'starter-held-out' (the
+    development split) or 'starter-test'."""
+    responses: Path | None = None
+    """A JSONL file of responses, with 'prompt' and 'response' in every row: they are measured without a model."""
     output: Path | None = None
     """The results folder. Defaults to evaluations/probe in the run; for other models, in runs/base-NAME."""
     formats: bool = False
     """Compare the chat formats on one base model, and report the one that it answers best under."""
     checkpoints: bool = False
     """Measure the checkpoints of a run (checkpoints/step-N) and its end: a curve over training, as JSON and a chart."""
+
+    run_code: bool = False
+    """Run code in responses, in a subprocess with limits, where a row's checks have tests. Without it, such rows have
+    no verdict on being correct."""
+    cut_at_turn: bool = False
+    """Measure each response also up to the first turn that it invents, as follows_cut, correct_cut and so on."""
+    ranking: bool = False
+    """Measure also whether the model finds the paired response likelier than others."""
+    pmi: bool = False
+    """With --ranking, rank by pointwise mutual information too."""
 
     format: FormatName | Literal["auto"] = "auto"
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""
@@ -56,3 +72,21 @@ class ProbeConfig(BaseModel):
     """The device to compute on."""
     seed: int = 0
     """The seed of the random other responses."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _responses_name_themselves(cls, values: Any) -> Any:
+        """A file of responses takes the place of the model in tables and results."""
+        if isinstance(values, dict) and values.get("responses") is not None and not values.get("model"):
+            return {**values, "model": str(values["responses"])}
+        return values
+
+    @model_validator(mode="after")
+    def _names_what_is_measured(self) -> "ProbeConfig":
+        if not self.model:
+            raise ValueError("name a model (rt probe RUN), or a file of responses (rt probe --responses FILE)")
+        if self.responses is not None and self.model != str(self.responses):
+            raise ValueError(f"--responses takes the place of a model. Leave out {self.model}, or --responses")
+        if self.pmi and not self.ranking:
+            raise ValueError("--pmi needs --ranking")
+        return self

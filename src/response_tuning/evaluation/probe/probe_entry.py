@@ -19,8 +19,10 @@ __all__ = ["PROBE"]
 
 def _run(config: ProbeConfig) -> "_Result":
     from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
-    from response_tuning.evaluation.probe.probe import compare_formats, probe
+    from response_tuning.evaluation.probe.probe import compare_formats, probe, probe_responses
 
+    if config.responses is not None:
+        return probe_responses(config)
     if config.formats:
         return compare_formats(config)
     return probe_checkpoints(config) if config.checkpoints else probe(config)
@@ -33,5 +35,10 @@ def _table(config: ProbeConfig, result: "_Result") -> "RenderableType":
 
 
 PROBE: Evaluation[ProbeConfig, "_Result"] = Evaluation(
-    name="probe", config=ProbeConfig, run=_run, table=_table, compares_whole_sets=True
+    name="probe",
+    config=ProbeConfig,
+    run=_run,
+    table=_table,
+    compares_whole_sets=True,
+    instead_of_model="responses",
 )

@@ -25,7 +25,7 @@ def metrics_table(results: Mapping[str, Mapping[str, Estimate]]) -> Table:
     for column in columns:
         table.add_column(column, justify="right")
     for name, metrics in results.items():
-        table.add_row(name, *(percent_cell(metrics[column]) for column in columns))
+        table.add_row(name, *(percent_cell(metrics.get(column)) for column in columns))
     return table
 
 
