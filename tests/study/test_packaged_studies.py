@@ -1,5 +1,6 @@
-"""Every study that comes along runs to its end: laptop scale on a tiny model, four rows and four prompts."""
+"""Every study that comes along runs to its end: laptop scale on a tiny model, six rows and six prompts."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,13 @@ def test_a_packaged_study_runs_to_its_end_on_a_tiny_model(
 
     monkeypatch.setattr(refusals, "load_unsafe_prompts", load_prompts)
     data, file = tmp_path / "pairs.jsonl", tmp_path / f"{study}.yaml"
-    write_examples(data, examples[:6])
+    write_examples(data, examples[:8])
     file.write_text(yaml.safe_dump(small(study, model_folder, data)), encoding="utf-8")
-    plan = plan_of(read_study(str(file), Overrides(limit=4)))
+    plan = plan_of(read_study(str(file), Overrides(limit=6)))
     outcome = run_study(plan, tmp_path / "study", AtOnce())
     assert outcome.failed == {} and outcome.done == len(plan.stages)
     page = write_study_report(tmp_path / "study")
     text = page.read_text()
-    assert plan.question in text and "Unfinished" not in text and "Nothing can be compared" not in text
+    assert escape(plan.question) in text and "Unfinished" not in text and "Nothing can be compared" not in text
     assert f"# {plan.question}" in (page.parent / "report.md").read_text()
     assert list((page.parent / "figures").glob("means-*.svg"))
