@@ -13,6 +13,7 @@ from response_tuning.example import Example, write_examples
 from response_tuning.study.definition.packaged import packaged_studies, packaged_text
 from response_tuning.study.definition.read_study import Overrides, read_study
 from response_tuning.study.planning.expand import plan_of
+from response_tuning.study.reporting import report
 from response_tuning.study.reporting.report import write_study_report
 from response_tuning.study.running.run_study import run_study
 from tests.study.executing import AtOnce
@@ -56,6 +57,7 @@ def test_a_packaged_study_runs_to_its_end_on_a_tiny_model(
         ]
 
     monkeypatch.setattr(refusals, "load_unsafe_prompts", load_prompts)
+    monkeypatch.setattr(report, "SUFFIXES", (".svg",))
     data, file = tmp_path / "pairs.jsonl", tmp_path / f"{study}.yaml"
     write_examples(data, examples[:8])
     file.write_text(yaml.safe_dump(small(study, model_folder, data)), encoding="utf-8")

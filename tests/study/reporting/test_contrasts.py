@@ -99,6 +99,16 @@ def test_equal_answers_have_an_interval_with_a_width_and_say_what_could_be_shown
     assert (mean.value, mean.low) == (0.0, 0.0) and mean.high > 0.1
 
 
+def test_no_interval_leaves_the_scale_and_too_few_prompts_and_seeds_say_so() -> None:
+    generator = np.random.default_rng(0)
+    rt = arm("rt", {"responds": np.vstack([np.ones(6), np.zeros(6)])})
+    it = arm("it", {"responds": simulated(generator, 2, 6, 0.0)})
+    (one,) = compare_arms(results(rt, it), {"method": "it"}, {})
+    assert -1 <= one.estimate.low <= one.estimate.high <= 1 and one.detectable == one.largest == 1.0
+    assert findings([one])[1].endswith("no difference is shown, and this number of prompts and seeds could show none.")
+    assert all(0 <= value.estimate.low <= value.estimate.high <= 1 for value in values_of(results(rt, it)))
+
+
 def test_the_base_model_is_paired_with_every_seed_and_prompts_that_one_lacks_are_left_out() -> None:
     ones, zeros = np.ones((1, 12)), np.zeros((2, 10))
     base, rt = arm("base", {"stops": ones}), arm("rt", {"stops": zeros})
