@@ -134,6 +134,7 @@ def test_a_check_passes_what_it_describes_and_fails_the_rest(
         ({"type": "contains", "any": ["bee*", "nectar"], "new": True}, "Speak as a bee.", "Nectar!", "A bee, yes."),
         ({"type": "number"}, "What is 17 plus 26?", "The answer is 40.", "You wonder what 17 plus 26 makes."),
         ({"type": "number"}, "What is 17 plus 26?", "26", "91 - 38 = 53, I think."),
+        ({"type": "known_numbers"}, "Sum up: four of 120 came.", "1. 4 of 120", "5 of 120"),
         ({"type": "name"}, "Who wrote it?", "It was written by Jane Austen.", "It was written by somebody."),
     ],
 )  # fmt: skip
@@ -192,7 +193,11 @@ def test_correct_needs_follows_and_a_response_that_stopped() -> None:
     [
         ([], "field 'checks'"),
         ({"follows": []}, "field 'checks.correct' is missing"),
-        ({"follows": [{"type": "haiku"}], "correct": []}, "field 'checks.follows[0]'"),
+        (
+            {"follows": [{"type": "haiku"}], "correct": []},
+            "field 'checks.follows[0].type' is 'haiku', and should be",
+        ),
+        ({"follows": [{"at_least": 3}], "correct": []}, "field 'checks.follows[0].type' is missing"),
         ({"follows": [], "correct": [{"type": "words", "atleast": 3}]}, "field 'checks.correct[0].atleast' is unknown"),
         ({"follows": [{"type": "contains", "any": []}], "correct": []}, "field 'checks.follows[0].any'"),
         ({"follows": [{"type": "contains", "any": ["a"], "at_least": 2}], "correct": []}, "'any' has 1 phrases"),

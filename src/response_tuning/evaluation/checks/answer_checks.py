@@ -166,8 +166,9 @@ class Label(BaseModel):
         start, end, label = found[0]
         beside = content_words(text[:start] + " " + text[end:])
         explained = len(beside) <= 1 or reading.added or reading.kept_pairs >= _KEPT_PAIRS
-        if start == 0 and explained and not _SUBJECT.match(text, end):
-            return label
+        if start == 0 and explained and _ANSWERED.match(text, end):
+            opened = {each for begin, stop, each in found if _opens_sentence(text, begin, stop)}
+            return label if len(opened | {label}) == 1 else None
         cued = {each for begin, _, each in found if _LABEL_CUE.search(text[:begin])}
         if len({each for _, _, each in found}) == 1:
             return label if cued or len(beside) <= 1 else None
@@ -187,6 +188,11 @@ def _not_offered(found: list[tuple[int, int, str]], text: str) -> list[tuple[int
     ]
 
 
+def _opens_sentence(text: str, start: int, end: int) -> bool:
+    """Whether a label is a sentence of its own, or opens one as its heading."""
+    return re.search(r"(?:^|[.!?\n])\W*$", text[:start]) is not None and re.match(r"\W*[.:\n]", text[end:]) is not None
+
+
 def _named(labels: list[str], text: str) -> list[tuple[int, int, str]]:
     """Where the text names labels without "not" before them."""
     found = [
@@ -203,7 +209,12 @@ def _named(labels: list[str], text: str) -> list[tuple[int, int, str]]:
 _KEPT_PAIRS = 2
 _OFFER = re.compile(r"\W*(?:or|/|,)\W*(?:(?:a|an|the|or)\W+)?", re.I)
 _OPENING = re.compile(rf"^(?:{LIST_MARK}|[\s\"'#>*-]|(?:a|an|the)\s)+", re.I)
-_SUBJECT = re.compile(r"\W*(?:is|are|was|were|of|has|have)\b", re.I)
+_ANSWERED = re.compile(
+    r"(?:\s\w+)?\W*(?:$|[.,:;!?()\n-])|\s(?:because|since|as|due|for|though|although|but|and not|rather|not|in)\b"
+    r"|\s(?:is|would be) (?:the|my|a) (?:\w+ )?(?:answer|label|category|choice|queue|one|right|best|correct)\b",
+    re.I,
+)
+"""What follows a label that is the answer: a pause, after one noun at most, or a reason."""
 _NEGATED = re.compile(
     r"\b(?:not|nor|neither|isn't|aren't|wasn't|rather than|instead of|no|than|without)\W+"
     r"(?:(?:about|a|an|the|in|of|really|under|necessarily)\W+)*$",
@@ -223,7 +234,7 @@ _LABEL_CUE = re.compile(
 
 
 class Pairs(BaseModel):
-    """Each key is given with its values: in the same line or clause, and nearer than other keys.
+    """Each key is given with its values and no other key's: in the same line or clause, and nearer than other keys.
 
     With ``wrong_allowed``, any of all the values counts for any key.
     """
@@ -239,7 +250,7 @@ class Pairs(BaseModel):
         given = self._given(reading.text)
         every = {value for values in self.pairs.values() for value in values}
         complete = [
-            bool(given[key] & every) if self.wrong_allowed else set(values) <= given[key]
+            bool(given[key] & every) if self.wrong_allowed else set(values) == given[key]
             for key, values in self.pairs.items()
         ]
         return sum(complete) >= (self.at_least or len(self.pairs))

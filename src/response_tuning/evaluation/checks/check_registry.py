@@ -23,6 +23,7 @@ from response_tuning.evaluation.checks.word_checks import (
     Adds,
     Contains,
     Draws,
+    KnownNumbers,
     Lacks,
     Matches,
     Name,
@@ -74,6 +75,7 @@ AnyCheck = Annotated[
     | Instruction
     | Items
     | Json
+    | KnownNumbers
     | Label
     | Lacks
     | Language

@@ -40,12 +40,21 @@ def _invents_turns(reading: Reading) -> bool:
 def _copies(reading: Reading) -> bool:
     """Whether it is the prompt, the text that the prompt quotes, or the rest of the prompt, with few words changed."""
     own = words(reading.text)
-    if not reading.source and _answers_in_its_words(own, reading):
+    if len(own) < _COPY_WORDS:
         return False
-    frame = reading.asked.replace(reading.source, " ") if reading.source else ""
-    return len(own) >= _COPY_WORDS and any(
-        _likeness(own, words(given)) >= _COPIED for given in (reading.asked, reading.source, frame)
-    )
+    if reading.source:
+        frame = words(reading.asked.replace(reading.source, " "))
+        of_source = _likeness(own, words(reading.source)) >= _COPIED and not _extends(own, reading, frame)
+        return of_source or max(_likeness(own, given) for given in (words(reading.asked), frame)) >= _COPIED
+    return not _answers_in_its_words(own, reading) and _likeness(own, words(reading.asked)) >= _COPIED
+
+
+def _extends(own: list[str], reading: Reading, frame: list[str]) -> bool:
+    """Whether words of the instruction are put into the quoted text: "has 128 GB of storage" where storage is asked."""
+    given = words(reading.source)
+    put_in = set(own) & set(frame) - set(given)
+    longest = SequenceMatcher(None, own, given, autojunk=False).find_longest_match().size
+    return any(not is_function_word(word) for word in put_in) and longest < _COPIED * len(given)
 
 
 def _answers_in_its_words(own: list[str], reading: Reading) -> bool:
@@ -125,7 +134,8 @@ def _is_a_bag(reading: Reading) -> bool:
             return False
         covers = len(named) >= _BAG_COVERS * len(set(content_words(reading.asked)))
         single = len(parts) >= _BAG_ITEMS and all(len(words(part)) == 1 for part in parts)
-        return covers or (single and not reading.kept_pairs)
+        phrases = any(len(content_words(part)) > 1 for part in parts)
+        return covers or ((single or phrases) and not reading.kept_pairs)
     grammar = sum(is_function_word(word) for word in own) / len(own)
     return len(named) >= _BAG_WORDS and (not reading.kept_pairs or grammar < _BAG_FUNCTION_WORDS)
 

@@ -80,6 +80,10 @@ def _explain(detail: dict[str, Any]) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":
         return f"field '{field}' is missing"
+    if detail["type"] == "union_tag_invalid":
+        return f"field '{field}.type' is {detail['ctx']['tag']!r}, and should be one of {', '.join(sorted(_TYPES))}"
+    if detail["type"] == "union_tag_not_found":
+        return f"field '{field}.type' is missing"
     if detail["type"] == "extra_forbidden":
         return f"field '{field}' is unknown"
     return f"field '{field}': {message[0].lower()}{message[1:]} (it is {preview(detail['input'])})"

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["copies", "copy_fraction", "invented_turn", "loops", "repeat_fraction"]
+__all__ = ["copies", "copy_fraction", "invented_turn", "loops", "repeat_fraction", "repeats_little"]
 
 _COPY_WORDS = 3
 _COPY_LIMIT = 0.5
@@ -57,6 +57,13 @@ def loops(response: str) -> bool:
     return len(named) >= _LINES and len(set(named)) < _DIFFERENT_LINES * len(named)
 
 
+def repeats_little(response: str) -> bool:
+    """Whether a response that may loop is a finished text with some repetition: no run until a limit cut it."""
+    is_finished = re.search(r"[.!?][\"'”’)]*\s*$", response) is not None  # noqa: RUF001
+    return is_finished and repeat_fraction(response) <= _LITTLE_REPETITION and not _has_cycle(response)
+
+
+_LITTLE_REPETITION = 0.45
 _ORDINALS = frozenset(
     {"first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "next"}
 )
