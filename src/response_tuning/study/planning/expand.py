@@ -24,7 +24,7 @@ from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingCon
 __all__ = ["expand", "plan_of"]
 
 _TRAINED_PROOFS = ("adapter", "model")
-_MADE_PROOFS = ("config.yaml",)
+_MADE_PROOFS = ("config.yaml", "rules.yaml", "demonstrations.jsonl")
 _MEASURED_PROOFS = ("metrics.json",)
 _TWIN = "twin"
 _PLACEHOLDER = "model"
@@ -71,7 +71,7 @@ class _Expansion:
         Raises:
             UserError: values do not fit.
         """
-        cells = cells_of(self._file, self._methods)
+        cells = [cell for cell in cells_of(self._file, self._methods) if self._is_available(cell.axes["method"])]
         if not cells:
             self._collected.fault(("exclude",), "no cell is left.")
         self._cells = cells
@@ -111,6 +111,13 @@ class _Expansion:
             self._left_out.append(f"{choice.title}: it needs a judge (--judge PROVIDER/NAME).")
             return False
         return True
+
+    def _is_available(self, method: str) -> bool:
+        """Whether this version has the method's command."""
+        reason = f"method {method}: this version has no command rt {self._methods[method].command}."
+        if not self._methods[method].is_available and reason not in self._left_out:
+            self._left_out.append(reason)
+        return self._methods[method].is_available
 
     def _run(self, cell: Cell) -> Made:
         """How the cell's model is named in a command, and the stages that make it."""
@@ -182,7 +189,15 @@ class _Expansion:
             f"seed{cell.seed}",
         )
         return self._collected.add(
-            "run", "runs", name, words, content=content, needs=data.needs, proofs=_TRAINED_PROOFS, gpus=gpus
+            "run",
+            "runs",
+            name,
+            words,
+            content=content,
+            needs=data.needs,
+            proofs=_TRAINED_PROOFS,
+            gpus=gpus,
+            training={**options, "data": data.spec},
         )
 
     def _place_of(self, reason: str) -> Sequence[str | int]:

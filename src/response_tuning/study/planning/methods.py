@@ -6,6 +6,7 @@ A package adds a method with an entry point of the group ``response_tuning.study
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from response_tuning.support.plugins import offered
@@ -15,7 +16,9 @@ __all__ = ["ENTRY_POINTS", "StudyMethod", "study_methods"]
 ENTRY_POINTS = "response_tuning.study_methods"
 """The group of entry points."""
 
-_OF_EVERY_METHOD = frozenset({"model", "method", "format"})
+_OF_EVERY_METHOD = frozenset({"model", "method"})
+_RULES = "response_tuning.runs.rules.rules_config"
+_IN_CONTEXT = "response_tuning.data.demonstrations.in_context_config"
 _OF_RT_ALONE = frozenset({"instructions", "prefix"})
 
 
@@ -37,6 +40,10 @@ class StudyMethod:
     is."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The options of the command."""
+    module: str = ""
+    """The module of the command's options: where it is missing, the method is left out of a study."""
+    takes_format: bool = True
+    """Whether the axis ``format`` makes a difference to it."""
     needs: Literal["", "sftmix"] = ""
     """sftmix: it first trains a reference that keeps adapters, which tells which examples are learned easily."""
 
@@ -45,8 +52,18 @@ class StudyMethod:
         """Whether it has seeds, data and training options."""
         return self.command == "train"
 
+    @property
+    def is_available(self) -> bool:
+        """Whether this version has its command."""
+        try:
+            return not self.module or find_spec(self.module) is not None
+        except ModuleNotFoundError:  # not even the package that it would be in
+            return False
+
     def has(self, axis: str) -> bool:
         """Whether an axis makes a difference to it."""
+        if axis == "format":
+            return self.takes_format
         if not self.is_trained:
             return axis in _OF_EVERY_METHOD
         return axis not in _OF_RT_ALONE or self.options.get("method") == "rt"
@@ -64,20 +81,28 @@ _METHODS = (
         needs="sftmix",
     ),
     *(
-        StudyMethod(name=f"in-context {style}", help=what, command="in-context", options={"style": style})
+        StudyMethod(
+            name=f"in-context {style}",
+            help=what,
+            command="in-context",
+            options={"style": style},
+            module=_IN_CONTEXT,
+            takes_format=False,  # its prompt is a document, not a dialogue
+        )
         for style, what in (
             ("response", "demonstrations of responses alone in the prompt (URIAL-R)"),
             ("pairs", "demonstrations of pairs in the prompt (URIAL)"),
             ("zero-shot", "the prompt of the demonstrations without any of them"),
         )
     ),
-    StudyMethod(name="rules", help="the rule-based adapter of Hewitt et al.", command="rules"),
+    StudyMethod(name="rules", help="the rule-based adapter of Hewitt et al.", command="rules", module=_RULES),
     *(
         StudyMethod(
             name=f"rules without {left_out}",
             help=f"the rule-based adapter without the rule {left_out}",
             command="rules",
-            options={"rules": ",".join(rule for rule in ("eos", "pieces", "diversity") if rule != left_out)},
+            options={"without": left_out},
+            module=_RULES,
         )
         for left_out in ("eos", "pieces", "diversity")
     ),
