@@ -47,7 +47,7 @@ def make_in_context(config: InContextConfig) -> InContextMade:
     The same command on a finished folder changes nothing.
 
     Raises:
-        UserError: there is no such model, the demonstrations cannot be read or are too few, they leave no room in the
+        UserError: there is no such model, the demonstrations cannot be read or are too few, they fill the
             model's context, or the folder holds something else.
     """
     _require_model(config.model)
@@ -139,7 +139,7 @@ def _with_blank_line(text: str) -> str:
 
 
 def _made(config: InContextConfig, preamble: str, demonstrations: list[Example]) -> InContextMade:
-    """What a run with this prompt is; raises where it leaves no room for a query and a response."""
+    """What a run with this prompt is; raises where it fills the context, so that no query and response fit."""
     conversation = Conversation(load_tokenizer(config.model), format_of(preamble, demonstrations))
     tokens = len(conversation.prompt_ids(""))
     limit = context_of(load_model_config(config.model))

@@ -35,7 +35,7 @@ def format_of(preamble: str, demonstrations: Sequence[Example]) -> ChatFormat:
 
 
 def _demonstration(example: Example) -> str:
-    """A demonstration as it stands in the prompt. Its text is kept, but for line breaks at its ends."""
+    """A demonstration as the prompt shows it. Its text is kept, but for line breaks at its ends."""
     query = "" if example.prompt is None else f"{_QUERY}{example.prompt.strip(chr(10))}{_FENCE}\n\n"
     completion = example.completion.strip("\n")
     return f"{query}{_ANSWER}\n{completion}{_FENCE}\n\n"

@@ -71,7 +71,7 @@ class _Expansion:
         Raises:
             UserError: values do not fit.
         """
-        cells = [cell for cell in cells_of(self._file, self._methods) if self._is_available(cell.axes["method"])]
+        cells = cells_of(self._file, self._methods)
         if not cells:
             self._collected.fault(("exclude",), "no cell is left.")
         self._cells = cells
@@ -111,13 +111,6 @@ class _Expansion:
             self._left_out.append(f"{choice.title}: it needs a judge (--judge PROVIDER/NAME).")
             return False
         return True
-
-    def _is_available(self, method: str) -> bool:
-        """Whether this version has the method's command."""
-        reason = f"method {method}: this version has no command rt {self._methods[method].command}."
-        if not self._methods[method].is_available and reason not in self._left_out:
-            self._left_out.append(reason)
-        return self._methods[method].is_available
 
     def _run(self, cell: Cell) -> Made:
         """How the cell's model is named in a command, and the stages that make it."""

@@ -6,7 +6,6 @@ A package adds a method with an entry point of the group ``response_tuning.study
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from response_tuning.support.plugins import offered
@@ -17,8 +16,6 @@ ENTRY_POINTS = "response_tuning.study_methods"
 """The group of entry points."""
 
 _OF_EVERY_METHOD = frozenset({"model", "method"})
-_RULES = "response_tuning.runs.rules.rules_config"
-_IN_CONTEXT = "response_tuning.data.demonstrations.in_context_config"
 _OF_RT_ALONE = frozenset({"instructions", "prefix"})
 
 
@@ -40,8 +37,6 @@ class StudyMethod:
     is."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The options of the command."""
-    module: str = ""
-    """The module of the command's options: where it is missing, the method is left out of a study."""
     takes_format: bool = True
     """Whether the axis ``format`` makes a difference to it."""
     needs: Literal["", "sftmix"] = ""
@@ -51,14 +46,6 @@ class StudyMethod:
     def is_trained(self) -> bool:
         """Whether it has seeds, data and training options."""
         return self.command == "train"
-
-    @property
-    def is_available(self) -> bool:
-        """Whether this version has its command."""
-        try:
-            return not self.module or find_spec(self.module) is not None
-        except ModuleNotFoundError:  # not even the package that it would be in
-            return False
 
     def has(self, axis: str) -> bool:
         """Whether an axis makes a difference to it."""
@@ -86,7 +73,6 @@ _METHODS = (
             help=what,
             command="in-context",
             options={"style": style},
-            module=_IN_CONTEXT,
             takes_format=False,  # its prompt is a document, not a dialogue
         )
         for style, what in (
@@ -95,14 +81,13 @@ _METHODS = (
             ("zero-shot", "the prompt of the demonstrations without any of them"),
         )
     ),
-    StudyMethod(name="rules", help="the rule-based adapter of Hewitt et al.", command="rules", module=_RULES),
+    StudyMethod(name="rules", help="the rule-based adapter of Hewitt et al.", command="rules"),
     *(
         StudyMethod(
             name=f"rules without {left_out}",
             help=f"the rule-based adapter without the rule {left_out}",
             command="rules",
             options={"without": left_out},
-            module=_RULES,
         )
         for left_out in ("eos", "pieces", "diversity")
     ),
