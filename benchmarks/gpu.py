@@ -34,6 +34,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from measuring import published_examples, run_in_own_process
 from response_tuning.conversation import Conversation
 from response_tuning.inference.generate import generate_responses
+from response_tuning.inference.responder import Responder
 from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.kernels.linear_cross_entropy import linear_cross_entropy
 from response_tuning.models.device import pick_device
@@ -273,12 +274,12 @@ def _generation(config: BenchmarkConfig) -> float:
     """Generated tokens per second, 64 prompts at once."""
     assert config.models is not None
     loaded = load_model(str(config.models / "1b"), device=config.device)
-    conversation = Conversation(loaded.tokenizer, "tulu")
+    responder = Responder(loaded, Conversation(loaded.tokenizer, "tulu"))
     prompts = [row.prompt or "Hello" for row in published_examples(str(config.models / "rows.jsonl"))[:64]]
 
     def generate() -> int:
         options = {"max_new_tokens": 8 if config.tiny else 128, "batch_size": 64}
-        batches = generate_responses(loaded, conversation, prompts, **options)
+        batches = generate_responses(responder, prompts, **options)
         return sum(response.token_count for batch in batches for response in batch.values())
 
     generate()

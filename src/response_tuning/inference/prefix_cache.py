@@ -42,7 +42,7 @@ class PrefixCache:
     ids: list[int]
 
     def is_worth(self, columns: int) -> bool:
-        """Whether the first ``columns`` tokens of the prefix are worth caching, and the model can do so: that is tried out once."""
+        """Whether this many tokens of the prefix are worth caching, and the model can: that is tried out once."""
         return columns >= _WORTHWHILE_TOKENS and _has_plain_cache(self.model) and self._agrees
 
     def columns(self, prompts: Sequence[list[int]]) -> int:

@@ -174,7 +174,7 @@ def _row(families: Sequence[Sequence[tuple[int, EncodedExample]]], *, position: 
 
 
 def _agrees(model: nn.Module, pair: Sequence[EncodedExample]) -> bool:
-    """Whether the beginnings of two examples have the same losses with their prompt shared as without."""
+    """Whether the beginnings of two examples have the same losses in one row, a common prompt shared, as alone."""
     short = []
     for example in pair:
         start = max(0, example.prompt_length - _PROBE_TOKENS)
@@ -183,7 +183,8 @@ def _agrees(model: nn.Module, pair: Sequence[EncodedExample]) -> bool:
     loss_of = ResponseLoss(model)
     device = next(model.parameters()).device
     alone = torch.cat([loss_of(collate([example]).to(device)) for example in short])
-    return _is_close(model, losses_of_row(model, loss_of, _row([list(enumerate(short))])), alone)
+    row = _row([[(index, short[index]) for index in family] for family in _by_prompt(short).values()])
+    return _is_close(model, losses_of_row(model, loss_of, row), alone)
 
 
 def _is_close(model: nn.Module, shared: Tensor, alone: Tensor) -> bool:
