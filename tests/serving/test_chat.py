@@ -114,7 +114,8 @@ class Terminal:
     def __init__(self, *arguments: str, home: Path) -> None:
         self._side, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        environment = {**os.environ, "XDG_STATE_HOME": str(home), "TERM": "xterm", "OMP_NUM_THREADS": "1"}
+        size = {"COLUMNS": "120", "LINES": "40"}  # set for a process of pytest-xdist, and stronger than the terminal's
+        environment = {**os.environ, **size, "XDG_STATE_HOME": str(home), "TERM": "xterm", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "response_tuning", "chat", *arguments],
             stdin=other,
