@@ -138,6 +138,30 @@ def test_chosen_responses_become_likelier_than_rejected_ones(config: TrainingCon
     low, high = measured[-1]["held_out_accuracy_interval"]
     assert 0 <= low < measured[-1]["held_out_accuracy"] + 1e-9 <= high + 1e-9 <= 1 + 1e-9
     assert {"held_out_accuracy", "held_out_margin", "held_out_rejected_log_likelihood"} <= measured[0].keys()
+    # The margin of DPO is beta times the difference of the gains.
+    for row in log:
+        assert row["margin"] == pytest.approx(0.1 * (row["chosen_gain"] - row["rejected_gain"]), rel=1e-3, abs=1e-4)
+        assert row["chosen_length"] > row["rejected_length"] > 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
+def test_two_processes_prefer_what_one_does(config: TrainingConfig, pairs: list[Example], loss: str) -> None:
+    if loss == "kto":
+        verdicts = [pair.model_copy(update={"desirable": index % 2 == 0}) for index, pair in enumerate(pairs)]
+        write_examples(Path(config.data), verdicts[:5])
+        write_examples(Path(config.validation.held_out), verdicts[5:])
+    config = changed(config, preference_loss=loss, learning_rate=1e-3, keep="last")
+    train(config)
+    together = changed(config, output=config.output.with_name("together"), processes=2)
+    train(together)
+    assert len(log_of(config)) == 4
+    for row, other in zip(log_of(config), log_of(together), strict=True):
+        assert row.pop("held_out_accuracy_interval", None) == other.pop("held_out_accuracy_interval", None)
+        assert row == pytest.approx(other, rel=1e-4, abs=1e-4)
+    for name, weight in weights_of(config).items():
+        torch.testing.assert_close(weight, weights_of(together)[name], rtol=1e-4, atol=1e-5)
 
 
 def test_response_only_preferences_need_no_prompt(config: TrainingConfig, pairs: list[Example], tmp_path: Path) -> None:
@@ -211,9 +235,10 @@ def test_kto_is_its_formula_however_a_step_is_split(config: TrainingConfig, pair
     assert log[0]["divergence"] == pytest.approx(0, abs=1e-4)
     assert log[-1]["divergence"] > 0
     assert log[-1]["loss"] < 0.4
+    assert log[-1]["accuracy"] == 1
     assert log[-1]["desirable_gain"] > 0 > log[-1]["undesirable_gain"]
     for row, other in zip(log, log_of(split_up), strict=True):
-        for name in ("loss", "divergence", "desirable_gain", "undesirable_gain"):
+        for name in ("loss", "accuracy", "divergence", "desirable_gain", "undesirable_gain", "length"):
             assert row[name] == pytest.approx(other[name], rel=1e-3, abs=1e-3)
 
     # A step's loss from scratch: the second step's, at the weights after the first.
