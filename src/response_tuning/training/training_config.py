@@ -49,6 +49,7 @@ __all__ = [
     "ParallelOptions",
     "PreferenceOptions",
     "RegularizationOptions",
+    "SelfJudgeOptions",
     "SftmixOptions",
     "Switch",
     "TrainingConfig",
@@ -185,6 +186,17 @@ class PreferenceOptions(BaseModel):
     """The weight of the chosen responses' cross-entropy beside the loss; by default orpo 1, others 0."""
 
 
+class SelfJudgeOptions(BaseModel):
+    """Self-J: train a judge of a model's own answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judge_student_weight: float = Field(default=0.3, ge=0)
+    """self-judge: the weight of the grade's cross-entropy without the reference beside that with it."""
+    judge_divergence_weight: float = Field(default=2.0, ge=0)
+    """self-judge: the weight of the KL divergence of the grades without the reference from those with it."""
+
+
 class ValidationOptions(BaseModel):
     """The loss on held-out examples."""
 
@@ -293,7 +305,8 @@ class TrainingConfig(BaseModel):
     """A JSONL file with 'completion' and, for it, 'prompt' in every row; or 'starter'."""
     objective: str = "auto"
     """What the loss is. auto: supervised tokens, sftmix where --sftmix-from is given, or preference where
-    --preference-loss is; or one of another package."""
+    --preference-loss is. self-judge: grades of a model's own answers, of the rows of rt data judge-set (with --method
+    it). Or one of another package."""
     preset: PresetName = "none"
     """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options override them, but for
     those of a --config file where the preset is given on the command line."""
@@ -316,6 +329,8 @@ class TrainingConfig(BaseModel):
     """SFTMix: train on mixtures of easily and hardly learned examples."""
     preference: PreferenceOptions = PreferenceOptions()
     """Preference tuning: train on pairs of a response and a worse one."""
+    self_judge: SelfJudgeOptions = SelfJudgeOptions()
+    """Self-J: train a judge of a model's own answers."""
     validation: ValidationOptions = ValidationOptions()
     """The loss on held-out examples."""
     memory: MemoryOptions = MemoryOptions()
@@ -387,6 +402,16 @@ class TrainingConfig(BaseModel):
             raise ValueError("--preference-loss and --sftmix-from are two objectives. Choose one of them.")
         if self.regularization.label_smoothing:
             raise ValueError("--label-smoothing is not for --preference-loss, which is made of likelihoods.")
+        return self
+
+    @model_validator(mode="after")
+    def _require_judge_whole(self) -> "TrainingConfig":
+        if self.objective != "self-judge":
+            return self
+        if self.method != "it":
+            raise ValueError("--objective self-judge asks for grades, and needs --method it.")
+        if self.regularization.label_smoothing:
+            raise ValueError("--label-smoothing is not for --objective self-judge, which compares distributions.")
         return self
 
     @model_validator(mode="after")

@@ -112,7 +112,7 @@ def test_an_entry_point_adds_an_objective(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(plugins, "entry_points", lambda **_group: EntryPoints([point]))
     monkeypatch.setattr(EntryPoint, "load", lambda _self: Focal)
     plugins.offered.cache_clear()
-    assert registry.objective_names() == ["supervised", "sftmix", "preference", "focal"]
+    assert registry.objective_names() == ["supervised", "sftmix", "preference", "self-judge", "focal"]
     made = registry.make_objective(TrainingConfig(output=Path("run"), objective="focal"))
     assert isinstance(made, Focal)
     plugins.offered.cache_clear()

@@ -55,9 +55,13 @@ _PAIRS = (
     _Pairs("ms-swift (query, response)", "query", "response"),
 )
 _ADDED_FIELDS = frozenset(
-    ["category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"]
+    [
+        *("category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"),
+        *("rejected", "desirable"),  # ``rt train --preference-loss`` reads them
+        *("answer", "grade", "self_rating", "similarity"),  # ``rt data judge-set``
+    ]
 )
-"""Fields that the packaged data sets, readers of texts, ``rt data refine`` and ``rt data roles-and-rules`` add."""
+"""Fields that the packaged data sets, readers of texts and commands of ours add or use: not reported as unused."""
 _RESPONSES = ("output", "response", "completion", "chosen")
 
 

@@ -1,0 +1,120 @@
+"""Ratings by digit, from how likely a model finds each digit as the beginning of its reply. Nothing is generated."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from response_tuning.conversation import Conversation, EncodedExample
+from response_tuning.inference.batch import Batch, collate, length_sorted_groups
+from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.models.load import LoadedModel
+from response_tuning.support.progress import Bar, progress_bar
+
+__all__ = ["DigitRating", "rate_by_digit"]
+
+
+@dataclass(frozen=True)
+class DigitRating:
+    """A rating that a model would reply with."""
+
+    expected: float
+    """The mean of the digits, weighted by their probabilities; these are renormalised to a sum of 1."""
+    digit_share: float
+    """The probability that the reply begins with any of the digits, from 0 to 1. Near 0, the model does not follow the
+    request, and the rating means little."""
+
+
+def rate_by_digit(
+    loaded: LoadedModel,
+    conversation: Conversation,
+    requests: Sequence[str],
+    digits: Sequence[int],
+    *,
+    batch_tokens: int = 2048,
+    label: str = "rating",
+) -> list[DigitRating]:
+    """The rating that a model replies to each request, from its probabilities of the digits as the reply's beginning.
+
+    No reply is generated or parsed, so none is missing (Ye & Ng 2024, arXiv 2409.00935).
+
+    Args:
+        loaded: the model.
+        conversation: its chat format.
+        requests: each asks for one of the digits.
+        digits: the ratings that can be given.
+        batch_tokens: the most padded tokens in a batch; a longer request is a batch of its own.
+        label: of the progress bar.
+    """
+    prompts = [conversation.prompt_ids(request) for request in requests]
+    replies = [tuple(conversation.response_ids(str(digit))[:-1]) for digit in digits]
+    scored = _log_probabilities(loaded, prompts, replies, batch_tokens=batch_tokens, label=label)
+    return [_rating(log_probabilities, digits) for log_probabilities in scored]
+
+
+def _log_probabilities(
+    loaded: LoadedModel,
+    prompts: Sequence[list[int]],
+    replies: Sequence[tuple[int, ...]],
+    *,
+    batch_tokens: int,
+    label: str,
+) -> list[list[float]]:
+    """For each prompt, the log-probability, in nats, of each reply's beginning.
+
+    A digit is one token in most formats, but some tokenizers encode some or all digits after a space as two tokens.
+    Prefixes that replies have in common are computed once.
+    """
+    totals = [[0.0] * len(replies) for _ in prompts]
+    prefixes = sorted({reply[:length] for reply in replies for length in range(len(reply))})
+    with progress_bar(label, len(prompts) * len(prefixes)) as bar:
+        for prefix in prefixes:
+            continued = [
+                place
+                for place, reply in enumerate(replies)
+                if len(reply) > len(prefix) and reply[: len(prefix)] == prefix
+            ]
+            requests = [[*prompt, *prefix] for prompt in prompts]
+            nexts = [replies[place][len(prefix)] for place in continued]
+            scores = _next_token_scores(loaded, requests, nexts, batch_tokens=batch_tokens, bar=bar)
+            for total, row in zip(totals, scores, strict=True):
+                for place, score in zip(continued, row, strict=True):
+                    total[place] += score
+    return totals
+
+
+@torch.inference_mode()
+def _next_token_scores(
+    loaded: LoadedModel, prompts: Sequence[list[int]], choices: Sequence[int], *, batch_tokens: int, bar: Bar
+) -> list[list[float]]:
+    """The log-probabilities of each of ``choices`` as the next token of each prompt."""
+    loss_of = ResponseLoss(loaded.model)
+    # No predicting position attends to the choice after the prompt, so any of them serves.
+    encoded = [EncodedExample([*prompt, choices[0]], len(prompt)) for prompt in prompts]
+    scores: list[list[float]] = [[] for _ in prompts]
+    for group in length_sorted_groups(encoded, tokens=batch_tokens):
+        batch = _with_choices(collate([encoded[index] for index in group]), choices).to(loaded.model.device)
+        losses = loss_of(batch).view(len(group), len(choices))
+        for index, row in zip(group, losses.tolist(), strict=True):
+            scores[index] = [-loss for loss in row]
+        bar.advance(len(group))
+    return scores
+
+
+def _with_choices(batch: Batch, choices: Sequence[int]) -> Batch:
+    """The same rows, each with every choice as a target of its predicting position."""
+    return Batch(
+        batch.input_ids,
+        batch.predicting_positions.repeat_interleave(len(choices)),
+        torch.tensor(choices).repeat(len(batch.rows)),
+        batch.rows.repeat_interleave(len(choices)),
+    )
+
+
+def _rating(log_probabilities: Sequence[float], digits: Sequence[int]) -> DigitRating:
+    # Relative to the likeliest, so that tiny probabilities do not underflow.
+    highest = max(log_probabilities)
+    weights = [math.exp(value - highest) for value in log_probabilities]
+    expected = sum(digit * weight for digit, weight in zip(digits, weights, strict=True)) / sum(weights)
+    return DigitRating(expected, min(1.0, sum(map(math.exp, log_probabilities))))
