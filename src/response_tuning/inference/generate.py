@@ -55,6 +55,7 @@ def generate_batch(
     limits: Sequence[int],
     *,
     is_cancelled: Callable[[], bool] = lambda: False,
+    temperature: float | None = None,
 ) -> list[Response]:
     """Answer a batch of prompts, each with its own limit on new tokens.
 
@@ -64,8 +65,11 @@ def generate_batch(
         prompts: token ids of each prompt.
         limits: the most new tokens for each prompt.
         is_cancelled: called before each token; once it returns True, the responses so far are returned.
+        temperature: samples from the whole distribution at this temperature, with torch's random numbers; None decodes
+            greedily.
     """
-    generated = decode(loaded.model, prompts, limits, is_cancelled=is_cancelled)
+    sampling = {} if temperature is None else {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    generated = decode(loaded.model, prompts, limits, is_cancelled=is_cancelled, **sampling)
     return [_to_response(ids[:limit], conversation) for ids, limit in zip(generated, limits, strict=True)]
 
 
