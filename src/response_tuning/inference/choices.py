@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ def rate_by_digit(
     digits: Sequence[int],
     *,
     batch_tokens: int = 2048,
-    label: str = "rating",
+    label: str | None = None,
 ) -> list[DigitRating]:
     """The rating that a model replies to each request, from its probabilities of the digits as the reply's beginning.
 
@@ -45,7 +46,7 @@ def rate_by_digit(
         requests: each asks for one of the digits.
         digits: the ratings that can be given.
         batch_tokens: the most padded tokens in a batch; a longer request is a batch of its own.
-        label: of the progress bar.
+        label: of a progress bar; None shows none.
     """
     prompts = [conversation.prompt_ids(request) for request in requests]
     replies = [tuple(conversation.response_ids(str(digit))[:-1]) for digit in digits]
@@ -59,7 +60,7 @@ def _log_probabilities(
     replies: Sequence[tuple[int, ...]],
     *,
     batch_tokens: int,
-    label: str,
+    label: str | None,
 ) -> list[list[float]]:
     """For each prompt, the log-probability, in nats, of each reply's beginning.
 
@@ -68,7 +69,8 @@ def _log_probabilities(
     """
     totals = [[0.0] * len(replies) for _ in prompts]
     prefixes = sorted({reply[:length] for reply in replies for length in range(len(reply))})
-    with progress_bar(label, len(prompts) * len(prefixes)) as bar:
+    shown = nullcontext() if label is None else progress_bar(label, len(prompts) * len(prefixes))
+    with shown as bar:
         for prefix in prefixes:
             continued = [
                 place
@@ -86,7 +88,7 @@ def _log_probabilities(
 
 @torch.inference_mode()
 def _next_token_scores(
-    loaded: LoadedModel, prompts: Sequence[list[int]], choices: Sequence[int], *, batch_tokens: int, bar: Bar
+    loaded: LoadedModel, prompts: Sequence[list[int]], choices: Sequence[int], *, batch_tokens: int, bar: Bar | None
 ) -> list[list[float]]:
     """The log-probabilities of each of ``choices`` as the next token of each prompt."""
     loss_of = ResponseLoss(loaded.model)
@@ -98,7 +100,8 @@ def _next_token_scores(
         losses = loss_of(batch).view(len(group), len(choices))
         for index, row in zip(group, losses.tolist(), strict=True):
             scores[index] = [-loss for loss in row]
-        bar.advance(len(group))
+        if bar is not None:
+            bar.advance(len(group))
     return scores
 
 

@@ -25,16 +25,19 @@ class TrainedJudge:
     loaded: LoadedModel
     conversation: Conversation
 
-    def scores(self, pairs: Sequence[tuple[str, str]], *, batch_tokens: int = 2048) -> list[float]:
+    def scores(
+        self, pairs: Sequence[tuple[str, str]], *, batch_tokens: int = 2048, label: str | None = None
+    ) -> list[float]:
         """The expected grade, from 0 to 9, of each pair of an instruction and an answer (Ye & Ng 2024).
 
         Args:
             pairs: each is graded by itself.
             batch_tokens: the most padded tokens in a batch; a longer request is a batch of its own.
+            label: of a progress bar; None shows none.
         """
         requests = [judge_request(instruction, answer) for instruction, answer in pairs]
         ratings = rate_by_digit(
-            self.loaded, self.conversation, requests, GRADES, batch_tokens=batch_tokens, label="grading"
+            self.loaded, self.conversation, requests, GRADES, batch_tokens=batch_tokens, label=label
         )
         return [rating.expected for rating in ratings]
 
