@@ -61,7 +61,7 @@ CHANGES_NO_RUN = frozenset(
         *("output", "data", "held_out"),  # the data are compared by their content
         *("gpus", "processes", "nodes", "sharding", "offload", "device"),
         *("micro_batch_tokens", "packing", "gradient_checkpointing", "loss_kernel", "fused_layers", "optimizer"),
-        *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every"),
+        *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every", "keep_perplexities"),
     }
 )
 """Options that do not change what a run is, apart from rounding: memory, speed, and what is kept on the way. A training
@@ -163,11 +163,15 @@ class SftmixOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sftmix_from: str = ""
-    """SFTMix: a finished run on the same data that kept adapters; they tell which examples are learned easily."""
+    """SFTMix: a finished run on the same data that kept perplexities or adapters; they tell which examples are learned
+    easily."""
     sftmix_weight: float = Field(default=0.2, ge=0)
     """The weight of the mixtures' loss, added to the examples' own."""
     sftmix_alpha: float = Field(default=0.5, gt=0)
     """The mixing coefficient is drawn from Beta(alpha, alpha): near 0 and 1 below 1, near a half above."""
+    sftmix_pairing: Literal["length", "random"] = "length"
+    """What is paired: examples of a batch of similar length (more of each is mixed, less padding), or any (as in the
+    paper)."""
 
 
 class PreferenceOptions(BaseModel):
@@ -279,6 +283,9 @@ class CheckpointOptions(BaseModel):
     """How many checkpoints to keep until training is done; an earlier one is used where the last is damaged."""
     keep_adapter_every: int = Field(default=0, ge=0)
     """Keep a copy of the adapter every N steps, for rt probe RUN --checkpoints; 0: only the last one."""
+    keep_perplexities: bool = False
+    """Keep the perplexity of each training example at the end of each epoch, for --sftmix-from RUN: numbers alone, also
+    of a run of --tuning full. Of trainings without another --objective."""
 
 
 class TrainingConfig(BaseModel):
@@ -308,8 +315,9 @@ class TrainingConfig(BaseModel):
     --preference-loss is. self-judge: grades of a model's own answers, of the rows of rt data judge-set (with --method
     it). Or one of another package."""
     preset: PresetName = "none"
-    """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options override them, but for
-    those of a --config file where the preset is given on the command line."""
+    """Defaults of a paper: An & Kim 2024 (QLoRA), Hewitt et al. 2024 (full) or Xiao et al. 2024 (sftmix, for both of
+    its trainings). Other options override them, but for those of a --config file where the preset is given on the
+    command line."""
     seed: int = 0
     """Decides the adapter's initial weights, the order of examples, dropout, noise and mixtures."""
     plan: bool = Field(default=False, exclude=True)
