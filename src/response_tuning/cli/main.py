@@ -104,7 +104,7 @@ def _run(line: _CommandLine) -> int:
     command = commands[rest[0]]
     set_up_threads(line.threads)
     yield_to_others()
-    config = parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path)
+    config = parse_options(command.config_type, f"rt {command.name}", command.spelled(rest[1:]), line.config_path)
     require_inputs_kept(config, line.config_path)
     command.run(config)
     return 0

@@ -297,6 +297,7 @@ class TrainingConfig(BaseModel):
         rt train --preset paper --model meta-llama/Llama-3.1-8B --data answers.jsonl --output runs/paper
         rt train --data answers.jsonl --output runs/mine --gpus 4
         rt train --preference-loss dpo --model runs/mine --data pairs.jsonl --output runs/preferred --learning-rate 2e-5
+        rt train --method self-judge --model runs/mine --data items.jsonl --output runs/judge
         rt train --config runs/mine/config.yaml --output runs/again --seed 1
     """
 
@@ -305,7 +306,8 @@ class TrainingConfig(BaseModel):
     output: Path
     """The run folder to make, such as runs/mine."""
     method: Method = "rt"
-    """rt: responses alone. it: instruction-response pairs. mixed: rows with a prompt as it, rows without one as rt."""
+    """rt: responses alone. it: instruction-response pairs. mixed: rows with a prompt as it, rows without one as rt.
+    On the command line also: self-judge (--objective self-judge --method it), and preference (--preference-loss)."""
     model: str = EMBEDDED
     """The base model: 'embedded', a folder, a .gguf file or a hub id."""
     data: str = STARTER

@@ -1,7 +1,7 @@
 """The perplexity of every training example at the end of each epoch: the course of a training in numbers.
 
 ``rt train --sftmix-from RUN`` (Xiao et al. 2024, arXiv 2410.05248) decides by them which examples are learned easily.
-They need no room beside the weights, so a run of full fine-tuning can keep them, where copies of its weights would not
+They are a few bytes for each example, so a run of full fine-tuning can keep them where copies of its weights would not
 fit.
 """
 
