@@ -37,7 +37,7 @@ class TrainedJudge:
         """
         requests = [judge_request(instruction, answer) for instruction, answer in pairs]
         ratings = rate_by_digit(
-            self.loaded, self.conversation, requests, GRADES, batch_tokens=batch_tokens, label=label
+            self.loaded, self.conversation, requests, GRADES, batch_tokens=batch_tokens, shares=False, label=label
         )
         return [rating.expected for rating in ratings]
 

@@ -210,7 +210,9 @@ def _own_ratings(
     from response_tuning.inference.judge_request import GRADES, judge_request
 
     requests = [judge_request(each.prompt or "", answer, reference=each.completion) for each, answer in answered]
-    ratings = rate_by_digit(loaded, conversation, requests, GRADES, label="rating own answers by their references")
+    ratings = rate_by_digit(
+        loaded, conversation, requests, GRADES, shares=False, label="rating own answers by their references"
+    )
     return [rating.expected for rating in ratings]
 
 

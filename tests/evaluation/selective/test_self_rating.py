@@ -9,6 +9,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from response_tuning.conversation import FORMATS, Conversation
 from response_tuning.evaluation.selective.self_rating import rate_responses, rating_request
 from response_tuning.example import Example
+from response_tuning.inference.choices import rate_by_digit
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.options import FormatName
 
@@ -35,6 +36,17 @@ def test_a_rating_is_the_mean_of_the_digits_under_the_models_own_next_token_prob
         assert 1 <= rating.expected <= 5
         assert 0 < rating.digit_share <= 1
     assert len({round(rating.expected, 6) for rating in ratings}) == len(pairs)
+
+
+@pytest.mark.parametrize("format_name", ["tulu", "question-answer"])
+def test_without_shares_the_mean_of_the_digits_is_the_same(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, format_name: FormatName
+) -> None:
+    conversation, loaded = Conversation(tokenizer, format_name), LoadedModel(model, tokenizer, "tiny")
+    requests = ["Rate it.", "Rate the other one, from 0 to 9."]
+    whole, given = (rate_by_digit(loaded, conversation, requests, range(10), shares=shares) for shares in (True, False))
+    assert [each.expected for each in whole] == pytest.approx([each.expected for each in given], rel=1e-5)
+    assert all(one.digit_share <= other.digit_share + 1e-6 for one, other in zip(whole, given, strict=True))
 
 
 def _probability(model: LlamaForCausalLM, prompt: list[int], reply: list[int]) -> float:
