@@ -21,14 +21,18 @@ MODULES = sorted((ROOT / "src").rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 OF_EVERY_COMMAND = {"config", "threads", "quiet", "verbose", "debug", "help", "version"}
-SPELLED_OTHERWISE = {"loss", "from", "rt"}
+SPELLED_OTHERWISE = {"loss", "rt"}
 """Of ``rt train --method preference`` (``cli.spellings``)."""
 OF_OTHER_PROGRAMS = {
     *("nnodes", "node-rank", "nproc-per-node", "master-addr", "master-port"),  # torchrun
     *("file", "jinja", "no-deps"),  # ollama, llama-server, pip
     *("net", "pid", "fork", "kill-child", "map-root-user"),  # unshare
     *("ink", "quiet", "line", "paper", "panel"),  # colours of a page
+    *("enable-lora", "max-loras", "max-lora-rank", "lora-modules", "served-model-name"),  # vllm
+    *("chat-template", "generation-config", "override-generation-config"),
 }
+OTHER_NAMES = {"from"}
+"""Options' second names: --from is --from-run."""
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 
 
@@ -113,7 +117,7 @@ def test_flags_in_printed_commands_examples_of_the_documentation_parse() -> None
 
 def test_flags_in_printed_commands_every_option_that_a_message_names_exists() -> None:
     known = {name.replace("_", "-") for each in config_types().values() for name in options_of(each)}
-    known |= OF_EVERY_COMMAND | OF_OTHER_PROGRAMS | SPELLED_OTHERWISE
+    known |= OF_EVERY_COMMAND | OF_OTHER_PROGRAMS | OTHER_NAMES | SPELLED_OTHERWISE
     unknown = [
         f"{path.name}:{line}: --{option}"
         for path in MODULES

@@ -36,7 +36,7 @@ def test_from_names_the_run_to_start_from() -> None:
     arguments = training_arguments(["--output", "o", "--method", "preference", "--from", "runs/sft"])
     config = parse_options(TrainingConfig, "rt train", arguments, None)
     assert isinstance(config, TrainingConfig)
-    assert config.model == "runs/sft"
+    assert config.from_run == "runs/sft"
 
 
 def test_other_arguments_are_left_alone() -> None:

@@ -19,7 +19,7 @@ from response_tuning.inference.sample import sample_responses
 from response_tuning.models.sentences import row_similarities
 from response_tuning.runs.best_of import best_of, best_responses
 from response_tuning.runs.judge import load_judge
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_responder
 from response_tuning.support.errors import UserError
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
@@ -70,27 +70,28 @@ def run(config: SelectiveConfig, **changes: Any) -> SelectiveResult:
 
 
 def test_samples_follow_from_seed_and_instruction_alone(model_folder: Path) -> None:
-    loaded, conversation = load_with_conversation(str(model_folder), "auto", dtype="float32", device="cpu")
-    first = sample_responses(loaded, conversation, "Name a river.", count=4, max_new_tokens=8)
-    other = sample_responses(loaded, conversation, "Name a city.", count=4, max_new_tokens=8)
-    again = sample_responses(loaded, conversation, "Name a river.", count=4, max_new_tokens=8)
+    responder = load_responder(str(model_folder), "auto", dtype="float32", device="cpu")
+    first = sample_responses(responder, "Name a river.", count=4, max_new_tokens=8)
+    other = sample_responses(responder, "Name a city.", count=4, max_new_tokens=8)
+    again = sample_responses(responder, "Name a river.", count=4, max_new_tokens=8)
     assert first == again
+    assert sample_responses(responder, "Name a river.", count=2, max_new_tokens=8) == first[:2]
     assert len({each.text for each in [*first, *other]}) == 8
-    assert sample_responses(loaded, conversation, "Name a river.", count=4, max_new_tokens=8, seed=1) != first
+    assert sample_responses(responder, "Name a river.", count=4, max_new_tokens=8, seed=1) != first
     # At a temperature near 0 every sample is the greedy response.
-    cold = sample_responses(loaded, conversation, "Name a river.", count=3, max_new_tokens=8, temperature=1e-4)
+    cold = sample_responses(responder, "Name a river.", count=3, max_new_tokens=8, temperature=1e-4)
     assert len({each.text for each in cold}) == 1
 
 
 def test_the_best_of_n_is_what_the_judge_grades_highest(model_folder: Path, judge_run: Path) -> None:
-    loaded, conversation = load_with_conversation(str(model_folder), "auto", dtype="float32", device="cpu")
+    responder = load_responder(str(model_folder), "auto", dtype="float32", device="cpu")
     judge = load_judge(judge_run, dtype="float32", device="cpu")
-    candidates = sample_responses(loaded, conversation, "Name a river.", count=5, max_new_tokens=8)
+    candidates = sample_responses(responder, "Name a river.", count=5, max_new_tokens=8)
     scores = judge.scores([("Name a river.", each.text) for each in candidates])
     best = best_of(judge, "Name a river.", candidates)
     assert best == candidates[scores.index(max(scores))]
     ((index, found),) = next(
-        iter(best_responses(loaded, conversation, judge, ["Name a river."], count=5, max_new_tokens=8))
+        iter(best_responses(responder, judge, ["Name a river."], count=5, max_new_tokens=8))
     ).items()
     assert (index, found) == (0, best)
 
@@ -104,7 +105,7 @@ def test_evaluations_answer_with_the_best_of_n_and_keep_it(
     best, _ = respond_here(three, prompts, folder=tmp_path / "answers")
     assert best != greedy
     monkeypatch.setattr(answering_module, "best_responses", None)  # would fail if it were called
-    monkeypatch.setattr(answering_module, "generate_responses", None)
+    monkeypatch.setattr(answering_module, "answer_in_batches", None)
     assert respond_here(three, prompts, folder=tmp_path / "answers")[0] == best
     assert respond_here(config, prompts, folder=tmp_path / "answers")[0] == greedy
 

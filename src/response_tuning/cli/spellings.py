@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 __all__ = ["training_arguments"]
 
-_RENAMED = {"--loss": "--preference-loss", "--from": "--model"}
+_RENAMED = {"--loss": "--preference-loss"}
 
 
 def training_arguments(arguments: list[str]) -> list[str]:
     """The arguments with an objective in place of a method that names one; any others as they are.
 
         --method self-judge                         --objective self-judge --method it
-        --method preference --loss dpo --from RUN   --method it --preference-loss dpo --model RUN
+        --method preference --loss dpo              --method it --preference-loss dpo
         --method preference --loss dpo --rt         --method rt --preference-loss dpo
 
     ``--loss`` may be left out: dpo.

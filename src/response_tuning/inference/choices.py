@@ -8,9 +8,11 @@ from itertools import takewhile
 
 import torch
 
-from response_tuning.conversation import Conversation, EncodedExample
+from response_tuning.conversation import EncodedExample
 from response_tuning.inference.batch import Batch, collate, length_sorted_groups
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.progress import Bar, progress_bar
 
@@ -29,8 +31,7 @@ class DigitRating:
 
 
 def rate_by_digit(
-    loaded: LoadedModel,
-    conversation: Conversation,
+    responder: Responder,
     requests: Sequence[str],
     digits: Sequence[int],
     *,
@@ -43,23 +44,39 @@ def rate_by_digit(
     No reply is generated or parsed, so none is missing (Ye & Ng 2024, arXiv 2409.00935).
 
     Args:
-        loaded: the model.
-        conversation: its chat format.
+        responder: the model, and how it is asked.
         requests: each asks for one of the digits.
         digits: the ratings that can be given.
         batch_tokens: the most padded tokens in a batch; a longer request is a batch of its own.
         shares: whether ``digit_share`` is wanted. Without it, tokens that all digits begin with are taken as given,
             such as a space that is a token of its own: that saves a forward pass.
         label: of a progress bar; None shows none.
+
+    Raises:
+        PromptTooLongError: a request does not fit the model's context; its index is that of the request.
     """
+    conversation = responder.conversation
     prompts = [conversation.prompt_ids(request) for request in requests]
-    replies = [tuple(conversation.response_ids(str(digit))[:-1]) for digit in digits]
+    replies = [tuple(conversation.response_ids(str(digit), ended=False)) for digit in digits]
+    responder.require_fit(prompts)
     if not shares:
         common = _common(replies)
         prompts = [[*prompt, *replies[0][:common]] for prompt in prompts]
         replies = [reply[common:] for reply in replies]
-    scored = _log_probabilities(loaded, prompts, replies, batch_tokens=batch_tokens, label=label)
+    if responder.processors is not None:  # they decide each token after the ones before it
+        scored = _processed(responder, prompts, replies)
+    else:
+        scored = _log_probabilities(responder.loaded, prompts, replies, batch_tokens=batch_tokens, label=label)
     return [_rating(log_probabilities, digits) for log_probabilities in scored]
+
+
+def _processed(
+    responder: Responder, prompts: Sequence[list[int]], replies: Sequence[tuple[int, ...]]
+) -> list[list[float]]:
+    """As ``_log_probabilities``, under the logits processors of a run by rules."""
+    encoded = [EncodedExample([*prompt, *reply], len(prompt)) for prompt in prompts for reply in replies]
+    scores = log_likelihoods(responder, encoded)
+    return [scores[start : start + len(replies)] for start in range(0, len(scores), len(replies))]
 
 
 def _common(replies: Sequence[tuple[int, ...]]) -> int:

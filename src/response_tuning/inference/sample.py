@@ -1,22 +1,22 @@
 """Sampled responses of a model in this process."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
-
-from response_tuning.conversation import Conversation
 from response_tuning.inference.generate import Response, generate_batch
-from response_tuning.models.chat_files import set_stop_tokens
-from response_tuning.models.load import LoadedModel
-from response_tuning.support.progress import progress_bar
+from response_tuning.inference.responder import Responder
+from response_tuning.inference.sampling import RowChoice, Sampling
 
-__all__ = ["sample_all", "sample_responses"]
+if TYPE_CHECKING:
+    from transformers import LogitsProcessor
+
+__all__ = ["sample_responses"]
 
 
 def sample_responses(
-    loaded: LoadedModel,
-    conversation: Conversation,
+    responder: Responder,
     instruction: str,
     *,
     count: int,
@@ -27,57 +27,42 @@ def sample_responses(
 ) -> list[Response]:
     """Independent samples of the response to one instruction.
 
-    They follow from the seed, the instruction and the batch size, whatever else is sampled before, and leave torch's
-    random numbers as they were.
+    A sample follows from the seed, the instruction and its number, whatever else is sampled: those of a larger count
+    begin with those of a smaller one.
 
     Args:
-        loaded: the model.
-        conversation: its chat format.
+        responder: the model, and how it is asked.
         instruction: the instruction.
         count: how many.
         max_new_tokens: the longest response, in tokens.
         temperature: of the softmax; 1 is the model's own distribution.
         seed: of the random numbers.
         batch_size: samples drawn at once.
+
+    Raises:
+        PromptTooLongError: the instruction does not fit the model's context.
     """
-    set_stop_tokens(loaded.model, conversation.stop_token_ids)
-    prompt = conversation.prompt_ids(instruction)
-    devices = [loaded.model.device] if loaded.model.device.type == "cuda" else []
+    prompt = responder.conversation.prompt_ids(instruction)
+    rows = [Sampling(temperature=temperature, seed=_seed(f"{seed}/{number}/{instruction}")) for number in range(count)]
     samples: list[Response] = []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed}/{instruction}".encode()).digest()[:6], "big"))
-        for start in range(0, count, batch_size):
-            rows = min(batch_size, count - start)
-            samples += generate_batch(
-                loaded, conversation, [prompt] * rows, [max_new_tokens] * rows, temperature=temperature
-            )
+    for start in range(0, count, batch_size):
+        batch = rows[start : start + batch_size]
+        sampling = replace(responder, processors=_choosing(responder, batch))
+        samples += generate_batch(sampling, [prompt] * len(batch), [max_new_tokens] * len(batch))
     return samples
 
 
-def sample_all(
-    loaded: LoadedModel,
-    conversation: Conversation,
-    instructions: Sequence[str],
-    *,
-    count: int,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    seed: int = 0,
-) -> list[list[Response]]:
-    """Samples of the responses to several instructions (``sample_responses``), with a progress bar."""
-    samples = []
-    with progress_bar("sampling", len(instructions)) as bar:
-        for instruction in instructions:
-            samples.append(
-                sample_responses(
-                    loaded,
-                    conversation,
-                    instruction,
-                    count=count,
-                    max_new_tokens=max_new_tokens,
-                    temperature=temperature,
-                    seed=seed,
-                )
-            )
-            bar.advance()
-    return samples
+def _choosing(
+    responder: Responder, rows: Sequence[Sampling]
+) -> "Callable[[Sequence[list[int]]], list[LogitsProcessor]]":
+    """The logits processors of a run, and after them the choice of each row's next token."""
+
+    def processors(prompts: Sequence[list[int]]) -> "list[LogitsProcessor]":
+        choice = RowChoice(rows, prompt_length=max(map(len, prompts)), scored=[None] * len(rows))
+        return [*responder.processors_of(prompts), choice]
+
+    return processors
+
+
+def _seed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from response_tuning.conversation import Conversation
 from response_tuning.inference.generate import Response
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.sample import sample_responses
-from response_tuning.models.load import LoadedModel
 from response_tuning.runs.judge import TrainedJudge
 
 __all__ = ["best_of", "best_responses"]
@@ -14,7 +13,7 @@ __all__ = ["best_of", "best_responses"]
 def best_of(judge: TrainedJudge, instruction: str, candidates: Sequence[Response]) -> Response:
     """The candidate that the judge grades highest; the first of equal ones. Equal texts are graded once.
 
-        candidates = sample_responses(run.loaded, run.conversation, prompt, count=8, max_new_tokens=256)
+        candidates = sample_responses(responder, prompt, count=8, max_new_tokens=256)
         best_of(load_judge("runs/judge"), prompt, candidates)
 
     Raises:
@@ -26,8 +25,7 @@ def best_of(judge: TrainedJudge, instruction: str, candidates: Sequence[Response
 
 
 def best_responses(
-    loaded: LoadedModel,
-    conversation: Conversation,
+    responder: Responder,
     judge: TrainedJudge,
     instructions: Sequence[str],
     *,
@@ -41,19 +39,21 @@ def best_responses(
     The samples follow from the seed and the instruction alone, whatever else is asked.
 
     Args:
-        loaded: the model.
-        conversation: its chat format.
+        responder: the model, and how it is asked.
         judge: who grades.
         instructions: what the model is asked.
         count: how many responses to sample for each.
         max_new_tokens: the longest response, in tokens.
         temperature: of the samples.
         seed: of the samples.
+
+    Raises:
+        PromptTooLongError: an instruction does not fit the model's context; before any is answered.
     """
+    responder.require_fit([responder.conversation.prompt_ids(instruction) for instruction in instructions])
     for index, instruction in enumerate(instructions):
         candidates = sample_responses(
-            loaded,
-            conversation,
+            responder,
             instruction,
             count=count,
             max_new_tokens=max_new_tokens,

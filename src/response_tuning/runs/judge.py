@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from response_tuning.conversation import Conversation
 from response_tuning.inference.choices import rate_by_digit
 from response_tuning.inference.judge_request import GRADES, judge_request
-from response_tuning.models.load import LoadedModel
+from response_tuning.inference.responder import Responder
 from response_tuning.runs.folder import run_of
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_responder
 from response_tuning.support.configuration import written_options
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype
@@ -22,8 +21,7 @@ class TrainedJudge:
     """A judge in this process."""
 
     spec: str
-    loaded: LoadedModel
-    conversation: Conversation
+    responder: Responder
 
     def scores(
         self, pairs: Sequence[tuple[str, str]], *, batch_tokens: int = 2048, label: str | None = None
@@ -36,9 +34,7 @@ class TrainedJudge:
             label: of a progress bar; None shows none.
         """
         requests = [judge_request(instruction, answer) for instruction, answer in pairs]
-        ratings = rate_by_digit(
-            self.loaded, self.conversation, requests, GRADES, batch_tokens=batch_tokens, shares=False, label=label
-        )
+        ratings = rate_by_digit(self.responder, requests, GRADES, batch_tokens=batch_tokens, shares=False, label=label)
         return [rating.expected for rating in ratings]
 
 
@@ -69,4 +65,4 @@ def load_judge(spec: str | Path, *, dtype: Dtype = "auto", device: Device = "aut
         UserError: ``spec`` names no judge, or it cannot be loaded.
     """
     require_judge(str(spec))
-    return TrainedJudge(str(spec), *load_with_conversation(str(spec), "auto", dtype=dtype, device=device))
+    return TrainedJudge(str(spec), load_responder(str(spec), "auto", dtype=dtype, device=device))

@@ -31,8 +31,7 @@ from response_tuning.support.options import EMBEDDED, Device, Dtype, FormatName
 from response_tuning.support.progress import progress_bar, warn
 
 if TYPE_CHECKING:
-    from response_tuning.conversation import Conversation
-    from response_tuning.models.load import LoadedModel
+    from response_tuning.inference.responder import Responder
 
 __all__ = ["JudgeSet", "JudgeSetConfig", "grades"]
 
@@ -94,7 +93,7 @@ class JudgeSet:
                 loaded here.
         """
         from response_tuning.models.sentences import row_similarities
-        from response_tuning.runs.load import load_with_conversation
+        from response_tuning.runs.load import load_responder
 
         require_local(config.model)
         examples = load_examples(config.source, offline=config.offline)
@@ -105,11 +104,11 @@ class JudgeSet:
                 f"{config.source} gives {len(drawn) * config.answers} answers, fewer than the {_CLASSES} grades. Give "
                 "more data, or raise --max-examples or --answers."
             )
-        loaded, conversation = load_with_conversation(
-            config.model, config.format, dtype=config.dtype, device=config.device
+        responder = load_responder(
+            config.model, config.format, dtype=config.dtype, device=config.device, purpose="rt data judge-set"
         )
-        answered = _answered(config, drawn, loaded, conversation)
-        ratings = _own_ratings(answered, loaded, conversation)
+        answered = _answered(config, drawn, responder)
+        ratings = _own_ratings(answered, responder)
         similarities = row_similarities([answer for _, answer in answered], [each.completion for each, _ in answered])
         made = [
             _row(example, answer, grade, rating, similarity)
@@ -143,9 +142,7 @@ def grades(ratings: Sequence[float], similarities: Sequence[float]) -> list[int]
     return [min(_CLASSES - 1, int(_CLASSES * (rank - 0.5) / len(joined))) for rank in ranks]
 
 
-def _answered(
-    config: JudgeSetConfig, examples: Sequence[Example], loaded: "LoadedModel", conversation: "Conversation"
-) -> list[tuple[Example, str]]:
+def _answered(config: JudgeSetConfig, examples: Sequence[Example], responder: "Responder") -> list[tuple[Example, str]]:
     """Every answer to each example, which are in the ledger as soon as they exist."""
     from response_tuning.inference.generate import generate_responses
     from response_tuning.inference.sample import sample_responses
@@ -157,7 +154,7 @@ def _answered(
         "max_new_tokens": config.max_new_tokens,
         "temperature": config.temperature,
         "seed": config.seed,
-        "format": conversation.format_name,
+        "format": responder.conversation.format_name,
         "dtype": config.dtype,
     }
     instructions = list(dict.fromkeys(example.prompt or "" for example in examples))
@@ -167,7 +164,7 @@ def _answered(
         missing = [text for text in instructions if _key(text, 0) not in ledger.rows]
         bar.advance(len(instructions) - len(missing))
         for batch in generate_responses(
-            loaded, conversation, missing, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size
+            responder, missing, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size
         ):
             for position, response in batch.items():
                 _add(ledger, missing[position], 0, asdict(response))
@@ -177,8 +174,7 @@ def _answered(
             if _key(text, config.answers - 1) in ledger.rows:
                 continue
             samples = sample_responses(
-                loaded,
-                conversation,
+                responder,
                 text,
                 count=config.answers - 1,
                 max_new_tokens=config.max_new_tokens,
@@ -202,17 +198,13 @@ def _add(ledger: Ledger, instruction: str, number: int, response: dict[str, Any]
     ledger.add({"key": _key(instruction, number), "instruction": instruction, **response})
 
 
-def _own_ratings(
-    answered: Sequence[tuple[Example, str]], loaded: "LoadedModel", conversation: "Conversation"
-) -> list[float]:
+def _own_ratings(answered: Sequence[tuple[Example, str]], responder: "Responder") -> list[float]:
     """The model's own rating, from 0 to 9, of each of its answers, with the reference in view."""
     from response_tuning.inference.choices import rate_by_digit
     from response_tuning.inference.judge_request import GRADES, judge_request
 
     requests = [judge_request(each.prompt or "", answer, reference=each.completion) for each, answer in answered]
-    ratings = rate_by_digit(
-        loaded, conversation, requests, GRADES, shares=False, label="rating own answers by their references"
-    )
+    ratings = rate_by_digit(responder, requests, GRADES, shares=False, label="rating own answers by their references")
     return [rating.expected for rating in ratings]
 
 

@@ -125,10 +125,12 @@ def test_a_judge_learns_to_grade_without_the_reference(config: TrainingConfig, i
     assert all(0 <= score <= 9 for score in scores)
     assert min(scores[1::2]) > max(scores[::2])
     # The score is the mean of the ten digits under the model's own probabilities.
-    prompt = judge.conversation.prompt_ids(judge_request(items[0].prompt or "", (items[0].model_extra or {})["answer"]))
-    digits = [judge.conversation.response_ids(str(grade))[0] for grade in GRADES]
+    prompt = judge.responder.conversation.prompt_ids(
+        judge_request(items[0].prompt or "", (items[0].model_extra or {})["answer"])
+    )
+    digits = [judge.responder.conversation.response_ids(str(grade))[0] for grade in GRADES]
     with torch.no_grad():
-        shares = judge.loaded.model(torch.tensor([prompt])).logits[0, -1, digits].softmax(dim=0)
+        shares = judge.responder.loaded.model(torch.tensor([prompt])).logits[0, -1, digits].softmax(dim=0)
     assert scores[0] == pytest.approx(float((shares * torch.tensor(GRADES)).sum()), rel=1e-4)
 
 

@@ -9,17 +9,19 @@ from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.evaluation.selective.selective_config import SelectiveConfig
 from response_tuning.evaluation.selective.self_rating import rate_responses
 from response_tuning.evaluation.shared.identity import data_hash
+from response_tuning.inference.choices import DigitRating
 from response_tuning.inference.generate import Response
+from response_tuning.inference.responder import PromptTooLongError, Responder
 from response_tuning.inference.sample import sample_responses
 from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.models.fingerprint import model_fingerprint
-from response_tuning.models.load import LoadedModel
 from response_tuning.models.sentences import row_similarities
 from response_tuning.runs.folder import run_of
 from response_tuning.runs.judge import load_judge
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_responder
 from response_tuning.support.configuration import written_options
 from response_tuning.support.progress import progress_bar, warn
+from response_tuning.support.records import preview
 
 __all__ = ["own_confidences", "own_response_ids"]
 
@@ -50,20 +52,21 @@ def own_confidences(
         del judge
     if not {"likelihood", "self", "variation"} & set(config.confidence):
         return confidences
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    purpose = f"--confidence {' '.join(name for name in config.confidence if name not in ('judge', 'trained'))}"
+    responder = load_responder(config.model, config.format, dtype=config.dtype, device=config.device, purpose=purpose)
     if "likelihood" in config.confidence:
         encoded = [
-            _encoded(conversation, instruction, response)
+            _encoded(responder, instruction, response)
             for instruction, response in zip(instructions, responses, strict=True)
         ]
         with progress_bar("scoring own responses", len(encoded)) as bar:
-            confidences["likelihood"] = mean_log_likelihoods(loaded, encoded, bar=bar)
+            confidences["likelihood"] = mean_log_likelihoods(responder, encoded, bar=bar)
     if "self" in config.confidence:
-        ratings = rate_responses(loaded, conversation, pairs)
+        ratings = _own_ratings(responder, pairs)
         confidences["self"] = [rating.expected for rating in ratings]
         confidences["digit_share"] = [rating.digit_share for rating in ratings]
     if "variation" in config.confidence:
-        samples = _samples(config, instructions, loaded, conversation, folder)
+        samples = _samples(config, instructions, responder, folder)
         confidences["variation"] = _agreement([response.text for response in responses], samples)
     return confidences
 
@@ -87,13 +90,23 @@ def own_response_ids(conversation: Conversation, response: Response) -> list[int
 
     An empty response is measured on the stop token, as it has no other.
     """
-    ids = conversation.response_ids(response.text)
-    return ids if response.stopped or not response.text else ids[:-1]
+    return conversation.response_ids(response.text, ended=response.stopped or not response.text)
 
 
-def _encoded(conversation: Conversation, instruction: str, response: Response) -> EncodedExample:
-    prompt = conversation.prompt_ids(instruction)
-    return EncodedExample([*prompt, *own_response_ids(conversation, response)], len(prompt))
+def _own_ratings(responder: Responder, pairs: Sequence[tuple[str, str]]) -> list[DigitRating]:
+    try:
+        return rate_responses(responder, pairs)
+    except PromptTooLongError as error:
+        row = error.index
+        name = f"The request to rate the response to row {row + 1} ({preview(pairs[row][0])})"
+        raise error.named(name) from None
+
+
+def _encoded(responder: Responder, instruction: str, response: Response) -> EncodedExample:
+    """A prompt and the model's own response, which the context may have ended."""
+    prompt = responder.conversation.prompt_ids(instruction)
+    ids = [*prompt, *own_response_ids(responder.conversation, response)]
+    return EncodedExample(ids[: responder.context], len(prompt))
 
 
 def _agreement(texts: Sequence[str], samples: Sequence[Sequence[str]]) -> list[float]:
@@ -112,14 +125,13 @@ def _agreement(texts: Sequence[str], samples: Sequence[Sequence[str]]) -> list[f
 def _samples(
     config: SelectiveConfig,
     instructions: Sequence[str],
-    loaded: LoadedModel,
-    conversation: Conversation,
+    responder: Responder,
     folder: Path,
 ) -> list[list[str]]:
     """``--samples`` texts for each instruction; those that are in ``folder`` already are not sampled again."""
     settings = {
         "model": model_fingerprint(config.model) or config.model,
-        "format": conversation.format_name,
+        "format": responder.conversation.format_name,
         "dtype": config.dtype,
         "max_new_tokens": config.max_new_tokens,
         "samples": config.samples,
@@ -133,8 +145,7 @@ def _samples(
         for key, instruction in zip(keys, instructions, strict=True):
             if key not in ledger.rows:
                 samples = sample_responses(
-                    loaded,
-                    conversation,
+                    responder,
                     instruction,
                     count=config.samples,
                     max_new_tokens=config.max_new_tokens,

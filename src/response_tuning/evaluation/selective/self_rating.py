@@ -9,9 +9,8 @@ from importlib.resources import files
 
 from jinja2 import StrictUndefined, Template
 
-from response_tuning.conversation import Conversation
 from response_tuning.inference.choices import DigitRating, rate_by_digit
-from response_tuning.models.load import LoadedModel
+from response_tuning.inference.responder import Responder
 
 __all__ = ["rate_responses", "rating_request"]
 
@@ -19,20 +18,20 @@ _RATINGS = (1, 2, 3, 4, 5)
 
 
 def rate_responses(
-    loaded: LoadedModel, conversation: Conversation, pairs: Sequence[tuple[str, str]], *, batch_tokens: int = 2048
+    responder: Responder, pairs: Sequence[tuple[str, str]], *, batch_tokens: int = 2048
 ) -> list[DigitRating]:
     """Have a model rate responses, in length-sorted batches of at most ``batch_tokens`` padded tokens.
 
     Args:
-        loaded: the model.
-        conversation: its chat format.
+        responder: the model, and how it is asked.
         pairs: instruction and response.
         batch_tokens: a longer request is a batch of its own.
+
+    Raises:
+        PromptTooLongError: a request does not fit the model's context; its index is that of the pair.
     """
     requests = [rating_request(instruction, response) for instruction, response in pairs]
-    return rate_by_digit(
-        loaded, conversation, requests, _RATINGS, batch_tokens=batch_tokens, label="rating own responses"
-    )
+    return rate_by_digit(responder, requests, _RATINGS, batch_tokens=batch_tokens, label="rating own responses")
 
 
 def rating_request(instruction: str, response: str) -> str:

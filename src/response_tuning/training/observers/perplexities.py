@@ -82,7 +82,7 @@ class Perplexities:
         training, strategy = self._training, self._training.strategy
         accelerator, loss_of = strategy.accelerator, ResponseLoss(training.model)
         own = own_part(self._units, process=accelerator.process_index, processes=accelerator.num_processes)
-        work = list(split(own, tokens=training.config.batches.micro_batch_tokens, packed=training.packed))
+        work = list(split(own, tokens=training.config.batches.tokens_at_once, packed=training.packed))
         measured: dict[int, float] = {}
         training.model.eval()
         with torch.no_grad(), disable_input_dtype_casting(training.model):
