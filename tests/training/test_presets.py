@@ -57,6 +57,24 @@ def test_hewitt_is_hewitt_et_als_setting() -> None:
     ) == (64, 5, 2048, 0.0)
 
 
+def test_sftmix_is_xiao_et_als_setting() -> None:
+    config = TrainingConfig(output=Path("x"), preset="sftmix", sftmix_from="runs/first")
+    assert (config.adapter.tuning, config.optimization.schedule) == ("full", "cosine")
+    assert (
+        config.optimization.learning_rate,
+        config.optimization.weight_decay,
+        config.optimization.warmup_share,
+        config.batches.batch_size,
+        config.batches.epochs,
+    ) == (2e-6, 0.1, 0.1, 32, 3)
+    assert (config.sftmix.sftmix_weight, config.sftmix.sftmix_alpha, config.sftmix.sftmix_pairing) == (
+        0.2,
+        0.5,
+        "random",
+    )
+    assert config.checkpoints.keep_perplexities
+
+
 def test_options_come_before_a_preset_even_where_they_equal_the_usual_default() -> None:
     usual = TrainingConfig(output=Path("x"))
     config = TrainingConfig(

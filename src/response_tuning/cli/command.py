@@ -35,6 +35,8 @@ class Command:
     """Called with an instance of ``config``; prints its result."""
     summary: str = ""
     """One line for ``rt --help``. Defaults to the first sentence of the config's docstring."""
+    spelled: Callable[[list[str]], list[str]] = list
+    """Turns arguments that are spelled in another way into the options of ``config``."""
 
     @property
     def config_type(self) -> type[BaseModel]:

@@ -108,7 +108,7 @@ def _run(line: _CommandLine) -> int:
     set_up_threads(line.threads)
     set_up_allocator()
     yield_to_others()
-    config = parse_options(command.config_type, f"rt {command.name}", options, config_path)
+    config = parse_options(command.config_type, f"rt {command.name}", command.spelled(options), config_path)
     require_inputs_kept(config, config_path)
     command.run(config)
     return 0

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from response_tuning.cli.command import Command, print_result
+from response_tuning.cli.spellings import training_arguments
 from response_tuning.support.commands import command
 from response_tuning.support.progress import say
 
@@ -148,6 +149,7 @@ _TRAIN = Command(
     "response_tuning.training.training_config:TrainingConfig",
     _train,
     "Tune a base model on responses alone, or on pairs",
+    spelled=training_arguments,
 )
 _RULES = Command(
     "rules",

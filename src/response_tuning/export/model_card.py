@@ -22,7 +22,14 @@ _METHODS = {
 }
 _SETTINGS_OF_A_MACHINE = {
     *("output", "device", "gpus", "processes", "nodes"),
-    *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every", "micro_batch_tokens", "packing"),
+    *(
+        "checkpoint_every_seconds",
+        "keep_checkpoints",
+        "keep_adapter_every",
+        "keep_perplexities",
+        "micro_batch_tokens",
+        "packing",
+    ),
 }
 _FILE = re.compile(r"\.(jsonl?|ndjson|csv|tsv|xlsx|parquet|arrow|txt|md|gguf|gz|bz2|xz|zst|zip)$", re.IGNORECASE)
 

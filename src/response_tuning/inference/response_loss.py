@@ -87,6 +87,12 @@ class ResponseLoss:
         logits = (self._scaled(hidden).to(dtype).float() * rows).sum(dim=-1)
         return capped(logits if bias is None else logits + bias[targets].float(), self._softcap)[0]
 
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """The log-probability [tokens, vocabulary] of every next token, in fp32: for a few tokens only."""
+        weight, bias = self._head.weight, self._head.bias
+        logits = nn.functional.linear(self._scaled(hidden).to(weight.dtype), weight, bias)
+        return capped(logits.float(), self._softcap)[0].log_softmax(dim=-1)
+
     def _scaled(self, hidden: Tensor) -> Tensor:
         return hidden if self._scale == 1 else hidden * self._scale
 

@@ -32,6 +32,7 @@ def run_steps(
     run: RunDirectory,
     keep_adapter: Callable[[int], None],
     on_step: Callable[[dict[str, Any]], None],
+    rows: Sequence[EncodedExample | None] = (),
 ) -> None:
     """Run all optimizer steps, from the last checkpoint on.
 
@@ -44,6 +45,7 @@ def run_steps(
         run: Where the log and the checkpoints go.
         keep_adapter: Saves a copy of the adapter after that many steps; called as often as the configuration asks for.
         on_step: Called with every row of the log, after it is written.
+        rows: Every row of the data, None for one that is dropped, where perplexities may be kept.
 
     Raises:
         UserError: the checkpoint is of other data, or the loss is not finite.
@@ -66,6 +68,7 @@ def run_steps(
         steps_per_epoch=steps_per_epoch,
         keep_adapter=keep_adapter,
         on_step=on_step,
+        rows=rows,
     ) as observers:
         for epoch, batch in islice(_all_batches(training, examples), progress.steps, None):
             if stops_early(progress, config.validation):

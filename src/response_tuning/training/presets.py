@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 __all__ = ["PresetName", "preset_values"]
 
-PresetName = Literal["none", "paper", "hewitt"]
+PresetName = Literal["none", "paper", "hewitt", "sftmix"]
 
 _PRESETS: Final[dict[str, dict[str, Any]]] = {
     # An & Kim 2024, arXiv 2410.02465: QLoRA on all linear layers.
@@ -43,6 +43,22 @@ _PRESETS: Final[dict[str, dict[str, Any]]] = {
         "epochs": 5,
         "max_length": 2048,
         "overlong": "truncate",
+        "dtype": "bfloat16",
+    },
+    # Xiao et al. 2024, arXiv 2410.05248, as they train on Alpaca: first the reference, whose perplexities are kept,
+    # then with --sftmix-from. On their larger sets they train for one epoch.
+    "sftmix": {
+        "tuning": "full",
+        "learning_rate": 2e-6,
+        "schedule": "cosine",
+        "warmup_share": 0.1,
+        "weight_decay": 0.1,
+        "batch_size": 32,
+        "epochs": 3,
+        "keep_perplexities": True,
+        "sftmix_weight": 0.2,
+        "sftmix_alpha": 0.5,
+        "sftmix_pairing": "random",
         "dtype": "bfloat16",
     },
 }

@@ -151,6 +151,7 @@ def _train(
         f"{config.method} on {report.rows_kept} examples: {report.supervised_tokens:,} supervised tokens an epoch, "
         f"{report.prompt_tokens:,} of prompt, {len(report.rows_truncated)} rows truncated"
     )
+    rows = () if objective.preparation else _every_row(encoded, report)
     if objective.preparation:
         encoded = objective.preparation.arrange(encoded, report.rows_dropped_overlong)
     measured = objective.preparation.measured(held_out, held_out_dropped) if objective.preparation else None
@@ -167,11 +168,17 @@ def _train(
         _save(folder, training, loaded, conversation)
 
     held_out_set = HeldOut(held_out, measured)
-    run_steps(training, encoded, held_out_set, run, lambda steps: save(run.kept_checkpoint(steps)), on_step)
+    run_steps(training, encoded, held_out_set, run, lambda steps: save(run.kept_checkpoint(steps)), on_step, rows)
     save(run.model if config.adapter.tuning == "full" else run.adapter)
     if accelerator.is_main_process:
         remove_checkpoints(run.checkpoint)
         run.best_weights.unlink(missing_ok=True)
+
+
+def _every_row(encoded: Sequence[EncodedExample], report: EncodingReport) -> list[EncodedExample | None]:
+    """The encoded examples at their rows of the data; None where one is dropped."""
+    left, dropped = iter(encoded), set(report.rows_dropped_overlong)
+    return [None if row in dropped else next(left) for row in range(1, report.rows_read + 1)]
 
 
 def _with_micro_batches(

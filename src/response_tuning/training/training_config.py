@@ -52,6 +52,7 @@ __all__ = [
     "ParallelOptions",
     "PreferenceOptions",
     "RegularizationOptions",
+    "SelfJudgeOptions",
     "SftmixOptions",
     "Switch",
     "TrainingConfig",
@@ -64,7 +65,7 @@ CHANGES_NO_RUN = frozenset(
         *("gpus", "processes", "nodes", "sharding", "offload", "device"),
         *("micro_batch_tokens", "packing", "gradient_checkpointing", "loss_kernel", "attention"),
         *("fused_layers", "optimizer", "fused_optimizer", "deterministic"),
-        *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every"),
+        *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every", "keep_perplexities"),
     }
 )
 """Options that do not change what a run is, apart from rounding: memory, speed, and what is kept on the way. A training
@@ -177,11 +178,15 @@ class SftmixOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sftmix_from: str = ""
-    """SFTMix: a finished run on the same data that kept adapters; they tell which examples are learned easily."""
+    """SFTMix: a finished run on the same data that kept perplexities or adapters; they tell which examples are learned
+    easily."""
     sftmix_weight: float = Field(default=0.2, ge=0)
     """The weight of the mixtures' loss, added to the examples' own."""
     sftmix_alpha: float = Field(default=0.5, gt=0)
     """The mixing coefficient is drawn from Beta(alpha, alpha): near 0 and 1 below 1, near a half above."""
+    sftmix_pairing: Literal["length", "random"] = "length"
+    """What is paired: examples of a batch of similar length (more of each is mixed, less padding), or any (as in the
+    paper)."""
 
 
 class PreferenceOptions(BaseModel):
@@ -198,6 +203,17 @@ class PreferenceOptions(BaseModel):
     """simpo: the margin by which the chosen response has to be likelier."""
     sft_weight: float | None = Field(default=None, ge=0)
     """The weight of the chosen responses' cross-entropy beside the loss; by default orpo 1, others 0."""
+
+
+class SelfJudgeOptions(BaseModel):
+    """Self-J: train a judge of a model's own answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judge_student_weight: float = Field(default=0.3, ge=0)
+    """self-judge: the weight of the grade's cross-entropy without the reference beside that with it."""
+    judge_divergence_weight: float = Field(default=2.0, ge=0)
+    """self-judge: the weight of the KL divergence of the grades without the reference from those with it."""
 
 
 class ValidationOptions(BaseModel):
@@ -290,6 +306,9 @@ class CheckpointOptions(BaseModel):
     """How many checkpoints to keep until training is done; an earlier one is used where the last is damaged."""
     keep_adapter_every: int = Field(default=0, ge=0)
     """Keep a copy of the adapter every N steps, for rt probe RUN --checkpoints; 0: only the last one."""
+    keep_perplexities: bool = False
+    """Keep the perplexity of each training example at the end of each epoch, for --sftmix-from RUN: numbers alone, also
+    of a run of --tuning full. Of trainings without another --objective."""
 
 
 class TrainingConfig(BaseModel):
@@ -302,6 +321,7 @@ class TrainingConfig(BaseModel):
         rt train --data answers.jsonl --output runs/mine --gpus 4
         rt train --preference-loss dpo --model runs/mine --data pairs.jsonl --output runs/preferred --learning-rate 2e-5
         rt train --from runs/mine --method it --data pairs.jsonl --output runs/continued
+        rt train --method self-judge --model runs/mine --data items.jsonl --output runs/judge
         rt train --config runs/mine/config.yaml --output runs/again --seed 1
     """
 
@@ -310,7 +330,8 @@ class TrainingConfig(BaseModel):
     output: Path
     """The run folder to make, such as runs/mine."""
     method: Method = "rt"
-    """rt: responses alone. it: instruction-response pairs. mixed: rows with a prompt as it, rows without one as rt."""
+    """rt: responses alone. it: instruction-response pairs. mixed: rows with a prompt as it, rows without one as rt.
+    On the command line also: self-judge (--objective self-judge --method it), and preference (--preference-loss)."""
     model: str = EMBEDDED
     """The base model: 'embedded', a folder, a .gguf file or a hub id."""
     from_run: Annotated[str, tyro.conf.arg(aliases=["--from"], metavar="RUN")] = ""
@@ -320,10 +341,12 @@ class TrainingConfig(BaseModel):
     """A JSONL file with 'completion' and, for it, 'prompt' in every row; or 'starter'."""
     objective: str = "auto"
     """What the loss is. auto: supervised tokens, sftmix where --sftmix-from is given, or preference where
-    --preference-loss is; or one of another package."""
+    --preference-loss is. self-judge: grades of a model's own answers, of the rows of rt data judge-set (with --method
+    it). Or one of another package."""
     preset: PresetName = "none"
-    """Defaults of a paper: An & Kim 2024 (QLoRA) or Hewitt et al. 2024 (full). Other options override them, but for
-    those of a --config file where the preset is given on the command line."""
+    """Defaults of a paper: An & Kim 2024 (QLoRA), Hewitt et al. 2024 (full) or Xiao et al. 2024 (sftmix, for both of
+    its trainings). Other options override them, but for those of a --config file where the preset is given on the
+    command line."""
     seed: int = 0
     """Decides the adapter's initial weights, the order of examples, dropout, noise and mixtures."""
     plan: bool = Field(default=False, exclude=True)
@@ -343,6 +366,8 @@ class TrainingConfig(BaseModel):
     """SFTMix: train on mixtures of easily and hardly learned examples."""
     preference: PreferenceOptions = PreferenceOptions()
     """Preference tuning: train on pairs of a response and a worse one."""
+    self_judge: SelfJudgeOptions = SelfJudgeOptions()
+    """Self-J: train a judge of a model's own answers."""
     validation: ValidationOptions = ValidationOptions()
     """The loss on held-out examples."""
     memory: MemoryOptions = MemoryOptions()
@@ -423,6 +448,16 @@ class TrainingConfig(BaseModel):
             raise ValueError("--preference-loss and --sftmix-from are two objectives. Choose one of them.")
         if self.regularization.label_smoothing:
             raise ValueError("--label-smoothing is not for --preference-loss, which is made of likelihoods.")
+        return self
+
+    @model_validator(mode="after")
+    def _require_judge_whole(self) -> "TrainingConfig":
+        if self.objective != "self-judge":
+            return self
+        if self.method != "it":
+            raise ValueError("--objective self-judge asks for grades, and needs --method it.")
+        if self.regularization.label_smoothing:
+            raise ValueError("--label-smoothing is not for --objective self-judge, which compares distributions.")
         return self
 
     @model_validator(mode="after")

@@ -12,8 +12,9 @@ from response_tuning.asking.ask import Failure
 from response_tuning.conversation import Conversation
 from response_tuning.evaluation.probe.probe import probe
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
+from response_tuning.evaluation.selective.confidences import own_response_ids
 from response_tuning.evaluation.selective.risk_coverage import risk_coverage
-from response_tuning.evaluation.selective.selective import evaluate_selective, own_response_ids
+from response_tuning.evaluation.selective.selective import evaluate_selective
 from response_tuning.evaluation.selective.selective_config import SelectiveConfig
 from response_tuning.evaluation.selective.selective_result import SelectiveResult
 from response_tuning.evaluation.selective.selective_table import selective_table

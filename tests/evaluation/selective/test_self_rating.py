@@ -1,6 +1,7 @@
 """A model's ratings of its own responses, against its own logits."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from response_tuning.conversation import FORMATS, Conversation
 from response_tuning.evaluation.selective.self_rating import rate_responses, rating_request
 from response_tuning.example import Example
+from response_tuning.inference.choices import rate_by_digit
 from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.options import FormatName
@@ -38,6 +40,20 @@ def test_a_rating_is_the_mean_of_the_digits_under_the_models_own_next_token_prob
         assert 1 <= rating.expected <= 5
         assert 0 < rating.digit_share <= 1
     assert len({round(rating.expected, 6) for rating in ratings}) == len(pairs)
+
+
+@pytest.mark.parametrize("format_name", ["tulu", "question-answer"])
+def test_without_shares_the_mean_of_the_digits_is_the_same(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, format_name: FormatName
+) -> None:
+    responder = Responder(LoadedModel(model, tokenizer, "tiny"), Conversation(tokenizer, format_name))
+    requests = ["Rate it.", "Rate the other one, from 0 to 9."]
+    whole, given = (rate_by_digit(responder, requests, range(10), shares=shares) for shares in (True, False))
+    assert [each.expected for each in whole] == pytest.approx([each.expected for each in given], rel=1e-5)
+    assert all(one.digit_share <= other.digit_share + 1e-6 for one, other in zip(whole, given, strict=True))
+    # Under logits processors each reply is scored by itself.
+    processed = rate_by_digit(replace(responder, processors=lambda _: []), requests, range(10))
+    assert [each.expected for each in whole] == pytest.approx([each.expected for each in processed], rel=1e-4)
 
 
 def _probability(model: LlamaForCausalLM, prompt: list[int], reply: list[int]) -> float:

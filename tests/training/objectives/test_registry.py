@@ -112,7 +112,7 @@ def test_an_entry_point_adds_an_objective(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(plugins, "entry_points", lambda **_group: EntryPoints([point]))
     monkeypatch.setattr(EntryPoint, "load", lambda _self: Focal)
     plugins.offered.cache_clear()
-    assert registry.objective_names() == ["supervised", "sftmix", "preference", "focal"]
+    assert registry.objective_names() == ["supervised", "sftmix", "preference", "self-judge", "focal"]
     made = registry.make_objective(TrainingConfig(output=Path("run"), objective="focal"))
     assert isinstance(made, Focal)
     plugins.offered.cache_clear()
@@ -123,7 +123,7 @@ def test_an_unknown_objective_is_refused_with_the_known_ones(
 ) -> None:
     assert main([*arguments, "--output", str(tmp_path / "run"), "--objective", "vocal"]) == 2
     printed = " ".join(capsys.readouterr().err.split())
-    assert printed == "error: There is no objective 'vocal'. There are supervised, sftmix, preference."
+    assert printed == "error: There is no objective 'vocal'. There are supervised, sftmix, preference, self-judge."
 
 
 def test_one_objective_is_named_in_its_folder_the_registry_and_the_configuration_only() -> None:

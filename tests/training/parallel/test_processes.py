@@ -66,11 +66,17 @@ def assert_same_training(first: Path, second: Path) -> None:
 def test_several_processes_train_what_one_does(
     config: TrainingConfig, tmp_path: Path, tuning: str, processes: int, packing: str
 ) -> None:
-    config = changed(config, tuning=tuning, packing=packing)
+    config = changed(config, tuning=tuning, packing=packing, keep_perplexities=True)
     alone = train(config)
     together = train(changed(config, output=tmp_path / "together", processes=processes))
     assert_same_training(alone.path, together.path)
     assert json.loads(together.data_report.read_text()) == json.loads(alone.data_report.read_text())
+    perplexities, others = (
+        [json.loads(line) for line in (run.path / "perplexities.jsonl").read_text().splitlines()]
+        for run in (alone, together)
+    )
+    for point, other in zip(perplexities, others, strict=True):
+        assert point["perplexities"] == pytest.approx(other["perplexities"], rel=1e-4)
     assert not (together.path / "checkpoints").exists() or not any((together.path / "checkpoints").iterdir())
 
 

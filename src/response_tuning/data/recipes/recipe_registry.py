@@ -9,8 +9,9 @@ RECIPES = (
     "response_tuning.data.recipes.non_instructional:NonInstructional",
     "response_tuning.data.recipes.single_task:SingleTaskSet",
     "response_tuning.data.recipes.keep_instructions:KeepInstructions",
-    # Named, not imported: it asks a model, so its package is above this one.
+    # Named, not imported: they ask a model, so their package is above this one.
     "response_tuning.synthesis.roles_and_rules:RolesAndRules",
+    "response_tuning.synthesis.judge_set:JudgeSet",
 )
 """The recipes of this package, in the order of the help."""
 RECIPE_PLUGINS = "response_tuning.recipes"

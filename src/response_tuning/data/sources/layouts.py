@@ -55,9 +55,13 @@ _PAIRS = (
     _Pairs("ms-swift (query, response)", "query", "response"),
 )
 _ADDED_FIELDS = frozenset(
-    ["category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"]
+    [
+        *("category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"),
+        *("rejected", "desirable"),  # ``rt train --preference-loss`` reads them
+        *("answer", "grade", "self_rating", "similarity"),  # ``rt data judge-set``
+    ]
 )
-"""Fields that the packaged data sets, readers of texts, ``rt data refine`` and ``rt data roles-and-rules`` add."""
+"""Fields that the packaged data sets, readers of texts and commands of ours add or use: not reported as unused."""
 _RESPONSES = ("output", "response", "completion", "chosen")
 
 
@@ -97,13 +101,30 @@ def _chat(row: Fields, usage: Usage) -> list[Fields] | None:
     if not any(message.role == "system" for message in messages):
         system, system_field = _system(row)
         messages, used = [*system, *messages], [*used, *system_field]
-    if isinstance(row.get("chosen"), dict):  # LLaMA-Factory's preferences: one message each
-        messages = [replace(message, trains=False) for message in messages]
-        messages += read_messages([row["chosen"]], "chosen", usage)
+    preferred = _preferred_after(messages, row, usage)
+    if preferred:
+        messages = [*(replace(message, trains=False) for message in messages), *preferred]
         used += ["chosen"]
     examples = examples_of(messages, field, usage)
     usage.layouts[f"conversations ({field})"] += 1
     return with_others(examples, row, used, usage)
+
+
+def _preferred_after(messages: list[Message], row: Fields, usage: Usage) -> list[Message]:
+    """The chosen response beside a conversation that waits for one (LLaMA-Factory, WildFeedback); none of other rows.
+
+    It is a message; where a rejected one stands beside it, a text or a list of messages as well.
+    """
+    chosen = _decoded(row.get("chosen"))
+    if isinstance(chosen, dict):
+        return read_messages([chosen], "chosen", usage)
+    if not messages or messages[-1].role != "user" or row.get("rejected") is None:
+        return []
+    if isinstance(chosen, str) and chosen.strip():
+        return [Message("assistant", chosen, field="chosen")]
+    if is_conversation(chosen) and isinstance(chosen, list) and not _starts_with_user(chosen):
+        return read_messages(chosen, "chosen", usage)
+    return []
 
 
 def _chat_field(row: Fields) -> str | None:

@@ -38,6 +38,10 @@ class IfevalConfig(BaseModel):
     """The chat format. auto: the one a run was trained with; tulu, or question-answer for the embedded model."""
     batch_size: int = Field(default=40, ge=1)
     """Prompts per batch."""
+    judge_run: str | None = None
+    """A judge of this model's own answers, as rt train --objective self-judge makes it."""
+    best_of: int = Field(default=1, ge=1)
+    """Sample this many responses to each prompt, and take the one that --judge-run grades highest."""
     offline: bool = False
     """Download nothing: read the prompts from the cache or from the folder in RESPONSE_TUNING_ASSETS."""
 

@@ -65,6 +65,10 @@ class ProbeConfig(BaseModel):
     """The maximum length of a response, in tokens; a longer one counts as not stopped."""
     batch_size: int = Field(default=40, ge=1)
     """Instructions per batch."""
+    judge_run: str | None = None
+    """A judge of this model's own answers, as rt train --objective self-judge makes it."""
+    best_of: int = Field(default=1, ge=1)
+    """Sample this many responses to each prompt, and take the one that --judge-run grades highest."""
     others: int = Field(default=5, ge=1)
     """Random responses to other instructions that each paired response is ranked against."""
     # Each additional one lengthens a probe of the embedded model by about six seconds on two cores.

@@ -4,10 +4,13 @@ After Ye & Ng 2024 (Self-J, arXiv 2409.00935). Every response gets a confidence:
 
     likelihood   the mean log-likelihood of its tokens, in nats, under the model that wrote it
     self         the expected rating, from 1 to 5, of the model itself (``self_rating``)
+    variation    the mean similarity to other samples of the model (VRO), from -1 to 1
+    trained      the expected grade, from 0 to 9, of a judge trained on the model's own answers (``runs.judge``)
     judge        the rating from 1 to 5 of a judge that sees the instruction and the response only
 
 and a quality, 1 or 0, that the confidence should predict: whether it ``responds`` in the probe's sense, or whether a
-judge that also sees the reference rates it 4 or 5. ``risk_coverage`` compares the two.
+judge that also sees the reference rates it 4 or 5. ``risk_coverage`` compares the two, and ``correlation`` compares the
+confidence with a score: that judge's rating, people's (``--scores``), or the quality where there is neither.
 """
 
 import re
@@ -17,31 +20,30 @@ from functools import partial
 from typing import Any
 
 from response_tuning.asking.ask import Failure
-from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.data.sampling import draw
 from response_tuning.data.sources.load_examples import load_examples
+from response_tuning.evaluation.selective.confidences import own_confidences
+from response_tuning.evaluation.selective.correlation import Correlation, correlation
 from response_tuning.evaluation.selective.risk_coverage import abstention, risk_coverage
+from response_tuning.evaluation.selective.scores_file import read_scores
 from response_tuning.evaluation.selective.selective_config import SelectiveConfig
 from response_tuning.evaluation.selective.selective_plot import draw_curves
 from response_tuning.evaluation.selective.selective_result import Selection, SelectiveResult
-from response_tuning.evaluation.selective.self_rating import SelfRating, rate_responses
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluate_judged import Cases, Judged, Role, evaluate_judged
 from response_tuning.evaluation.shared.judge import Case, Judgement
 from response_tuning.evaluation.shared.response_verdicts import response_verdicts
+from response_tuning.evaluation.shared.results import results_folder
 from response_tuning.evaluation.shared.statistics import estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
-from response_tuning.inference.responder import PromptTooLongError, Responder
-from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.models.spec import is_local
-from response_tuning.runs.load import load_responder
+from response_tuning.runs.judge import require_judge
 from response_tuning.support.errors import UserError
 from response_tuning.support.plots import check_plot
-from response_tuning.support.progress import progress_bar, say
-from response_tuning.support.records import preview
+from response_tuning.support.progress import say
 
-__all__ = ["RESPONDS", "evaluate_selective", "own_response_ids"]
+__all__ = ["RESPONDS", "evaluate_selective"]
 
 RESPONDS = "responds"
 """What decides quality without a judge: the probe's metric of that name."""
@@ -69,7 +71,8 @@ def evaluate_selective(config: SelectiveConfig) -> SelectiveResult | None:
 
     def measure(answered: Answered, judged: Judged) -> SelectiveResult:
         own = _own_confidences(config, instructions, answered)
-        return _result(config, _rows(examples, answered, judged, own))
+        rows = _rows(examples, answered, judged, own)
+        return _result(config, rows, _scores(config, examples, answered))
 
     result = evaluate_judged(
         config,
@@ -87,16 +90,15 @@ def evaluate_selective(config: SelectiveConfig) -> SelectiveResult | None:
     return result
 
 
-def own_response_ids(conversation: Conversation, response: Response) -> list[int]:
-    """The token ids that the likelihood of a response is measured on: with the stop token only if the model wrote it.
-
-    An empty response is measured on the stop token, as it has no other.
-    """
-    return conversation.response_ids(response.text, ended=response.stopped or not response.text)
-
-
 def _check(config: SelectiveConfig) -> None:
-    own = [name for name in config.confidence if name != "judge"]
+    own = [name for name in config.confidence if name not in ("judge", "trained")]
+    if "trained" in config.confidence:
+        if config.judge_run is None:
+            raise UserError(
+                "--confidence trained needs a --judge-run, which rt train --objective self-judge makes of the rows of "
+                "rt data judge-set."
+            )
+        require_judge(config.judge_run)
     if "judge" in config.confidence and config.judge is None:
         raise UserError("--confidence judge needs a --judge.")
     if "judge" not in config.confidence and config.judge is not None:
@@ -107,7 +109,7 @@ def _check(config: SelectiveConfig) -> None:
     if own and not is_local(config.model):
         raise UserError(
             f"--confidence {' '.join(own)} needs a model in this process, and {config.model} is not: "
-            "choose --confidence judge."
+            "choose --confidence judge or trained."
         )
     if config.plot is not None:
         check_plot(config.plot)
@@ -161,44 +163,20 @@ def _parse(_: Case, payload: str) -> int | None:
 def _own_confidences(
     config: SelectiveConfig, instructions: Sequence[str], answered: Answered
 ) -> dict[str, list[float]]:
-    """The confidences of the model itself, by name, and for ``self`` the probability of a digit."""
-    names = [name for name in config.confidence if name != "judge"]
-    if not names:
+    """The confidences of models in this process, by name."""
+    if set(config.confidence) <= {"judge"}:
         return {}
-    purpose = f"--confidence {' '.join(names)}"
-    responder = load_responder(config.model, config.format, dtype=config.dtype, device=config.device, purpose=purpose)
-    # A model in this process answers every instruction.
-    responses = [response for response in answered.responses if isinstance(response, Response)]
-    confidences: dict[str, list[float]] = {}
-    if "likelihood" in names:
-        encoded = [
-            _encoded(responder, instruction, response)
-            for instruction, response in zip(instructions, responses, strict=True)
-        ]
-        with progress_bar("scoring own responses", len(encoded)) as bar:
-            confidences["likelihood"] = mean_log_likelihoods(responder, encoded, bar=bar)
-    if "self" in names:
-        ratings = _own_ratings(responder, instructions, responses)
-        confidences["self"] = [rating.expected for rating in ratings]
-        confidences["digit_share"] = [rating.digit_share for rating in ratings]
-    return confidences
+    # A model in this process answers every instruction, and so does a server whose responses a judge here grades.
+    responses = [each if isinstance(each, Response) else Response("", 0, stopped=False) for each in answered.responses]
+    folder = results_folder(config.model, "selective", config.output)
+    return own_confidences(config, instructions, responses, folder=folder)
 
 
-def _own_ratings(responder: Responder, instructions: Sequence[str], responses: Sequence[Response]) -> list[SelfRating]:
-    pairs = [(instruction, response.text) for instruction, response in zip(instructions, responses, strict=True)]
-    try:
-        return rate_responses(responder, pairs)
-    except PromptTooLongError as error:
-        row = error.index
-        name = f"The request to rate the response to row {row + 1} ({preview(instructions[row])})"
-        raise error.named(name) from None
-
-
-def _encoded(responder: Responder, instruction: str, response: Response) -> EncodedExample:
-    """A prompt and the model's own response, which the context may have ended."""
-    prompt = responder.conversation.prompt_ids(instruction)
-    ids = [*prompt, *own_response_ids(responder.conversation, response)]
-    return EncodedExample(ids[: responder.context], len(prompt))
+def _scores(config: SelectiveConfig, examples: Sequence[Example], answered: Answered) -> list[float | None]:
+    """The score of each response that people gave; None where there is none."""
+    if config.scores is None:
+        return [None] * len(examples)
+    return read_scores(config.scores, [example.prompt or "" for example in examples], answered.texts)
 
 
 def _rows(
@@ -262,7 +240,7 @@ def _rating(judgement: Judgement | None) -> int | None:
     return judgement.verdict
 
 
-def _result(config: SelectiveConfig, rows: list[dict[str, Any]]) -> SelectiveResult:
+def _result(config: SelectiveConfig, rows: list[dict[str, Any]], given: Sequence[float | None]) -> SelectiveResult:
     values = [row["values"] for row in rows]
     qualities = [each["quality"] for each in values if "quality" in each]
     digit_shares = [each["digit_share"] for each in values if "digit_share" in each]
@@ -272,12 +250,34 @@ def _result(config: SelectiveConfig, rows: list[dict[str, Any]]) -> SelectiveRes
         if len(pairs) >= _FEWEST:
             confidences, good = [list(column) for column in zip(*pairs, strict=True)]
             chosen = abstention(confidences, good, wanted_quality=config.wanted_quality, seed=config.seed)
-            selections[name] = Selection(risk_coverage(confidences, good), chosen)
+            selections[name] = Selection(
+                risk_coverage(confidences, good), chosen, _correlation(config, name, rows, given)
+            )
     return SelectiveResult(
         quality=estimate_mean(qualities) if qualities else None,
         decided_by=config.quality_judge or RESPONDS,
+        scored_by=str(config.scores or config.quality_judge or RESPONDS),
         selections=selections,
         digit_share=estimate_mean(digit_shares) if digit_shares else None,
         states=dict(Counter(row["state"] for row in rows)),
         rows=rows,
     )
+
+
+def _correlation(
+    config: SelectiveConfig, name: str, rows: Sequence[dict[str, Any]], given: Sequence[float | None]
+) -> Correlation | None:
+    """Of a confidence with the scores: people's, the ratings of the judge of quality, or quality."""
+
+    def score(row: dict[str, Any], by_people: float | None) -> float | None:
+        if config.scores is not None:
+            return by_people
+        if config.quality_judge is not None:
+            rating: int | None = row.get("ratings", {}).get("quality")
+            return rating
+        quality: float | None = row["values"].get("quality")
+        return quality
+
+    scored = [(row["values"].get(name), score(row, by_people)) for row, by_people in zip(rows, given, strict=True)]
+    pairs = [(confidence, value) for confidence, value in scored if confidence is not None and value is not None]
+    return correlation([pair[0] for pair in pairs], [pair[1] for pair in pairs])

@@ -10,20 +10,22 @@ from response_tuning.evaluation.shared.evaluation_options import JudgedOptions, 
 
 __all__ = ["ConfidenceName", "SelectiveConfig"]
 
-ConfidenceName = Literal["likelihood", "self", "judge"]
+ConfidenceName = Literal["likelihood", "self", "variation", "trained", "judge"]
 """What estimates the confidence in a response."""
 
 
 class SelectiveConfig(JudgedOptions):
     """Is a model better if it withholds the responses it is unsure of? Quality against coverage, and a threshold.
 
-    Each response gets a confidence: how likely it is to the model (likelihood), how the model rates it (self), or how a
-    judge rates it (judge). Reports how well that confidence separates good responses from bad ones, and what fraction
-    can be shown at a wanted quality.
+    Each response gets a confidence: how likely it is to the model (likelihood), how the model rates it (self), how
+    similar it is to other samples of the model (variation), or how a judge that was trained on the model's own answers
+    (trained) or any other judge (judge) rates it. Reports how well that confidence separates good responses from bad
+    ones, how it correlates with their scores, and what fraction can be shown at a wanted quality.
 
     For example:
         rt eval selective runs/mine --wanted-quality 0.9 --plot curve.png
         rt eval selective runs/mine --confidence likelihood self judge --judge embedded-instruct
+        rt eval selective runs/mine --confidence likelihood self variation trained --judge-run runs/judge
         rt eval selective runs/mine --quality-judge openai/gpt-5-mini --dry-run
     """
 
@@ -32,7 +34,12 @@ class SelectiveConfig(JudgedOptions):
     max_new_tokens: int = Field(default=128, ge=1)
     """The maximum length of a response, in tokens; a longer one counts as not stopped."""
     confidence: tuple[ConfidenceName, ...] = ("likelihood", "self")
-    """The confidences to measure. judge needs --judge; the others need a model in this process."""
+    """The confidences to measure. judge needs --judge, trained --judge-run; the others need a model in this process."""
+    samples: int = Field(default=8, ge=1)
+    """variation: how many responses to sample for each instruction."""
+    scores: Path | None = None
+    """A JSONL file of scores by people ('prompt', 'response', 'score'), to correlate the confidences with. Defaults to
+    the ratings of --quality-judge, or to quality itself."""
     wanted_quality: float = Field(default=0.9, ge=0, le=1)
     """The wanted proportion of good responses among those shown. A threshold for it is chosen on one half of the
     responses and reported on the other."""
@@ -45,4 +52,4 @@ class SelectiveConfig(JudgedOptions):
     plot: Path | None = None
     """Also draw the curves: a .png, .svg or .pdf file."""
     seed: int = 0
-    """The seed of the split into halves."""
+    """The seed of the split into halves, and of the samples."""

@@ -40,5 +40,5 @@ SELECTIVE = Evaluation(
     options_in_all=_options_in_all,
     # Without a judge, quality depends on where an instruction ranks among all others.
     compares_whole_sets=True,
-    scales={"self": (1.0, 5.0), "judge": (1.0, 5.0)},
+    scales={"self": (1.0, 5.0), "judge": (1.0, 5.0), "trained": (0.0, 9.0), "variation": (-1.0, 1.0)},
 )

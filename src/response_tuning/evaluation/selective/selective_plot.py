@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_curves"]
 
-_COLOURS = {"likelihood": "#3b6ea5", "self": "#b03a2e", "judge": "#4f7f52"}
+_COLOURS = {
+    "likelihood": "#3b6ea5",
+    "self": "#b03a2e",
+    "variation": "#8a6d3b",
+    "trained": "#6a4c93",
+    "judge": "#4f7f52",
+}
 
 
 def draw_curves(model: str, result: SelectiveResult, path: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from response_tuning.evaluation.selective.correlation import Correlation
 from response_tuning.evaluation.selective.risk_coverage import Abstention, RiskCoverage
 from response_tuning.evaluation.shared.statistics import Estimate
 
@@ -15,6 +16,8 @@ class Selection:
 
     risk_coverage: RiskCoverage
     abstention: Abstention
+    correlation: Correlation | None = None
+    """With the scores; None where one of the two does not vary."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class SelectiveResult:
     """The proportion of good responses at full coverage; None if no response could be rated."""
     decided_by: str
     """What decides quality: "responds", or the judge."""
+    scored_by: str
+    """What the confidences are correlated with: a file of scores, a judge's ratings, or quality."""
     selections: dict[str, Selection]
     """By confidence; without those that fewer than four responses have."""
     digit_share: Estimate | None
@@ -39,6 +44,7 @@ class SelectiveResult:
         return {
             "quality": self.quality,
             "decided_by": self.decided_by,
+            "scored_by": self.scored_by,
             "selections": self.selections,
             "digit_share": self.digit_share,
             "states": self.states,

@@ -13,6 +13,8 @@ _ROWS = (
     "of the oracle",
     "of chance",
     "gain over chance",
+    "Pearson",
+    "Spearman",
     "threshold",
     "coverage, percent",
     "quality, percent",
@@ -28,7 +30,7 @@ def selective_table(model: str, result: SelectiveResult) -> Table:
         table.add_column(name, justify="right")
     columns = [_cells(selection) for selection in result.selections.values()]
     for number, row in enumerate(_ROWS):
-        table.add_row(row, *(cells[number] for cells in columns), end_section=number == 3)
+        table.add_row(row, *(cells[number] for cells in columns), end_section=number in (3, 5))
     return table
 
 
@@ -39,6 +41,7 @@ def _cells(selection: Selection) -> list[str]:
         f"{areas.oracle:.3f}",
         f"{areas.random:.3f}",
         _area(areas.gain),
+        *(["-", "-"] if (both := selection.correlation) is None else [_area(both.pearson), _area(both.spearman)]),
         "none reaches it" if chosen.threshold is None else f"{chosen.threshold:.3f}",
         percent_cell(chosen.coverage),
         percent_cell(chosen.quality),
@@ -47,7 +50,7 @@ def _cells(selection: Selection) -> list[str]:
 
 
 def _caption(result: SelectiveResult) -> str:
-    lines = ["with 95% bootstrap confidence interval"]
+    lines = [f"with 95% bootstrap confidence interval; correlations with {result.scored_by}"]
     for selection in list(result.selections.values())[:1]:
         chosen = selection.abstention
         lines.append(

@@ -3,7 +3,8 @@
 Local models answer in batches in this process; models behind servers are asked through Inspect AI. A response is keyed
 by its instruction and by the model and settings that made it: after fifty prompts, only the others are answered, and
 another model or other settings start from nothing. The limit of tokens is no such setting: a response that ended is
-valid under every limit that it keeps, and one that was cut off under its own alone. Batching may change the rounding of
+valid under every limit that it keeps, and one that was cut off under its own alone. With ``--best-of`` a response is
+the one of several samples that a trained judge grades highest. Batching may change the rounding of
 bf16 numbers and so, rarely, a word; a saved response is the one of the batch that it was generated in.
 """
 
@@ -23,9 +24,12 @@ from response_tuning.inference.generate import Response
 from response_tuning.inference.responder import PromptTooLongError
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.models.spec import is_local
+from response_tuning.runs.best_of import best_responses
 from response_tuning.runs.contract import Run
+from response_tuning.runs.judge import load_judge, require_judge
 from response_tuning.runs.load import load_run
-from response_tuning.runs.local import LocalRun, answer_in_batches
+from response_tuning.runs.local import LocalRun, answer_in_batches, responder_of
+from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype, FormatName
 from response_tuning.support.progress import progress_bar, say
 from response_tuning.support.records import preview
@@ -55,6 +59,10 @@ class Answering(Protocol):
     def dtype(self) -> Dtype: ...
     @property
     def device(self) -> Device: ...
+    @property
+    def best_of(self) -> int: ...
+    @property
+    def judge_run(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ def respond(
     Raises:
         UserError: the model cannot be loaded or asked, or a judge cannot be asked.
     """
+    _require_best_of(config)
     if is_local(config.model):
         if not config.dry_run and _kept(config, instructions, folder) is None:
             _require_judges(judges)
@@ -104,10 +113,29 @@ def _require_judges(judges: Sequence[AskOptions]) -> None:
         require_model_to_ask(judge)
 
 
+def _require_best_of(config: Answering) -> None:
+    """Validate what ``--best-of`` needs, before anything is loaded.
+
+    Raises:
+        UserError: the model is behind a server, or there is no judge.
+    """
+    if config.best_of == 1:
+        return
+    if not is_local(config.model):
+        raise UserError(f"--best-of samples a model in this process, and {config.model} is not. Leave it out.")
+    if config.judge_run is None:
+        raise UserError(
+            "--best-of needs a --judge-run, which rt train --objective self-judge makes of the rows of "
+            "rt data judge-set."
+        )
+    require_judge(config.judge_run)
+
+
 def respond_here(
     config: Answering, instructions: Sequence[str], *, folder: Path
 ) -> tuple[list[Response], dict[str, str | None]]:
     """As ``respond``, for a model in this process: its responses, and what made them."""
+    _require_best_of(config)
     kept = _kept(config, instructions, folder)
     if kept is not None:
         return kept
@@ -179,9 +207,7 @@ def answer_all(run: Run, instructions: Sequence[str], *, config: Answering, fold
         missing = {key: text for key, text in zip(keys, instructions, strict=True) if key not in rows}
         missing_keys = list(missing)
         with progress_bar("answering", len(set(keys)), done=len(set(keys)) - len(missing)) as bar:
-            batches = answer_in_batches(
-                run, list(missing.values()), max_new_tokens=config.max_new_tokens, batch_size=config.batch_size
-            )
+            batches = _batches(run, list(missing.values()), config)
             for batch in _naming_rows(batches, [keys.index(key) for key in missing_keys], instructions):
                 for position, response in batch.items():
                     row = {"key": missing_keys[position], **asdict(response), "max_new_tokens": config.max_new_tokens}
@@ -189,6 +215,16 @@ def answer_all(run: Run, instructions: Sequence[str], *, config: Answering, fold
                     rows[row["key"]] = row
                 bar.advance(len(batch))
         return [_response(rows[key]) for key in keys]
+
+
+def _batches(run: Run, instructions: Sequence[str], config: Answering) -> Iterator[dict[int, Response]]:
+    """Responses by the instruction's index, a few at a time: greedy ones, or the best of several samples."""
+    if config.best_of == 1 or not instructions:
+        return answer_in_batches(run, instructions, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+    assert config.judge_run is not None
+    judge = load_judge(config.judge_run, dtype=config.dtype, device=config.device)
+    responder = responder_of(run, purpose="--best-of")
+    return best_responses(responder, judge, instructions, count=config.best_of, max_new_tokens=config.max_new_tokens)
 
 
 def _naming_rows(
@@ -207,11 +243,14 @@ def _settings(config: Answering) -> dict[str, Any]:
 
     Not the device or the batch size: responses from before an out-of-memory error remain valid.
     """
-    return {
+    settings: dict[str, Any] = {
         "model": model_fingerprint(config.model) or config.model,
         "format": config.format,
         "dtype": config.dtype,
     }
+    if config.best_of > 1 and config.judge_run is not None:
+        settings |= {"best_of": config.best_of, "judge_run": model_fingerprint(config.judge_run) or config.judge_run}
+    return settings
 
 
 def _made_with(config: Answering) -> str:

@@ -41,6 +41,10 @@ class GenerationOptions(BaseModel):
     """The device to compute on."""
     offline: bool = False
     """Download nothing; for a missing file, print which one it is and where to put it."""
+    judge_run: str | None = None
+    """A judge of this model's own answers, as rt train --objective self-judge makes it."""
+    best_of: int = Field(default=1, ge=1)
+    """Sample this many responses to each prompt, and take the one that --judge-run grades highest."""
 
 
 class JudgeOptions(BaseModel):

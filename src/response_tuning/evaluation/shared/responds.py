@@ -18,8 +18,8 @@ from response_tuning.evaluation.checks.check_contract import Reading
 from response_tuning.evaluation.checks.guards import failed_guards
 from response_tuning.evaluation.checks.text import content_words, words
 from response_tuning.evaluation.shared.forms import other_forms
-from response_tuning.evaluation.shared.relevance import row_similarities
 from response_tuning.evaluation.shared.text_measures import copies, repeats_little
+from response_tuning.models.sentences import row_similarities
 
 __all__ = ["reasons_against", "responds"]
 

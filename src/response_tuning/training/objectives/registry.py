@@ -28,6 +28,7 @@ _MAKERS: dict[str, Maker | str] = {
     "supervised": "response_tuning.training.objectives.supervised:make_supervised",
     "sftmix": "response_tuning.training.objectives.sftmix.objective:Sftmix",
     "preference": "response_tuning.training.objectives.preference.objective:make_preference",
+    "self-judge": "response_tuning.training.objectives.self_judge:SelfJudge",
 }
 
 

@@ -51,9 +51,10 @@ __all__ = [
     "make_plan",
 ]
 
+_ROW = {"prompt": "Is it?", "completion": "yes", "rejected": "no", "answer": "no"}
 _ROWS = [
-    Example.model_validate({"completion": "yes", "rejected": "no", "desirable": desirable})
-    for desirable in (True, False)
+    Example.model_validate({**_ROW, "desirable": desirable, "grade": grade})
+    for desirable, grade in ((True, 9), (False, 0))
 ]
 """Rows that every objective accepts."""
 

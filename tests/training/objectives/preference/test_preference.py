@@ -12,7 +12,7 @@ from tests.training.conftest import interrupt_after
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
-from response_tuning.data.preferences import mismatched, paired
+from response_tuning.data.preferences import is_desirable, mismatched, paired
 from response_tuning.example import Example, write_examples
 from response_tuning.inference.responder import Responder
 from response_tuning.inference.response_loss import ResponseLoss
@@ -26,8 +26,9 @@ from response_tuning.training.batches.packing import split
 from response_tuning.training.objectives.preference import reference
 from response_tuning.training.objectives.preference.losses import LOSSES
 from response_tuning.training.objectives.preference.objective import Preference
+from response_tuning.training.objectives.registry import make_objective
 from response_tuning.training.planning.plan import make_plan
-from response_tuning.training.trainer import train
+from response_tuning.training.trainer import load_rows, train
 from response_tuning.training.training_config import TrainingConfig
 
 
@@ -139,6 +140,30 @@ def test_chosen_responses_become_likelier_than_rejected_ones(config: TrainingCon
     low, high = measured[-1]["held_out_accuracy_interval"]
     assert 0 <= low < measured[-1]["held_out_accuracy"] + 1e-9 <= high + 1e-9 <= 1 + 1e-9
     assert {"held_out_accuracy", "held_out_margin", "held_out_rejected_log_likelihood"} <= measured[0].keys()
+    # The margin of DPO is beta times the difference of the gains.
+    for row in log:
+        assert row["margin"] == pytest.approx(0.1 * (row["chosen_gain"] - row["rejected_gain"]), rel=1e-3, abs=1e-4)
+        assert row["chosen_length"] > row["rejected_length"] > 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
+def test_two_processes_prefer_what_one_does(config: TrainingConfig, pairs: list[Example], loss: str) -> None:
+    if loss == "kto":
+        verdicts = [pair.model_copy(update={"desirable": index % 2 == 0}) for index, pair in enumerate(pairs)]
+        write_examples(Path(config.data), verdicts[:5])
+        write_examples(Path(config.validation.held_out), verdicts[5:])
+    config = changed(config, preference_loss=loss, learning_rate=1e-3, keep="last")
+    train(config)
+    together = changed(config, output=config.output.with_name("together"), processes=2)
+    train(together)
+    assert len(log_of(config)) == 4
+    for row, other in zip(log_of(config), log_of(together), strict=True):
+        assert row.pop("held_out_accuracy_interval", None) == other.pop("held_out_accuracy_interval", None)
+        assert row == pytest.approx(other, rel=1e-4, abs=1e-4)
+    for name, weight in weights_of(config).items():
+        torch.testing.assert_close(weight, weights_of(together)[name], rtol=1e-4, atol=1e-5)
 
 
 def test_response_only_preferences_need_no_prompt(config: TrainingConfig, pairs: list[Example], tmp_path: Path) -> None:
@@ -212,9 +237,10 @@ def test_kto_is_its_formula_however_a_step_is_split(config: TrainingConfig, pair
     assert log[0]["divergence"] == pytest.approx(0, abs=1e-4)
     assert log[-1]["divergence"] > 0
     assert log[-1]["loss"] < 0.4
+    assert log[-1]["accuracy"] == 1
     assert log[-1]["desirable_gain"] > 0 > log[-1]["undesirable_gain"]
     for row, other in zip(log, log_of(split_up), strict=True):
-        for name in ("loss", "divergence", "desirable_gain", "undesirable_gain"):
+        for name in ("loss", "accuracy", "divergence", "desirable_gain", "undesirable_gain", "length"):
             assert row[name] == pytest.approx(other[name], rel=1e-3, abs=1e-3)
 
     # A step's loss from scratch: the second step's, at the weights after the first.
@@ -274,6 +300,77 @@ def test_pairs_of_which_one_is_too_long_are_dropped(config: TrainingConfig, pair
     train(config)
     assert len(log_of(config)) == 2
     assert json.loads((config.output / "data.json").read_text())["rows_dropped_overlong"] == [2]
+
+
+HUMAN, ASKED = {"from": "human", "value": "Hi"}, {"from": "human", "value": "Why?"}
+HELLO = {"from": "gpt", "value": "Hello."}
+USER, GOOD, BAD = (
+    {"role": role, "content": text}
+    for role, text in (("user", "Why?"), ("assistant", "Because."), ("assistant", "No."))
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "turns"),
+    [
+        # WildFeedback, LLaMA-Factory: a conversation that waits for a response, and both of them.
+        (
+            {
+                "conversations": [HUMAN, HELLO, ASKED],
+                "chosen": {"from": "gpt", "value": "Because."},
+                "rejected": {"from": "gpt", "value": "No."},
+            },
+            2,
+        ),
+        ({"conversations": [HUMAN, HELLO, ASKED], "chosen": [GOOD], "rejected": [BAD]}, 2),
+        ({"conversations": [HUMAN, HELLO, ASKED], "chosen": "Because.", "rejected": "No."}, 2),
+        # UltraFeedback, binarized: whole conversations, with the chosen one as messages too.
+        (
+            {
+                "prompt": "Why?",
+                "prompt_id": "f0e37e9f",
+                "chosen": [USER, GOOD],
+                "rejected": [USER, BAD],
+                "messages": [USER, GOOD],
+                "score_chosen": 8.5,
+                "score_rejected": 4.0,
+            },
+            0,
+        ),
+        # HH-RLHF: transcripts.
+        (
+            {
+                "chosen": "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Why?\n\nAssistant: Because.",
+                "rejected": "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Why?\n\nAssistant: No.",
+            },
+            2,
+        ),
+    ],
+)
+def test_published_preference_rows_are_read_as_they_are(row: dict[str, object], turns: int, tmp_path: Path) -> None:
+    path = tmp_path / "published.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    config = TrainingConfig(output=tmp_path / "run", preference_loss="dpo", method="it")
+    chosen, rejected = load_rows(str(path), "it", make_objective(config))
+    assert (chosen.completion, rejected.completion) == ("Because.", "No.")
+    for example in (chosen, rejected):
+        assert example.prompt == "Why?"
+        assert len(example.earlier_turns or ()) == turns
+
+
+@pytest.mark.parametrize("verdict", ["label", "desirable", "kto_tag"])
+def test_published_rows_of_verdicts_are_read_as_they_are(verdict: str, tmp_path: Path) -> None:
+    path = tmp_path / "published.jsonl"
+    texts = [{"prompt": "Why?", "completion": "Because.", verdict: True}, {"completion": "No.", verdict: False}]
+    messages = [{"prompt": [USER], "completion": [GOOD], verdict: True}, {"completion": [BAD], verdict: False}]
+    for rows in (texts, messages):
+        path.write_text("".join(json.dumps({"prompt": "Why?", **row}) + "\n" for row in rows))
+        config = TrainingConfig(output=tmp_path / "run", preference_loss="kto", method="it")
+        own = load_rows(str(path), "it", make_objective(config))[::2]
+        assert [(each.prompt, each.completion, is_desirable(each)) for each in own] == [
+            ("Why?", "Because.", True),
+            ("Why?", "No.", False),
+        ]
 
 
 @pytest.mark.parametrize(

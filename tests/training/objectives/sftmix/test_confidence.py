@@ -205,11 +205,102 @@ def test_what_cannot_be_a_reference_is_refused_before_anything_is_written(
         ({"sftmix_from": str(tmp_path / "nowhere")}, "nowhere, which is no finished run"),
         ({"method": "it"}, "was trained with --method rt, and --sftmix-from needs it"),
         ({"data": str(tmp_path / "other.jsonl")}, "was trained on other data"),
-        ({"sftmix_from": str(bare.path)}, "kept no adapters.*--keep-adapter-every"),
+        ({"sftmix_from": str(bare.path)}, "kept no perplexities and no adapters.*--keep-perplexities"),
     ):
         with pytest.raises(UserError, match=message):
             train(changed(config, **changes))
         assert not config.output.exists()
+
+
+@pytest.fixture(scope="module")
+def full_reference(reference: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
+    """A run of full fine-tuning, which keeps numbers at the end of its two epochs and no weights."""
+    config = changed(
+        reference,
+        output=tmp_path_factory.mktemp("full") / "run",
+        tuning="full",
+        learning_rate=1e-3,
+        keep_adapter_every=0,
+        keep_perplexities=True,
+    )
+    train(config)
+    return config
+
+
+def kept(config: TrainingConfig) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (config.output / "perplexities.jsonl").read_text().splitlines()]
+
+
+def test_full_fine_tuning_can_be_the_reference_by_the_numbers_that_it_kept(
+    config: TrainingConfig, full_reference: TrainingConfig, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = kept(full_reference)
+    assert [point["step"] for point in points] == [3, 6]
+    loaded, conversation = load_with_conversation(str(full_reference.output), "auto", dtype="float32", device="cpu")
+    encoded = [conversation.encode(example, "rt") for example in examples[:13]]
+    at_the_end = torch.tensor(mean_log_likelihoods(Responder(loaded, conversation), encoded)).neg().exp()
+    assert points[-1]["perplexities"] == pytest.approx(at_the_end.tolist(), rel=1e-4)
+
+    # No model of the reference is loaded.
+    monkeypatch.setattr("response_tuning.training.objectives.sftmix.confidence.load_with_conversation", None)
+    config = changed(config, sftmix_from=str(full_reference.output), tuning="full", learning_rate=1e-3)
+    _, log = trained(config)
+    rows = [json.loads(line) for line in (config.output / "confidence.jsonl").read_text().splitlines()]
+    means = [-(first + last) / 2 for first, last in zip(*(point["perplexities"] for point in points), strict=True)]
+    assert [row["confidence"] for row in rows] == pytest.approx(means)
+    assert any(row["mixture_loss"] > 0 for row in log)
+
+
+def test_keeping_perplexities_changes_no_weight_and_survives_an_interruption(
+    full_reference: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, log = trained(full_reference, output=tmp_path / "bare", keep_perplexities=False)
+    assert not (tmp_path / "bare" / "perplexities.jsonl").exists()
+    again = changed(full_reference, output=tmp_path / "again", checkpoint_every_seconds=0, packing="off")
+    with monkeypatch.context() as patched:
+        interrupt_after(4, patched)
+        with pytest.raises(KeyboardInterrupt):
+            train(again)
+    _, other_log = trained(again)
+    assert_same(weights, load_file(full_reference.output / "model" / "model.safetensors"))
+    assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in other_log], rel=1e-4)
+    for point, other in zip(kept(full_reference), kept(again), strict=True):
+        assert point["step"] == other["step"]
+        assert point["perplexities"] == pytest.approx(other["perplexities"], rel=1e-3)
+
+
+def test_a_row_that_the_reference_dropped_is_named(
+    config: TrainingConfig, reference: TrainingConfig, tmp_path: Path
+) -> None:
+    lengths = report_lengths(config)
+    longest = sorted(lengths)[-2]
+    shorter = changed(
+        reference,
+        output=tmp_path / "short",
+        keep_adapter_every=0,
+        keep_perplexities=True,
+        max_length=longest,
+        overlong="drop",
+        epochs=1,
+    )
+    train(shorter)
+    dropped = lengths.index(max(lengths)) + 1
+    assert kept(shorter)[0]["perplexities"][dropped - 1] is None
+    with pytest.raises(UserError, match=f"Row {dropped} has no perplexity"):
+        train(changed(config, sftmix_from=str(shorter.output)))
+    mixed = changed(
+        config, output=tmp_path / "mixed too", sftmix_from=str(shorter.output), max_length=longest, overlong="drop"
+    )
+    train(mixed)
+
+
+def test_random_pairing_pairs_any_lengths_and_trains_on_the_same_examples(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    _, by_length = trained(config, output=tmp_path / "by length")
+    _, at_random = trained(config, output=tmp_path / "at random", sftmix_pairing="random")
+    assert by_length[-1]["supervised_tokens"] == at_random[-1]["supervised_tokens"]
+    assert by_length != at_random
 
 
 def test_an_odd_batch_size_is_refused(config: TrainingConfig) -> None:

@@ -206,6 +206,13 @@ def test_batches_hold_like_lengths_and_follow_from_the_seed() -> None:
     assert first != other
     spans = [max(lengths) - min(lengths) for batch in first if (lengths := [len(e.input_ids) for e in members(batch)])]
     assert sum(spans) / len(spans) < 25
+    # At random a step holds any lengths, and as many examples.
+    random_first = paired_batches(*halves, batch_size=16, alpha=0.5, seed=0, by_length=False)
+    spans = [
+        max(lengths) - min(lengths) for batch in random_first if (lengths := [len(e.input_ids) for e in members(batch)])
+    ]
+    assert sum(spans) / len(spans) > 60
+    assert len(random_first) == len(first)
 
 
 @pytest.mark.parametrize(("alpha", "deviation"), [(0.5, 0.354), (10.0, 0.109)])

@@ -28,7 +28,7 @@ from response_tuning.training.training_config import TrainingConfig
 __all__ = ["Kto", "MeanGain"]
 
 _BETA = 0.1
-_LOGGED = ("divergence", "desirable_gain", "undesirable_gain")
+_LOGGED = ("accuracy", "divergence", "desirable_gain", "undesirable_gain", "length")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,12 @@ class MeanGain:
 
 
 class Kto:
-    """Makes desirable responses likelier and others less likely, in comparison to a reference."""
+    """Makes desirable responses likelier and others less likely, in comparison to a reference.
+
+    Beside the loss of each step the log has the fraction of responses that gained more than the divergence if they are
+    desirable, less if they are not (``accuracy``), the divergence, the mean gains [nats] of both kinds, and the mean
+    length [supervised tokens].
+    """
 
     def __init__(self, config: TrainingConfig) -> None:
         options = config.preference
@@ -130,7 +135,7 @@ class Kto:
         return {
             "loss": 1,
             "desirable_loss": unit.supervised_count if desirable else 0,
-            "divergence": 1,
+            **dict.fromkeys(_LOGGED, 1),
             "desirable_gain": int(desirable),
             "undesirable_gain": int(not desirable),
         }
@@ -145,9 +150,11 @@ class Kto:
         return {
             "loss": 1 - torch.sigmoid(self._beta * signs * (gains - self._statistic.mean)),
             "desirable_loss": torch.where(desirable[micro_batch.batch.rows], of_tokens, 0.0),
+            "accuracy": (signs * (seen - self._statistic.mean) > 0).float(),
             "divergence": torch.full_like(seen, self._statistic.mean),
             "desirable_gain": torch.where(desirable, seen, 0.0),
             "undesirable_gain": torch.where(desirable, 0.0, seen),
+            "length": torch.tensor([float(unit.supervised_count) for unit in micro_batch.units], device=gains.device),
         }
 
     def most_positions(self, supervised: int) -> int:

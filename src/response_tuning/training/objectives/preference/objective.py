@@ -22,7 +22,11 @@ from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["Preference", "make_preference"]
 
-_LOGGED = ("accuracy", "margin", "chosen_log_likelihood", "rejected_log_likelihood")
+_LOGGED = (
+    *("accuracy", "margin", "chosen_log_likelihood", "rejected_log_likelihood"),
+    *("chosen_length", "rejected_length"),
+)
+_GAINS = ("chosen_gain", "rejected_gain")
 
 
 def make_preference(config: TrainingConfig) -> "Preference | Kto":
@@ -34,8 +38,10 @@ class Preference:
     """Makes chosen responses likelier than rejected ones, by one of ``losses.LOSSES``.
 
     A pair is one unit, so both responses are in one micro-batch. Beside the loss of each step the log has the fraction
-    of pairs that are in the right order, the mean margin, and the mean log-likelihood [nats] of chosen and of rejected
-    responses: that both fall is the known failure of these losses.
+    of pairs that are in the right order, the mean margin, and of chosen and of rejected responses the mean
+    log-likelihood [nats] and length [supervised tokens]. Where the loss has a reference, ``chosen_gain`` and
+    ``rejected_gain`` are what the log-likelihoods gained over it, whatever rows a step has: that both fall is the known
+    failure of these losses.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -47,12 +53,13 @@ class Preference:
         self._gamma = options.gamma
         self._sft_weight = options.sft_weight if options.sft_weight is not None else self._loss.sft_weight
         self._reference = Reference(config, is_used=self._loss.needs_reference)
+        self._logged = (*_LOGGED, *(_GAINS if self._loss.needs_reference else ()))
         self._pairs: list[Unit] = []
 
     @property
     def weights(self) -> Mapping[str, float]:
         """See ``Objective``."""
-        return {"loss": 1.0, "chosen_loss": self._sft_weight, **dict.fromkeys(_LOGGED, 0.0)}
+        return {"loss": 1.0, "chosen_loss": self._sft_weight, **dict.fromkeys(self._logged, 0.0)}
 
     @property
     def preparation(self) -> "Preference":
@@ -97,7 +104,7 @@ class Preference:
 
     def count(self, unit: Unit) -> dict[str, int]:
         """See ``Objective``."""
-        return {"loss": 1, "chosen_loss": unit.examples[0].supervised_count, **dict.fromkeys(_LOGGED, 1)}
+        return {"loss": 1, "chosen_loss": unit.examples[0].supervised_count, **dict.fromkeys(self._logged, 1)}
 
     def losses(self, loss_of: ResponseLoss, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """See ``Objective``. Of each pair, and for "chosen_loss" of each supervised token of its chosen response."""
@@ -113,19 +120,24 @@ class Preference:
             ),
         )
         margins = self._loss.margin(pairs, self._beta)
-        seen = log_likelihoods.detach()
         return {
             "loss": self._loss.loss(margins, self._beta, self._gamma),
             "chosen_loss": torch.where(rows % 2 == 0, of_tokens, 0.0),
             "accuracy": (margins.detach() > 0).float(),
             "margin": margins.detach(),
-            "chosen_log_likelihood": seen[:, 0],
-            "rejected_log_likelihood": seen[:, 1],
+            **_by_side("log_likelihood", log_likelihoods.detach()),
+            **_by_side("length", pairs.tokens.float()),
+            **(_by_side("gain", pairs.gained.detach()) if self._loss.needs_reference else {}),
         }
 
     def most_positions(self, supervised: int) -> int:
         """See ``Preparation``. No more than supervised tokens."""
         return supervised
+
+
+def _by_side(name: str, values: Tensor) -> dict[str, Tensor]:
+    """Values [pairs, 2] of the chosen and of the rejected responses."""
+    return {f"chosen_{name}": values[:, 0], f"rejected_{name}": values[:, 1]}
 
 
 def _units(pairs: Sequence[RowPair | None]) -> list[Unit]:

@@ -1,10 +1,11 @@
 """How sure a reference training was of each example over its course: SFTMix's training dynamics (Xiao et al. 2024).
 
-At every adapter that the reference run kept, and at its end, each example has a perplexity; the mean of them, negated,
-is the example's confidence. The half of higher confidence is learned easily and early, the other hardly or late.
+At the end of every epoch of the reference run each example has a perplexity; the mean of them, negated, is the
+example's confidence. The half of higher confidence is learned easily and early, the other hardly or late. A run that
+kept its perplexities (``--keep-perplexities``), as full fine-tuning can, gives them as they are; of a run that kept
+adapters they are computed at each adapter and at its end.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from response_tuning.runs.load import load_with_conversation
 from response_tuning.support.configuration import written_options
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, read_json_lines, write_json_lines
-from response_tuning.support.progress import progress_bar
+from response_tuning.support.progress import progress_bar, say
+from response_tuning.training.observers.perplexities import kept_perplexities, perplexity
 from response_tuning.training.parallel.processes import decided_by_first
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.training_config import TrainingConfig
@@ -27,8 +29,6 @@ from response_tuning.training.training_config import TrainingConfig
 __all__ = ["confidences", "halves", "perplexities", "require_reference", "write_confidences"]
 
 _FILE = "confidence.jsonl"
-_LARGEST_EXPONENT = 700.0
-"""A double holds e to the power of this."""
 
 
 def require_reference(config: TrainingConfig, data_fingerprint: str) -> None:
@@ -37,7 +37,8 @@ def require_reference(config: TrainingConfig, data_fingerprint: str) -> None:
     Nothing is needed where they are in the run's own folder already.
 
     Raises:
-        UserError: it is no finished run, was trained by another method or on other data, or kept no adapters.
+        UserError: it is no finished run, was trained by another method or on other data, or kept nothing to compute
+            them from.
     """
     if _written(RunDirectory(config.output), data_fingerprint) is not None:
         return
@@ -49,16 +50,16 @@ def require_reference(config: TrainingConfig, data_fingerprint: str) -> None:
         raise UserError(f"{run.path} was trained with --method {method}, and --sftmix-from needs {config.method}.")
     if _data_fingerprint(run) != data_fingerprint:
         raise UserError(f"{run.path} was trained on other data, and --sftmix-from needs a run on the same.")
-    if not run.kept_checkpoints:
+    if not run.kept_checkpoints and not kept_perplexities(run.path):
         raise UserError(
-            f"{run.path} kept no adapters, which --sftmix-from takes its confidences from. "
-            "Train it again with --keep-adapter-every."
+            f"{run.path} kept no perplexities and no adapters, which --sftmix-from takes its confidences from. "
+            "Train it again with --keep-perplexities, or with --keep-adapter-every."
         )
 
 
 def perplexities(
     config: TrainingConfig, data_fingerprint: str, examples: Sequence[Example], accelerator: Accelerator
-) -> list[list[float]]:
+) -> list[list[float | None]]:
     """The perplexity of each example, of ``examples`` as they were read, at each point of the reference run.
 
     Once written to the run's folder they are read from there, so that a resumed training has the same halves. Each
@@ -68,6 +69,10 @@ def perplexities(
     if written is not None:
         return written
     reference = RunDirectory(Path(config.sftmix.sftmix_from))
+    kept = decided_by_first(accelerator, lambda: kept_perplexities(reference.path))
+    if kept:
+        say(f"confidences from the perplexities that {reference.path} kept at the end of {len(kept[0])} epochs")
+        return kept
     points = [*reference.kept_checkpoints.values(), reference.path]
     process, processes = accelerator.process_index, accelerator.num_processes
     own = examples[process::processes]
@@ -77,11 +82,11 @@ def perplexities(
             columns.append(_perplexities_at(point, own, config))
             bar.advance(len(own))
     rows = [list(row) for row in zip(*columns, strict=True)]
-    parts: list[list[list[float]]] = gather_object([rows])
+    parts: list[list[list[float | None]]] = gather_object([rows])
     return [parts[index % processes][index // processes] for index in range(len(examples))]
 
 
-def _written(run: RunDirectory, data_fingerprint: str) -> list[list[float]] | None:
+def _written(run: RunDirectory, data_fingerprint: str) -> list[list[float | None]] | None:
     """The perplexities that ``write_confidences`` wrote to ``run``, if they are of these data."""
     path = run.path / _FILE
     if not path.exists() or _data_fingerprint(run) != data_fingerprint:
@@ -105,10 +110,7 @@ def _perplexities_at(point: Path, examples: Sequence[Example], config: TrainingC
         )
     encoded = [_cut(conversation.encode(example, config.method), config.encoding.max_length) for example in examples]
     losses = example_losses(loaded.model, encoded, batch_tokens=config.batches.tokens_at_once)
-    return [
-        math.exp(min(loss / example.supervised_count, _LARGEST_EXPONENT))
-        for loss, example in zip(losses, encoded, strict=True)
-    ]
+    return [perplexity(loss, example.supervised_count) for loss, example in zip(losses, encoded, strict=True)]
 
 
 def _cut(example: EncodedExample, length: int) -> EncodedExample:
@@ -116,9 +118,14 @@ def _cut(example: EncodedExample, length: int) -> EncodedExample:
     return EncodedExample(example.input_ids[: max(length, example.prompt_length + 1)], example.prompt_length)
 
 
-def confidences(of_examples: Sequence[Sequence[float]]) -> list[float]:
-    """The mean over a training's course of each example's perplexity, negated."""
-    return [-sum(values) / len(values) for values in of_examples]
+def confidences(of_examples: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """The mean over a training's course of each example's perplexity, negated; None where the reference dropped it."""
+    return [_confidence(values) for values in of_examples]
+
+
+def _confidence(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return -sum(known) / len(known) if known else None
 
 
 def halves(examples: Sequence[EncodedExample], certainty: Sequence[float]) -> list[list[EncodedExample]]:
@@ -134,7 +141,7 @@ def halves(examples: Sequence[EncodedExample], certainty: Sequence[float]) -> li
     ]
 
 
-def write_confidences(run: Path, of_examples: Sequence[Sequence[float]]) -> None:
+def write_confidences(run: Path, of_examples: Sequence[Sequence[float | None]]) -> None:
     """Write one row for each example into a run's folder, in the order of the data, with its number there from 1."""
     values = zip(confidences(of_examples), of_examples, strict=True)
     write_json_lines(

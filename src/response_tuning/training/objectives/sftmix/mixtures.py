@@ -53,8 +53,9 @@ def paired_batches(
     batch_size: int,
     alpha: float,
     seed: int,
+    by_length: bool = True,
 ) -> list[list[Unit]]:
-    """One epoch of optimizer steps, each of pairs of examples of similar length, half of them confident.
+    """One epoch of optimizer steps, each of pairs of examples, half of them confident.
 
     Within a step pairs are drawn at random, and each pair's coefficient from Beta(alpha, alpha). Where one half has an
     example more, that is alone. The same seed gives the same batches.
@@ -65,10 +66,12 @@ def paired_batches(
         batch_size: Examples per step, an even number.
         alpha: Of the beta distribution.
         seed: A different one for each epoch.
+        by_length: Whether the examples of a step have similar lengths; otherwise they are any.
     """
     generator = random.Random(seed)
+    length = tokens_of if by_length else _any_length
     halves = [
-        batches_of_like_length(generator.sample(half, len(half)), batch_size=batch_size // 2, length=tokens_of)
+        batches_of_like_length(generator.sample(half, len(half)), batch_size=batch_size // 2, length=length)
         for half in (list(confident), list(unconfident))
     ]
     batches: list[list[Unit]] = []
@@ -79,6 +82,10 @@ def paired_batches(
         batches.append([*pairs, *units(others[len(pairs) :])])
     generator.shuffle(batches)
     return batches
+
+
+def _any_length(_: EncodedExample) -> int:
+    return 0  # sorting is stable: the shuffled order stays
 
 
 def mixed_count(unit: Unit) -> int:

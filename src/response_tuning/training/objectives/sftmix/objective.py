@@ -10,6 +10,7 @@ from torch import Tensor
 from response_tuning.conversation import EncodedExample
 from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import MicroBatch, Unit
 from response_tuning.training.objectives.contract import DataSets
@@ -34,7 +35,7 @@ class Sftmix:
 
     def __init__(self, config: TrainingConfig) -> None:
         self._config = config
-        self._perplexities: list[list[float]] = []
+        self._perplexities: list[list[float | None]] = []
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -73,10 +74,18 @@ class Sftmix:
         """The confident half, then the unconfident one."""
         rows_dropped = set(dropped)
         certainty = enumerate(confidences(self._perplexities), start=1)
-        kept = [value for row, value in certainty if row not in rows_dropped]
+        kept = [self._known(row, value) for row, value in certainty if row not in rows_dropped]
         confident, unconfident = halves(encoded, kept)
         say(f"mixtures of {len(confident)} confident and {len(unconfident)} unconfident examples")
         return [*confident, *unconfident]
+
+    def _known(self, row: int, confidence: float | None) -> float:
+        if confidence is None:
+            raise UserError(
+                f"Row {row} has no perplexity: {self._config.sftmix.sftmix_from} dropped it. Use its --max-length and "
+                "--overlong."
+            )
+        return confidence
 
     def measured(self, held_out: Sequence[EncodedExample], dropped: Sequence[int]) -> None:
         """See ``Preparation``. Mixtures regularise training; what is measured is the likelihood."""
@@ -84,8 +93,15 @@ class Sftmix:
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[Unit]]:
         """See ``Objective``."""
         half = len(examples) // 2
-        alpha = self._config.sftmix.sftmix_alpha
-        return paired_batches(examples[:half], examples[half:], batch_size=batch_size, alpha=alpha, seed=seed)
+        options = self._config.sftmix
+        return paired_batches(
+            examples[:half],
+            examples[half:],
+            batch_size=batch_size,
+            alpha=options.sftmix_alpha,
+            seed=seed,
+            by_length=options.sftmix_pairing == "length",
+        )
 
     def count(self, unit: Unit) -> dict[str, int]:
         """See ``Objective``."""
