@@ -97,7 +97,9 @@ def _run(line: _CommandLine) -> int:
         return _print_listing(group_listing(group), is_asked_for=bool(rest))
     commands = commands_of(group)
     if rest[0] not in commands:
-        raise UserError(_unknown(rest[0], group))
+        if group not in commands:
+            raise UserError(_unknown(rest[0], group))
+        rest = [group, *rest]
     from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 

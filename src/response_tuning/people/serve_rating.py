@@ -1,0 +1,80 @@
+"""Serve an open rating until it is interrupted."""
+
+import ipaddress
+import socket
+
+from response_tuning.people.rate import rating_links
+from response_tuning.people.rating_config import RateConfig
+from response_tuning.people.store import Store
+from response_tuning.support.errors import UserError
+from response_tuning.support.extras import require_extra
+from response_tuning.support.progress import say, warn
+
+__all__ = ["serve_rating"]
+
+
+def serve_rating(store: Store, config: RateConfig) -> None:
+    """Print the links, and serve until Ctrl-C.
+
+    Raises:
+        UserError: the port is in use, or of certificate and key only one is given.
+    """
+    require_extra("uvicorn", "serve", purpose="Serving a rating")
+    require_extra("starlette", "serve", purpose="Serving a rating")
+    import uvicorn
+
+    from response_tuning.people.server import make_app
+
+    if (config.certificate is None) != (config.key is None):
+        raise UserError("--certificate and --key belong together. Give both, or neither.")
+    is_local = _is_loopback(config.host)
+    if not is_local and config.certificate is None:
+        warn(
+            f"{config.host} can be reached by others, and without --certificate and --key everything is sent in plain "
+            "text: whoever reads along can vote as a rater."
+        )
+    listening = _listen(config.host, config.port)
+    scheme = "http" if config.certificate is None else "https"
+    address = f"{scheme}://{_shown(config.host)}:{listening.getsockname()[1]}"
+    links, admin = rating_links(store, address)
+    for number, link in enumerate(links, start=1):
+        print(f"rater {number}: {link}")
+    print(f"administrator: {admin}", flush=True)
+    say("Every vote is saved at once. Ctrl-C stops the server; the same command goes on.")
+    hosts = ["127.0.0.1", "localhost", "[::1]", "::1"] if is_local else ["*"]
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(store, allowed_hosts=hosts),
+            log_level="warning",
+            access_log=False,  # a path holds a token
+            server_header=False,
+            ssl_certfile=config.certificate,
+            ssl_keyfile=config.key,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    server.run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"Cannot serve at {host}:{port}: {reason}. Choose another --port.") from error
+    return listening
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
