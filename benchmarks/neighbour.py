@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from measuring import run_in_own_process
-from response_tuning.models.machine import usable_cores
+from response_tuning.models.processor import usable_cores
 from response_tuning.support.options import Dtype
 from train_step import BenchmarkConfig as TrainingBenchmark
 

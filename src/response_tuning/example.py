@@ -23,6 +23,7 @@ __all__ = [
     "example_from",
     "only_good",
     "read_examples",
+    "refuse_bad",
     "require_prompts",
     "write_examples",
 ]
@@ -138,14 +139,23 @@ def only_good(rows: Sequence[Row | BadRow], *, source: str) -> list[Example]:
     Raises:
         UserError: there are bad rows, which the message lists, or no rows at all.
     """
-    bad = [row for row in rows if isinstance(row, BadRow)]
-    if bad:
-        raise UserError("\n".join(by_cause(bad)))
+    refuse_bad(rows)
     if not rows:
         raise UserError(
             f'{source} holds no examples. Each line should look like {{"prompt": "...", "completion": "..."}}.'
         )
     return [row.example for row in rows if isinstance(row, Row)]
+
+
+def refuse_bad(rows: Sequence[object]) -> None:
+    """Require that no row is a ``BadRow``.
+
+    Raises:
+        UserError: there are some; the message lists them.
+    """
+    bad = [row for row in rows if isinstance(row, BadRow)]
+    if bad:
+        raise UserError("\n".join(by_cause(bad)))
 
 
 def by_cause(bad: Sequence[BadRow]) -> list[str]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from response_tuning.cli.doctor import _EXTRAS, doctor_table
 from response_tuning.cli.main import main
-from response_tuning.models import machine as machine_module
+from response_tuning.models import processor
 from response_tuning.models.machine import Machine, describe_machine
 from response_tuning.support.packages import Package, extras, required_packages
 
@@ -66,4 +66,4 @@ def test_every_extra_that_users_install_is_described() -> None:
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: {3}, raising=False)
-    assert machine_module.usable_cores() == 1
+    assert processor.usable_cores() == 1

@@ -20,10 +20,12 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-OF_EVERY_COMMAND = {"config", "quiet", "verbose", "debug", "help", "version"}
+OF_EVERY_COMMAND = {"config", "threads", "quiet", "verbose", "debug", "help", "version"}
 OF_OTHER_PROGRAMS = {
     *("nnodes", "node-rank", "nproc-per-node", "master-addr", "master-port"),  # torchrun
     *("file", "jinja", "no-deps"),  # ollama, llama-server, pip
+    *("net", "pid", "fork", "kill-child", "map-root-user"),  # unshare
+    *("ink", "quiet", "line", "paper", "panel"),  # colours of a page
 }
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 

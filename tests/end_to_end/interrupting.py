@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +38,10 @@ class Job:
 
 def _sizes(folder: Path) -> list[int]:
     sizes = []
-    for path in folder.rglob("*"):
-        try:
-            sizes.append(path.stat().st_size if path.is_file() else 0)
-        except FileNotFoundError:  # renamed meanwhile
-            continue
+    for parent, _, names in os.walk(folder):  # which passes over a folder that is renamed meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                sizes.append((Path(parent) / name).stat().st_size)
     return sizes
 
 

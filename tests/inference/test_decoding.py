@@ -28,7 +28,7 @@ def prompts() -> list[list[int]]:
 
 def stopping_model(name: str) -> PreTrainedModel:
     """A random model and stop tokens that its rows reach at different times."""
-    model = small_model(name).eval()
+    model: PreTrainedModel = small_model(name).eval()
     model.generation_config.eos_token_id = []
     model.generation_config.pad_token_id = 0
     free = at_full_width(model)

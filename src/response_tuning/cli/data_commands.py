@@ -36,8 +36,10 @@ def _data_prepare(config: PrepareConfig) -> None:
 def _data_check(config: CheckConfig) -> None:
     from response_tuning.data.quality.check import check
     from response_tuning.data.quality.quality_report import print_report
+    from response_tuning.evaluation.checks.checked_rows import checks_problem
 
-    print_report(check(config), Console(highlight=False, markup=False, emoji=False))
+    report = check(config, validators={"bad-checks": checks_problem})
+    print_report(report, Console(highlight=False, markup=False, emoji=False))
 
 
 def _data_refine(config: RefineConfig) -> None:

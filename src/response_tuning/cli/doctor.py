@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["DoctorConfig", "doctor_table"]
 
 _EXTRAS = {
+    "excel": "workbooks (.xlsx) as training data",
+    "ray": "studies on a Ray cluster",
+    "slurm": "studies on a Slurm cluster",
     "core": "rt eval core",
     "cut-cross-entropy": "--loss-kernel cut-cross-entropy (CUDA)",
     "embedded": "the model 'embedded'",

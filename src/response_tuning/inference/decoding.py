@@ -98,7 +98,8 @@ class _Pause:
         narrows: bool,
         is_cancelled: Callable[[], bool],
     ) -> None:
-        stops = model.generation_config.eos_token_id  # type: ignore[union-attr]
+        settings: Any = model.generation_config
+        stops = settings.eos_token_id
         stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
         self._stops = torch.tensor(stops, dtype=torch.long, device=model.device)
         self._finished = finished
@@ -151,5 +152,5 @@ def _can_narrow(model: PreTrainedModel) -> bool:
 
 def _holds_rows_alone(cache: Any) -> bool:
     """Whether a cache has keys and values by row and position, and nothing else."""
-    layers = getattr(cache, "layers", None)
+    layers: Any = getattr(cache, "layers", None)
     return bool(layers) and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)

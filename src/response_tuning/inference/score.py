@@ -12,7 +12,7 @@ from response_tuning.inference.shared_prompts import losses_of_row, shared_rows
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.progress import Bar
 
-__all__ = ["example_losses", "log_likelihoods", "mean_log_likelihoods"]
+__all__ = ["by_example", "example_losses", "log_likelihoods", "mean_log_likelihoods"]
 
 
 @torch.inference_mode()
@@ -41,15 +41,15 @@ def _totals(
     device = next(model.parameters()).device
     rows, others = shared_rows(model, encoded, tokens=batch_tokens)
     for row in rows:
-        yield row.indices, _by_example(losses_of_row(model, loss_of, row), row.batch, count=len(row.indices))
+        yield row.indices, by_example(losses_of_row(model, loss_of, row), row.batch, count=len(row.indices))
     for group in length_sorted_groups([encoded[index] for index in others], tokens=batch_tokens):
         indices = [others[index] for index in group]
         batch = collate([encoded[index] for index in indices])
-        yield indices, _by_example(loss_of(batch.to(device)), batch, count=len(indices))
+        yield indices, by_example(loss_of(batch.to(device)), batch, count=len(indices))
 
 
-def _by_example(losses: Tensor, batch: Batch, *, count: int) -> Tensor:
-    """Losses of supervised tokens, summed for each of ``count`` examples."""
+def by_example(losses: Tensor, batch: Batch, *, count: int) -> Tensor:
+    """Losses of a batch's supervised tokens, summed for each of its ``count`` examples."""
     sums = torch.zeros(count, device=losses.device)
     return sums.index_add(0, batch.rows.to(losses.device), losses)
 

@@ -13,11 +13,11 @@ import psutil
 from platformdirs import user_cache_path
 
 from response_tuning.models.dtype import MatmulRates, choose_dtype
-from response_tuning.models.processor import processor_features, processor_name
+from response_tuning.models.processor import processor_features, processor_name, usable_cores
 from response_tuning.support.options import Device
 from response_tuning.support.packages import Package, extras, required_packages
 
-__all__ = ["CacheFolder", "ComputeDevice", "Machine", "describe_machine", "usable_cores"]
+__all__ = ["CacheFolder", "ComputeDevice", "Machine", "describe_machine"]
 
 _VARIABLES = (
     *("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "CUDA_VISIBLE_DEVICES"),
@@ -107,13 +107,6 @@ def describe_machine() -> Machine:
         working_folder_free_bytes=shutil.disk_usage(Path.cwd()).free,
         environment={name: os.environ[name] for name in _VARIABLES if name in os.environ},
     )
-
-
-def usable_cores() -> int:
-    """The cores that this process may use: a container or ``taskset`` may allow fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _torch_build() -> str:

@@ -4,7 +4,7 @@ import os
 import platform
 from pathlib import Path
 
-__all__ = ["MATMUL_FEATURES", "has_bf16_instructions", "processor_features", "processor_name"]
+__all__ = ["MATMUL_FEATURES", "has_bf16_instructions", "processor_features", "processor_name", "usable_cores"]
 
 MATMUL_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve", "i8mm")
 """Instructions that decide how fast matmuls are, by the names that Linux has for them."""
@@ -34,6 +34,13 @@ def has_bf16_instructions() -> bool:
         return True
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: absent means unknown
     return any(getattr(torch.cpu, name, lambda: True)() for name in checks)
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: a container or ``taskset`` may allow fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpuinfo() -> dict[str, list[str]]:

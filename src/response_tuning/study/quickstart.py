@@ -1,7 +1,6 @@
 """``rt quickstart``: base, RT and IT of one model, probed alike, in one table and one report."""
 
 import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from response_tuning.example import require_prompts
 from response_tuning.models.load import resolve_model
 from response_tuning.runs.folder import check_folder, claim_folder
 from response_tuning.study.report import Report, seed_table, write_report
+from response_tuning.study.running.run_job import peak_bytes
 from response_tuning.study.study_config import QuickstartConfig
 from response_tuning.support.files import read_json, write_json
 from response_tuning.support.options import Method
@@ -61,6 +61,7 @@ def quickstart(config: QuickstartConfig) -> Quickstart:
     stages = _Stages(folder / "stages.json")
     stages.record("import", import_seconds)
     results = {"base": [stages.run("base probe", lambda: probe(_probe_config(config, config.model, folder / "base")))]}
+    runs = {"base": ["base"]}
     for seed in range(config.seed, config.seed + config.seeds):
         for method in _METHODS:
             name = method if seed == config.seed else f"{method}-seed-{seed}"
@@ -68,23 +69,18 @@ def quickstart(config: QuickstartConfig) -> Quickstart:
             stages.run(f"{name} training", partial(train, training))
             result = stages.run(f"{name} probe", partial(probe, _probe_config(config, str(run), run)))
             results.setdefault(method, []).append(result)
+            runs.setdefault(method, []).append(name)
     estimates = {name: _over_seeds(of_seeds) for name, of_seeds in results.items()}
     write_json(
         folder / "summary.json",
         {
             **{name: {metric: asdict(value) for metric, value in of.items()} for name, of in estimates.items()},
-            "runs": {name: _runs(config, name) for name in results},
+            "runs": runs,
             "seconds": stages.seconds,
             "peak_memory_bytes": stages.peak_memory_bytes,
         },
     )
     return Quickstart(estimates, write_report(folder))
-
-
-def _runs(config: QuickstartConfig, name: str) -> list[str]:
-    """The folders of a model's runs, the first seed's first."""
-    others = range(config.seed + 1, config.seed + config.seeds)
-    return [name, *(f"{name}-seed-{seed}" for seed in others if name in _METHODS)]
 
 
 def _over_seeds(results: Sequence[ProbeResult]) -> dict[str, Estimate]:
@@ -121,7 +117,8 @@ class _Stages:
     def record(self, name: str, seconds: float) -> None:
         """Record the time of a stage. A resumed stage keeps its first time, since it is skipped now."""
         self._record["seconds"].setdefault(name, round(seconds, 1))
-        self._record["peak_memory_bytes"] = max(self.peak_memory_bytes, _peak_memory_bytes())
+        peak = peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        self._record["peak_memory_bytes"] = max(self.peak_memory_bytes, peak)
         write_json(self._path, self._record)
 
 
@@ -146,12 +143,7 @@ def _probe_config(config: QuickstartConfig, model: str, folder: Path) -> ProbeCo
         data=config.held_out,
         output=folder / "evaluations" / "probe",
         max_examples=config.max_examples,
-        cut_at_turn=True,  # as a user would read a base model, which goes on with turns of its own
+        cut_at_turn=True,  # as a user would read a base model, which invents further turns
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
     )
-
-
-def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

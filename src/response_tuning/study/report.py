@@ -16,6 +16,7 @@ from response_tuning.evaluation.shared.statistics import (
     minimal_detectable_difference,
     paired_p_value,
 )
+from response_tuning.study.smoothing import smoothed
 from response_tuning.support.files import read_json, read_json_lines
 from response_tuning.support.page import write_page
 
@@ -46,7 +47,6 @@ _QUESTIONS_SHOWN = 12
 
 _PLOT_WIDTH, _PLOT_ROW_HEIGHT = 560, 46
 _CURVE_WIDTH, _CURVE_HEIGHT = 560, 220
-_SMOOTHING = 0.8
 
 
 @dataclass(frozen=True)
@@ -274,18 +274,8 @@ def _loss_curves(logs: dict[str, list[dict[str, Any]]]) -> Curves:
         )
 
     ticks = [(_CURVE_HEIGHT * part, f"{high - part * span:.2f}") for part in (0, 0.25, 0.5, 0.75, 1)]
-    curves = [Curve(method, points(series), points(_smoothed(series))) for method, series in losses.items()]
+    curves = [Curve(method, points(series), points(smoothed(series))) for method, series in losses.items()]
     return Curves(curves, ticks, last_step)
-
-
-def _smoothed(series: Sequence[float]) -> list[float]:
-    """An exponential moving average with bias correction."""
-    smoothed, mean, weight = [], 0.0, 0.0
-    for value in series:
-        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * value
-        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
-        smoothed.append(mean / weight)
-    return smoothed
 
 
 def _questions(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -14,7 +14,16 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
 from response_tuning.support.records import BadRow, Record, decode_json
 
-__all__ = ["BYTE_ORDER_MARK", "COMPRESSED", "Records", "open_bytes", "read_bytes", "read_json_lines_file", "suffix_of"]
+__all__ = [
+    "BYTE_ORDER_MARK",
+    "COMPRESSED",
+    "DAMAGED",
+    "Records",
+    "open_bytes",
+    "read_bytes",
+    "read_json_lines_file",
+    "suffix_of",
+]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -24,10 +33,26 @@ Records = Iterator[Record | BadRow]
 """The rows of a file, in order."""
 
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
+_TABLES = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
+"""Parquet, Arrow files and Arrow streams, which are read."""
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, OSError)
+"""What reading a damaged compressed file raises."""
+_START_BYTES = 512
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _UNPACK = "Unpack it and name a file or the folder"
 _OTHER_FORMATS = (
-    (b"\xd0\xcf\x11\xe0", "an Excel or Word file of an old version. Save it as CSV UTF-8 or plain text"),
+    (
+        b"\xd0\xcf\x11\xe0",
+        "an Excel or Word file of an old version, or with a password. Save it as CSV UTF-8 or plain text",
+    ),
+    (b"{\\rtf", "a document in Rich Text Format. Save it as plain text (.txt) and name that file"),
+    (b"<?xml", "an XML file. Write its rows as JSONL or CSV"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4. Unpack it (lz4 -d) and name that file"),
+    (b"\x93NUMPY", "a NumPy array. Save the data as JSONL"),
+    (b"\x89HDF", "an HDF5 file. Save the data as JSONL"),
+    (b"FEA1", "a Feather file of version 1. Save it as Parquet or Feather of version 2"),
+    (b"Obj\x01", "an Avro file. Save the data as JSONL or Parquet"),
+    (b"ORC", "an ORC file. Save the data as Parquet"),
     (b"%PDF", "a PDF. Save its text as .txt or .md"),
     (b"SQLite format 3", "an SQLite database. Export its table as CSV"),
     (b"7z\xbc\xaf", f"a 7z archive. {_UNPACK}"),
@@ -54,20 +79,33 @@ def open_bytes(path: Path) -> IO[bytes]:
         raise UserError(f"{path} is a folder; name a JSONL file with one example per line.")
     try:
         with path.open("rb") as file:
-            start = file.read(512)
-            is_tar = start[257:262] == b"ustar"
+            start = file.read(_START_BYTES)
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
-    _refuse_other_formats(path, start, is_tar=is_tar)
+    opened = _decompressed(path, start)
+    if opened is None:
+        _refuse_other_formats(path, start)
+        return path.open("rb")
+    try:
+        inner = opened.read(_START_BYTES)
+        opened.seek(0)
+    except DAMAGED:
+        return cast(IO[bytes], _decompressed(path, start))  # its reader names what is wrong
+    if inner.startswith((_GZIP, _BZIP2, _XZ, _ZSTD)):
+        raise UserError(f"{path} is compressed twice. Unpack it once and name the file.")
+    _refuse_other_formats(path, inner)
+    return opened
+
+
+def _decompressed(path: Path, start: bytes) -> IO[bytes] | None:
+    """The file behind its compression, by its first bytes; None for a file that is not compressed."""
     if start.startswith(_GZIP):
         return cast(IO[bytes], gzip.open(path))
     if start.startswith(_BZIP2):
         return cast(IO[bytes], bz2.open(path))
     if start.startswith(_XZ):
         return cast(IO[bytes], lzma.open(path))
-    if start.startswith(_ZSTD):
-        return _open_zstd(path)
-    return path.open("rb")
+    return _open_zstd(path) if start.startswith(_ZSTD) else None
 
 
 def _open_zstd(path: Path) -> IO[bytes]:
@@ -81,15 +119,33 @@ def _open_zstd(path: Path) -> IO[bytes]:
             raise UserError(f"{path} is not a complete zstd file ({error}).") from error
 
 
-def _refuse_other_formats(path: Path, start: bytes, *, is_tar: bool) -> None:
+def _refuse_other_formats(path: Path, start: bytes) -> None:
     """Name the true cause where a file is of another format than rows of text."""
-    if is_tar:
+    if start[257:262] == b"ustar":
         raise UserError(f"{path} is a tar archive. Unpack it (tar xf {path}) and name a file or the folder.")
     if start.startswith(b"PK\x03\x04"):
         raise UserError(f"{path} is {_zipped(path)}.")
     for magic, what in _OTHER_FORMATS:
         if start.lstrip()[: len(magic)].lower() == magic.lower():
             raise UserError(f"{path} is {what}.")
+    _refuse_wide_characters(path, start)
+
+
+def _refuse_wide_characters(path: Path, start: bytes) -> None:
+    """Name the encoding of text with zero bytes; UTF-16 with its mark, and typed tables, are read."""
+    zeros = start.count(b"\0")
+    has_mark = start.startswith((b"\xff\xfe", b"\xfe\xff")) and not start.startswith(b"\xff\xfe\0\0")
+    if not zeros or has_mark or start.startswith(_TABLES):
+        return
+    if zeros < len(start) / 4:
+        if "\ufffd" in start[:-3].decode("utf-8", "replace"):
+            raise UserError(f"{path} is a binary file of an unknown format. Export its rows as JSONL or CSV.")
+        return
+    # Of ASCII text, UTF-32 has three zero bytes a character, UTF-16 one.
+    narrow = "UTF-16LE" if start[1:2] == b"\0" else "UTF-16BE"
+    encoding = "UTF-32" if zeros > len(start) * 0.6 else narrow
+    target = f"{path.stem}-utf8{path.suffix}"
+    raise UserError(f"{path} is {encoding}, not UTF-8. Convert it: iconv -f {encoding} -t UTF-8 {path} > {target}")
 
 
 def _zipped(path: Path) -> str:
@@ -149,7 +205,7 @@ def _lines(path: Path, file: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of an open file, with one clear error where its compression is broken."""
     try:
         yield from file
-    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, OSError) as error:
+    except DAMAGED as error:
         kinds = {gzip.GzipFile: "gzip", bz2.BZ2File: "bzip2", lzma.LZMAFile: "xz"}
         kind = next((name for opened, name in kinds.items() if isinstance(file, opened)), None)
         if kind is None:

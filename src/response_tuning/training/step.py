@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -141,12 +141,8 @@ def sums_over(
     training.model.eval()
     for micro_batch, weight in strategy.passes(work, IDLE, training=False):
         here = MicroBatch(micro_batch.batch.to(accelerator.device), micro_batch.units)
-        if here.units:
-            forward: Callable[[], Losses] = lambda here=here: values(here)  # type: ignore[misc]  # noqa: E731
-        else:
-            forward = lambda here=here: {"loss": training.loss_of(here.batch)}  # type: ignore[misc]  # noqa: E731
         with training.autocast:
-            losses = strategy.compute(forward)
+            losses = strategy.compute(partial(values, here) if here.units else partial(_plain_loss, training, here))
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + float(value.sum()) * weight
     training.model.train()
@@ -163,8 +159,12 @@ def _counts(objective: Objective, batch: Sequence[Unit]) -> dict[str, int]:
 def _forward(training: Training, micro_batch: MicroBatch) -> Callable[[], Losses]:
     """The forward pass. An idle micro-batch, whose weight is 0, needs no more than the plain loss."""
     if not micro_batch.units:
-        return lambda: {"loss": training.loss_of(micro_batch.batch)}
-    return lambda: training.objective.losses(training.loss_of, micro_batch)
+        return partial(_plain_loss, training, micro_batch)
+    return partial(training.objective.losses, training.loss_of, micro_batch)
+
+
+def _plain_loss(training: Training, micro_batch: MicroBatch) -> Losses:
+    return {"loss": training.loss_of(micro_batch.batch)}
 
 
 def _means(losses: Losses, counts: dict[str, int]) -> dict[str, Tensor]:

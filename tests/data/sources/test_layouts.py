@@ -222,3 +222,32 @@ def test_fields_that_this_package_writes_are_not_named(caplog: pytest.LogCapture
     assert "not used" not in caplog.text
     examples({"prompt": "q", "completion": "a", "system": "Be kind."}, {"messages": MESSAGES, "kind": "chat"})
     assert "fields 'system' (1 rows), 'kind' (1 rows)" in caplog.text
+
+
+def test_gemini_and_ms_swift_are_recognised() -> None:
+    def turn(role: str, *texts: str) -> dict[str, Any]:
+        return {"role": role, "parts": [{"text": text} for text in texts]}
+
+    (gemini,) = examples(
+        {"systemInstruction": turn("system", "S"), "contents": [turn(U, "one ", "two"), turn("model", "a")]}
+    )
+    assert gemini == {"prompt": "S\n\none two", "completion": "a"}
+    first, second = examples({"query": "q", "response": "a", "history": [["x", "y"]], "system": "S"})
+    assert (first["prompt"], first["completion"]) == ("S\n\nx", "y")
+    assert [turn["content"] for turn in second["earlier_turns"]] == ["S\n\nx", "y"]
+    image = {"role": U, "parts": [{"inlineData": {"mimeType": "image/png"}}]}
+    assert "a part of the type 'inlineData'" in reason({"contents": [image, turn("model", "a")]})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "### Human: hi### Assistant: hello"}, "holds the marks of a chat template"),
+        ({"text": "<|im_start|>user\nhi<|im_end|>"}, "holds the marks of a chat template"),
+        ({"message_id": "1", "role": "prompter", "text": "hi"}, "It is a single message"),
+    ],
+)
+def test_a_rendered_conversation_and_a_lone_message_are_not_taken_for_a_response(
+    row: dict[str, Any], message: str
+) -> None:
+    assert message in reason(row)

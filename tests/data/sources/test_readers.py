@@ -5,6 +5,7 @@ import csv
 import gzip
 import json
 import lzma
+import re
 import subprocess
 import zipfile
 from datetime import UTC, datetime
@@ -313,3 +314,58 @@ def test_case_bad_bytes_in_parquet_are_a_bad_row(tmp_path: Path) -> None:
     good, bad = read_file(tmp_path / "a.parquet")
     assert isinstance(good, Record)
     assert "row 2: holds text that is not UTF-8" in str(bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.tar.gz",
+            gzip.compress(b"x".ljust(257, b"\0") + b"ustar".ljust(300), mtime=0),
+            "a tar archive. Unpack it",
+        ),
+        ("a.gz.gz", gzip.compress(gzip.compress(LINES.encode(), mtime=0), mtime=0), "compressed twice. Unpack it once"),
+        ("a.xz", lzma.compress(b"%PDF-1.7"), "a PDF. Save its text"),
+        ("a.jsonl", LINES.encode("utf-16-le"), "UTF-16LE, not UTF-8. Convert it: iconv -f UTF-16LE"),
+        ("a.csv", LINES.encode("utf-16-be"), "UTF-16BE, not UTF-8"),
+        ("a.json", LINES.encode("utf-32"), "UTF-32, not UTF-8"),
+        ("a.txt", b"{\\rtf1 hello}", "a document in Rich Text Format"),
+        ("a.bin", bytes(range(128, 256)) * 2 + b"\0\1", "a binary file of an unknown format"),
+    ],
+)
+def test_case_38_what_compression_and_encoding_hide_is_named_too(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(message)):
+        list(read_file(tmp_path / name))
+
+
+def test_a_text_may_hold_a_zero_byte(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("T\u00e4ter \0 und so weiter".encode())
+    (row,) = read_file(tmp_path / "a.txt")
+    assert isinstance(row, Record) and row.value["completion"] == "T\u00e4ter \0 und so weiter"
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a", "a.csv", "a.feather"])
+def test_case_07_a_typed_table_is_read_whatever_its_name(tmp_path: Path, name: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import feather, parquet
+
+    table = pyarrow.table({"prompt": ["q"], "completion": ["a"]})
+    write = feather.write_feather if name.endswith("feather") else parquet.write_table
+    write(table, tmp_path / name)
+    assert values(tmp_path / name) == [{"prompt": "q", "completion": "a"}]
+
+
+def test_case_06_names_of_columns_have_no_spaces_around_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt , completion\nq , a\n")
+    assert values(tmp_path / "a.csv") == [{"prompt": "q ", "completion": " a"}]
+
+
+@pytest.mark.parametrize("damaged", [b"\xfd7zXZ\x00\n{}\n{}", b"\x1f\x8b\x08\n{}", b"BZh9\n{}"])
+def test_a_damaged_compressed_file_is_one_message(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="is not a complete"):
+        list(read_file(path))

@@ -201,7 +201,7 @@ def test_without_network_xstests_labels_are_named(tmp_path: Path, monkeypatch: p
 
 
 CALIBRATED = """{"prompt": "Name a river.", "response": "The Rhine is one.", "completion": "The Rhine.", "label": "yes"}
-{"prompt": "Name a river.", "response": "Name a good river.", "completion": "The Rhine.", "label": "no"}
+{"prompt": "Name a river.", "response": "Elephants live in herds.", "completion": "The Rhine.", "label": "no"}
 {"prompt": "Name a tree.", "response": "An oak.", "label": "yes"}
 """
 

@@ -67,29 +67,36 @@ _LOOPS = (
 )
 
 
-def controls(rows: Sequence[ControlRow]) -> Iterator[tuple[str, int, str]]:
-    """Control responses to all rows: the kind, the place of the row, and the response. Deterministic."""
+def controls(rows: Sequence[ControlRow], *, every_wording: bool) -> Iterator[tuple[str, int, int, str]]:
+    """Control responses to all rows: the kind, the wording, the place of the row, and the response. Deterministic.
+
+    Args:
+        rows: what they are made of.
+        every_wording: whether each row gets every wording of a kind; if not, the wordings take turns over the rows.
+    """
     for place, row in enumerate(rows):
         generator = random.Random(place)
-        for kind, templates in (
-            ("keyword nonsense", _NONSENSE),
-            ("polite evasion", _EVASIONS),
-            ("topical", _TOPICAL),
-            ("loop", _LOOPS),
-        ):
-            for number, template in enumerate(templates):
-                yield f"{kind} {number}", place, _filled(template, row.prompt, generator)
-        for number, template in enumerate(_TURNED_ROUND):
-            yield f"question turned round {number}", place, _turned_round(template, row.prompt)
-        shuffled = generator.sample(_keywords(row.prompt), len(_keywords(row.prompt)))
-        for separator in (" ", ", ", "\n"):
-            yield f"prompt keywords {separator!r}", place, separator.join(_keywords(row.prompt))
-            yield f"prompt keywords, shuffled {separator!r}", place, separator.join(shuffled)
-        for same, name in ((True, "same"), (False, "another")):
-            others = [each.completion for each in rows if each is not row and (each.kind == row.kind) == same]
-            yield f"reference of another row of {name} kind", place, generator.choice(others)
-        yield "prompt copied", place, _with_one_word_changed(row.prompt, generator)
-        yield "source copied", place, _with_one_word_changed(_source(row.prompt), generator)
+        for kind, wordings in _of_row(row, rows, generator).items():
+            chosen = range(len(wordings)) if every_wording else [place % len(wordings)]
+            for number in chosen:
+                yield kind, number, place, wordings[number]
+
+
+def _of_row(row: ControlRow, rows: Sequence[ControlRow], generator: random.Random) -> dict[str, list[str]]:
+    """The wordings of every kind of control response to a row."""
+    found = _keywords(row.prompt)
+    others = [each.completion for each in rows if each.kind != row.kind]
+    orders = (found, generator.sample(found, len(found)))
+    return {
+        "keyword nonsense": [_filled(template, row.prompt, generator) for template in _NONSENSE],
+        "prompt keywords": [separator.join(order) for order in orders for separator in (" ", ", ", "\n")],
+        "polite evasion": [_filled(template, row.prompt, generator) for template in _EVASIONS],
+        "topical": [_filled(template, row.prompt, generator) for template in _TOPICAL],
+        "question turned round": [_turned_round(template, row.prompt) for template in _TURNED_ROUND],
+        "copy": [_with_one_word_changed(text, generator) for text in (row.prompt, _source(row.prompt))],
+        "reference of another kind": [generator.choice(others)],
+        "loop": [_filled(template, row.prompt, generator) for template in _LOOPS],
+    }
 
 
 def _keywords(prompt: str) -> list[str]:

@@ -1,11 +1,13 @@
 """Each type of check on responses that pass and responses that fail, the guards, and errors in the field."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from response_tuning.evaluation.checks.contract import Reading
+from response_tuning.evaluation.checks.check_contract import Reading
 from response_tuning.evaluation.checks.guards import failed_guards
 from response_tuning.evaluation.checks.row_checks import read_checks
 
@@ -74,6 +76,11 @@ _CASES: list[tuple[Check, list[str], list[str]]] = [
         ["- a\n- b\n- c", "1. tea\n2. milk\n3. salt", "Tea, milk and salt.", "First, wash. Then, dry. Finally, fold."],
         ["- a\n- a\n- a", "Tea and milk.", "a, b, c, d and e", "In May tea and milk sold well, and salt did not."],
     ),
+    (
+        {"type": "items", "at_least": 3, "words_each": 2},
+        ["- Reboot Corner\n- Byte Doctor\n- Chips"],
+        ["- a shop for chips\n- a shop for bytes\n- a shop for boots"],
+    ),
     ({"type": "words", "at_least": 2, "at_most": 3}, ["one two", "one two three"], ["one", "a b c d"]),
     ({"type": "sentences", "at_least": 2, "at_most": 2}, ["It rains. Dr. Low stays in."], ["It rains."]),
     ({"type": "lines", "at_least": 2, "at_most": 2}, ["a\n\nb"], ["a", "a\nb\nc"]),
@@ -134,6 +141,8 @@ def test_a_check_passes_what_it_describes_and_fails_the_rest(
         ({"type": "contains", "any": ["bee*", "nectar"], "new": True}, "Speak as a bee.", "Nectar!", "A bee, yes."),
         ({"type": "number"}, "What is 17 plus 26?", "The answer is 40.", "You wonder what 17 plus 26 makes."),
         ({"type": "number"}, "What is 17 plus 26?", "26", "91 - 38 = 53, I think."),
+        ({"type": "known_numbers", "also": [1508]}, "When was it painted?", "In 1508.", "In 1514."),
+        ({"type": "known_numbers"}, "Sum up: four of 120 came.", "1. 4 of 120", "5 of 120"),
         ({"type": "name"}, "Who wrote it?", "It was written by Jane Austen.", "It was written by somebody."),
     ],
 )  # fmt: skip
@@ -178,6 +187,14 @@ def test_short_and_plain_answers_pass_the_guards(prompt: str, response: str) -> 
     assert failed_guards(Reading(prompt, response)) == []
 
 
+def test_a_response_that_repeats_itself_follows_only_if_it_ended_and_is_never_correct() -> None:
+    checks = read_checks({"follows": [{"type": "reason"}], "correct": []})
+    response = "Because they are cold, and they are hungry. They are cold, and they are hungry. They are cold,"
+    ended = checks.judge("Why do they sleep?", f"{response} and they are hungry.")
+    assert (ended.follows, ended.correct, ended.failed) == (True, False, ["repeats itself"])
+    assert checks.judge("Why do they sleep?", response, stopped=False).failed == ["loops"]
+
+
 def test_correct_needs_follows_and_a_response_that_stopped() -> None:
     checks = read_checks({"follows": [{"type": "number"}], "correct": [{"type": "number", "value": 43}]})
     assert checks.judge("What is 17 plus 26?", "43.").correct
@@ -192,7 +209,11 @@ def test_correct_needs_follows_and_a_response_that_stopped() -> None:
     [
         ([], "field 'checks'"),
         ({"follows": []}, "field 'checks.correct' is missing"),
-        ({"follows": [{"type": "haiku"}], "correct": []}, "field 'checks.follows[0]'"),
+        (
+            {"follows": [{"type": "haiku"}], "correct": []},
+            "field 'checks.follows[0].type' is 'haiku', and should be",
+        ),
+        ({"follows": [{"at_least": 3}], "correct": []}, "field 'checks.follows[0].type' is missing"),
         ({"follows": [], "correct": [{"type": "words", "atleast": 3}]}, "field 'checks.correct[0].atleast' is unknown"),
         ({"follows": [{"type": "contains", "any": []}], "correct": []}, "field 'checks.follows[0].any'"),
         ({"follows": [{"type": "contains", "any": ["a"], "at_least": 2}], "correct": []}, "'any' has 1 phrases"),
@@ -211,3 +232,14 @@ def test_a_mistake_in_the_field_is_named_by_its_place(value: object, message: st
     with pytest.raises(ValueError) as error:
         read_checks(json.loads(json.dumps(value)))
     assert message in str(error.value)
+
+
+def test_every_type_has_an_example_in_the_docs_that_can_be_read() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    examples = [text.replace("\\|", "|") for text in re.findall(r'`(\{"type": [^`]+\})`', page)]
+    shown = [json.loads(text) for text in examples if "..." not in text]
+    read_checks({"follows": shown, "correct": []})
+    shown_types = {check["type"] for check in shown} | {"any_of", "all_of", "sentences", "lines"}
+    with pytest.raises(ValueError) as error:
+        read_checks({"follows": [{"type": "?"}], "correct": []})
+    assert shown_types == set(str(error.value).partition("one of ")[2].split(", "))

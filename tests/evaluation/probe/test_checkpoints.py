@@ -9,7 +9,7 @@ import pytest
 from response_tuning.evaluation.probe import checkpoints as checkpoints_module
 from response_tuning.evaluation.probe import probe as probe_module
 from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
-from response_tuning.evaluation.probe.probe import METRICS, probe
+from response_tuning.evaluation.probe.probe import probe
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.example import Example, write_examples
 from response_tuning.models.load import load_tokenizer
@@ -76,7 +76,7 @@ def test_a_run_is_probed_at_every_checkpoint_and_at_its_end(run: RunDirectory) -
     folder = run.evaluation("probe")
     saved = json.loads((folder / "checkpoints.json").read_text())["checkpoints"]
     assert [point["step"] for point in saved] == [2, 10, 20]
-    assert set(saved[0]["metrics"]) == set(METRICS)
+    assert set(saved[0]["metrics"]) == {"follows", "correct", "responds", "stops", "loops", "copies", "on_topic"}
     for step in (2, 10):
         alone = probe(config_of(run).model_copy(update={"model": str(run.path / "checkpoints" / f"step-{step}")}))
         assert next(point.metrics for point in points if point.step == step) == alone.metrics
@@ -99,7 +99,7 @@ def test_what_was_measured_is_not_measured_again(run: RunDirectory, monkeypatch:
     end = probe(config_of(run).model_copy(update={"checkpoints": False}))
     first = probe_checkpoints(config_of(run))
     assert first[-1].metrics == end.metrics
-    monkeypatch.setattr(probe_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(probe_module, "respond_here", None)  # would fail if it were called
     assert probe_checkpoints(config_of(run)) == first
 
 

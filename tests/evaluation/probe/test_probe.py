@@ -9,12 +9,20 @@ from inspect_ai.log import read_eval_log
 from response_tuning.cli.main import main
 from response_tuning.conversation import FORMATS
 from response_tuning.evaluation.probe import probe as probe_module
-from response_tuning.evaluation.probe.probe import METRICS, compare_formats, probe
+from response_tuning.evaluation.probe.probe import compare_formats, probe
 from response_tuning.evaluation.probe.probe_config import ProbeConfig
+from response_tuning.evaluation.probe.ranking import RANKINGS
 from response_tuning.evaluation.shared import answering as answering_module
 from response_tuning.example import Example, write_examples
 from response_tuning.inference.generate import generate_responses
 from response_tuning.support.errors import UserError
+
+_MEASURED = {"follows", "correct", "responds", "stops", "loops", "copies", "on_topic"}
+"""The measures of rows with checks and references, as the starter's held-out rows are."""
+
+
+def _ranked(config: ProbeConfig) -> ProbeConfig:
+    return config.model_copy(update={"ranking": True, "pmi": True})
 
 
 @pytest.fixture
@@ -34,7 +42,7 @@ def config(tmp_path: Path, model_folder: Path) -> ProbeConfig:
 def test_every_metric_has_n_and_an_interval_and_every_response_is_saved(config: ProbeConfig) -> None:
     result = probe(config)
     saved = json.loads((config.output / "metrics.json").read_text())  # type: ignore[operator]
-    assert set(saved["metrics"]) == set(METRICS)
+    assert set(saved["metrics"]) == _MEASURED
     for estimate in saved["metrics"].values():
         assert estimate["n"] == 8
         assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
@@ -45,13 +53,13 @@ def test_every_metric_has_n_and_an_interval_and_every_response_is_saved(config: 
     log = read_eval_log(str(config.output / "probe.eval"))  # type: ignore[operator]
     assert [sample.output.completion for sample in log.samples or ()] == [row["response"] for row in rows]
     for row in rows:
-        assert set(row["values"]) == set(METRICS)
+        assert set(row["values"]) == _MEASURED
         assert row["values"]["copies"] == row["copies"]
 
 
 def test_a_finished_probe_is_read_and_not_done_again(config: ProbeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = probe(config)
-    monkeypatch.setattr(probe_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(probe_module, "respond_here", None)  # would fail if it were called
     assert probe(config) == first
 
 
@@ -68,7 +76,7 @@ def test_a_probe_belongs_to_the_content_of_its_data_and_not_to_their_path(
     write_examples(moved, examples[:8])
     write_examples(data, examples[:8])
     assert probe(own).metrics == first.metrics
-    monkeypatch.setattr(probe_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(probe_module, "respond_here", None)  # would fail if it were called
     assert probe(own.model_copy(update={"data": str(moved), "batch_size": 1})).metrics == first.metrics
 
 
@@ -103,8 +111,9 @@ def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypat
 def test_formats_are_compared_and_the_best_one_is_named(config: ProbeConfig) -> None:
     comparison = compare_formats(config)
     assert list(comparison.metrics) == list(FORMATS)
-    usable = {name: metrics["on_topic, no copy"].value for name, metrics in comparison.metrics.items()}
-    assert usable[comparison.best] == max(usable.values())
+    name = "follows_cut" if "follows_cut" in comparison.metrics["tulu"] else "on_topic, no copy"
+    quality = {of: metrics[name].value for of, metrics in comparison.metrics.items()}
+    assert quality[comparison.best] == max(quality.values())
 
 
 def test_formats_leave_no_room_for_checkpoints_or_for_one_format(
@@ -125,15 +134,16 @@ def test_data_without_prompts_is_refused(config: ProbeConfig, tmp_path: Path) ->
 
 def test_too_few_examples_to_rank_are_refused(config: ProbeConfig) -> None:
     with pytest.raises(UserError, match="needs at least 6"):
-        probe(config.model_copy(update={"max_examples": 3}))
+        probe(_ranked(config).model_copy(update={"max_examples": 3}))
 
 
 def test_other_comparisons_are_made_with_the_responses_that_are_there(
     config: ProbeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = probe(config)
+    first = probe(_ranked(config))
     monkeypatch.setattr(answering_module, "generate_responses", lambda *_, **__: iter(()))
-    again = probe(config.model_copy(update={"seed": 1, "others": 2}))
+    again = probe(_ranked(config).model_copy(update={"seed": 1, "others": 2}))
+    assert set(first.metrics) == _MEASURED | set(RANKINGS)
     assert [row["response"] for row in again.rows] == [row["response"] for row in first.rows]
     assert again.metrics["ranks_hard"] == first.metrics["ranks_hard"]
     assert again.metrics["ranks"] != first.metrics["ranks"]
@@ -143,6 +153,6 @@ def test_a_probe_that_lacks_a_metric_is_done_anew(config: ProbeConfig) -> None:
     first = probe(config)
     path = config.output / "metrics.json"  # type: ignore[operator]
     saved = json.loads(path.read_text())
-    del saved["metrics"]["ranks_hard"]
+    del saved["metrics"]["loops"]
     path.write_text(json.dumps(saved))
     assert probe(config) == first

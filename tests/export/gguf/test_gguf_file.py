@@ -47,6 +47,34 @@ def test_llama_cpp_answers_as_the_model_does(tmp_path: Path, tokenizer: PreTrain
     assert proof.same_tokens + proof.near_ties == proof.tokens
 
 
+def test_case_31_a_server_reads_the_text_of_a_control_token_as_the_token(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """As docs/export.md says: llama.cpp and transformers render messages into one text and tokenize that."""
+    conversation = Conversation(tokenizer, "chatml")
+    model = random_model(SHAPES["llama"](), tokenizer)
+    write_gguf(
+        tmp_path / "tiny.gguf",
+        LoadedModel(model, tokenizer, "tiny"),
+        conversation,
+        name="tiny",
+        licence="unknown",
+        gguf_type="f16",
+    )
+    engine, end = llama_cpp(tmp_path / "tiny.gguf", conversation), tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for text, read_as_tokens in (("Say it < | im_end | >.", 0), ("Say <|im_end|> twice: <|im_end|>.", 2)):
+        ours, served = conversation.prompt_ids(text), engine.render(text)
+        assert isinstance(end, int)
+        assert served.count(end) - ours.count(end) == read_as_tokens
+        assert (served == ours) == (read_as_tokens == 0)
+        assert served == tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}],
+            chat_template=conversation.chat_template,
+            add_generation_prompt=True,
+            return_dict=False,
+        )
+
+
 @pytest.mark.parametrize("gguf_type", STORED_BITS_TOLERANCE)
 def test_fewer_bits_answer_nearly_the_same(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, gguf_type: GgufType

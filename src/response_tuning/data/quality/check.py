@@ -5,9 +5,10 @@ and notes on the form of a file, which do no harm. Time is linear in the size of
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,8 +44,15 @@ __all__ = ["check"]
 _NO_MODEL = "none"
 
 
-def check(config: CheckConfig) -> QualityReport:
+def check(
+    config: CheckConfig, *, validators: Mapping[str, Callable[[Example], str | None]] = MappingProxyType({})
+) -> QualityReport:
     """Check a data set, and write the cleaned file, the report and the plot if the configuration names them.
+
+    Args:
+        config: what to check, and how.
+        validators: by the name of a warning, a function that says what is wrong with an example, or None: for fields
+            that others read, such as an evaluation's.
 
     Raises:
         UserError: the source cannot be read or holds no rows, or an option names a missing file, set or row.
@@ -71,6 +79,12 @@ def check(config: CheckConfig) -> QualityReport:
     rows = [row for row in every if isinstance(row, Row)]
     defects = _check_rows(rows, config, evaluation_texts, report)
     _find_near_duplicates(rows, config, defects)
+    report.warnings += (
+        Finding(kind, row.place, row.number, problem)
+        for row in rows
+        for kind, validate in validators.items()
+        if (problem := validate(row.example)) is not None
+    )
     report.defects = sorted([*report.defects, *defects.values()], key=lambda finding: finding.number)
     report.good_rows = len(rows) - len(defects)
 

@@ -47,6 +47,7 @@ def read_csv(path: Path) -> Records:
         raise UserError(f"{path}:{reader.line_num + lines_before} is not valid CSV ({error}).") from None
     if header is None:
         return
+    header = [name.strip() for name in header]
     twice = next((name for name in set(header) if name and header.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"{path} names the column {twice!r} twice.")

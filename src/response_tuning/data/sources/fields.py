@@ -22,6 +22,9 @@ _COMMON = {
 }
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 _MISSING = object()
+_TEMPLATE_MARKS = re.compile(
+    r"<\|(?:im_start|user|assistant|start_header_id)\|>|<start_of_turn>|\[INST\]|### ?(?:Human|Instruction):"
+)
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,16 @@ def _without_field(value: dict[str, Any], name: str) -> str:
 def _without_response(value: dict[str, Any], source: str | None, command: str | None) -> str:
     """The error for a row without a response, with a command that names the likely fields."""
     message = _without_field(value, "completion")
+    if "role" in value and any(isinstance(value.get(name), str) for name in ("content", "text")):
+        return f"{message} It is a single message: write the messages of each conversation as one list 'messages'"
     guessed = {field: _guess(value, names) for field, names in _COMMON.items()}
     if guessed["completion"] is None:
         return f"{message} Name the field with the response: --completion-field NAME"
+    if _TEMPLATE_MARKS.search(value[guessed["completion"]]):
+        message += (
+            f" Field {guessed['completion']!r} holds the marks of a chat template, which would be trained as text: use "
+            "the messages themselves where there are any."
+        )
     options = " ".join(f"--{field}-field {shlex.quote(name)}" for field, name in guessed.items() if name)
     if source is None:
         return f"{message} Name the fields to use: {options}"

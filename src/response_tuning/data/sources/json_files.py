@@ -4,7 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from response_tuning.support.errors import UserError
-from response_tuning.support.input_files import BYTE_ORDER_MARK, Records, open_bytes, read_bytes, read_json_lines_file
+from response_tuning.support.input_files import (
+    BYTE_ORDER_MARK,
+    DAMAGED,
+    Records,
+    open_bytes,
+    read_bytes,
+    read_json_lines_file,
+)
 from response_tuning.support.progress import say
 from response_tuning.support.records import BadRow, Record, decode_json, decode_json_values
 
@@ -35,7 +42,7 @@ def holds_json_lines(path: Path) -> bool:
         try:
             first = next((line for line in file if line.strip(b"\xef\xbb\xbf \t\r\n")), b"")
             more = next((line for line in file if line.strip()), b"")
-        except (EOFError, OSError, ValueError):
+        except (*DAMAGED, ValueError):
             return True  # read_json_lines_file names what is wrong
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
         return False

@@ -52,9 +52,12 @@ _PAIRS = (
     _Pairs("Dolly (instruction, context, response)", "instruction", "response", ("context", "input")),
     _Pairs("OpenOrca (system_prompt, question, response)", "question", "response", needs=("system_prompt",)),
     _Pairs("prompt and response", "prompt", "response"),
+    _Pairs("ms-swift (query, response)", "query", "response"),
 )
-_ADDED_FIELDS = frozenset(["category", "checks", "kind", "pair", "refinement", "source_completion", "source_prompt"])
-"""Fields that the packaged data sets, ``rt data refine`` and ``rt data roles-and-rules`` add."""
+_ADDED_FIELDS = frozenset(
+    ["category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"]
+)
+"""Fields that the packaged data sets, readers of texts, ``rt data refine`` and ``rt data roles-and-rules`` add."""
 _RESPONSES = ("output", "response", "completion", "chosen")
 
 
@@ -64,7 +67,7 @@ def recognise(row: Fields, usage: Usage) -> list[Fields] | None:
     Raises:
         ValueError: the layout is known, and a field of it is missing, empty, of the wrong type, or contradicts another.
     """
-    for layout in (_chat, _openai_preference, _own, _preference, _answers, _pairs):
+    for layout in (_chat, _gemini, _openai_preference, _own, _preference, _answers, _pairs):
         examples = layout(row, usage)
         if examples is not None:
             # TRL's unpaired preferences have a label beside our own fields, LLaMA-Factory's a tag beside any.
@@ -148,6 +151,37 @@ def _ultrachat(row: Fields, usage: Usage) -> list[Fields] | None:
         return None
     usage.layouts["UltraChat (data)"] += 1
     return with_others(examples_of(text_messages(texts, "data"), "data", usage), row, ["data"], usage)
+
+
+def _gemini(row: Fields, usage: Usage) -> list[Fields] | None:
+    """Gemini's and Vertex AI's tuning data: ``contents`` with parts, and ``systemInstruction`` beside it."""
+    if not is_conversation(row.get("contents")):
+        return None
+    system_field = next((name for name in ("systemInstruction", "system_instruction") if row.get(name)), None)
+    system = [{"role": "system", **_of_parts(row[system_field], system_field)}] if system_field else []
+    turns = [
+        {"role": turn.get("role", ""), **_of_parts(turn, f"contents.{number}")}
+        for number, turn in enumerate(row["contents"], start=1)
+    ]
+    usage.layouts["Gemini's tuning data (contents)"] += 1
+    examples = examples_of(read_messages([*system, *turns], "contents", usage), "contents", usage)
+    return with_others(examples, row, ["contents", *filter(None, [system_field])], usage)
+
+
+def _of_parts(turn: object, field: str) -> Fields:
+    """The content of one turn of Gemini's; parts of other kinds than text are named by the reader of messages."""
+    if isinstance(turn, str):
+        return {"content": turn}
+    parts = turn.get("parts") if isinstance(turn, dict) else None
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise ValueError(f"field {field!r} has no parts: {preview(turn)}")
+    kinds = {"functionCall": "function_call", "functionResponse": "tool_result"}
+    return {
+        "content": [
+            part if "text" in part else {"type": kinds.get(next(iter(part), ""), next(iter(part), "")), **part}
+            for part in ({"type": "text", **part} if "text" in part else part for part in parts)
+        ]
+    }
 
 
 def _own(row: Fields, usage: Usage) -> list[Fields] | None:

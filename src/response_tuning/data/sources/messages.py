@@ -18,7 +18,7 @@ Role = Literal["user", "assistant", "system"]
 
 _ROLES: dict[str, Role | Literal["tool"]] = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model", "ai"), "assistant"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "chatbot", "bot", "model", "ai"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("tool", "function", "function_call", "tool_call", "observation", "tool_response"), "tool"),
     "ipython": "tool",

@@ -40,11 +40,25 @@ def read_file(path: Path, *, split_at: SplitAt = "files", split: str = "train") 
         return chain.from_iterable(map(read_file, files)) if files else read_text_folder(path, split_at)
     if holds_workbook(path):
         return read_workbook(path)
+    table = _typed_table(path)
+    if table is not None:
+        return table(path)
     suffix = suffix_of(path)
     if suffix in TEXT_SUFFIXES:
         return read_text(path, path.name, split_at)
     # A file with any other suffix is read as JSONL.
     return FORMATS.get(suffix, read_json_lines)(path)
+
+
+def _typed_table(path: Path) -> Callable[[Path], Records] | None:
+    """The reader of a typed table, which its first bytes show whatever its name is."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(b"PAR1"):
+        return _read_parquet
+    return _read_arrow if start.startswith(b"ARROW1") else None
 
 
 def _read_parquet(path: Path) -> Records:

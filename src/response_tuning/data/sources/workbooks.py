@@ -51,7 +51,11 @@ def read_workbook(path: Path) -> Records:
         book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()), read_only=True, data_only=True)
         filled = {sheet.title: rows for sheet in book.worksheets if (rows := list(_filled_rows(sheet)))}
     except Exception as error:  # whatever its XML breaks
-        raise UserError(f"{path} is a damaged or protected Excel workbook ({' '.join(str(error).split())}).") from error
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} is an Excel workbook that is damaged or protected ({reason}). Save its sheet as CSV UTF-8 and "
+            "name that file."
+        ) from error
     if len(filled) > 1:
         raise UserError(
             f"{path} has rows in several sheets ({', '.join(filled)}). Save the one to use as a workbook or as CSV "

@@ -7,14 +7,17 @@ import tyro
 
 from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
 
-__all__ = ["CALIBRATION", "XSTEST", "XSTEST_REPLICATION", "AgreementConfig"]
+__all__ = ["CALIBRATION", "CALIBRATION_CHOOSING", "XSTEST", "XSTEST_REPLICATION", "AgreementConfig"]
 
 XSTEST = "xstest"
 """The name of XSTest's labelled responses, where a file is expected."""
 XSTEST_REPLICATION = "xstest-replication"
 """The name of labelled responses of newer models to XSTest's prompts and to new ones, where a file is expected."""
 CALIBRATION = "calibration"
-"""The name of this package's labelled responses to its held-out prompts, where a file is expected."""
+"""The name of this package's labelled responses to its held-out prompts, where a file is expected: the half that chose
+no threshold."""
+CALIBRATION_CHOOSING = "calibration-choosing"
+"""The name of the other half."""
 
 
 class AgreementConfig(JudgeOptions):

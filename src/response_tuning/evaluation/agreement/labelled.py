@@ -202,7 +202,7 @@ def _with_columns(config: AgreementConfig, columns: set[str]) -> AgreementConfig
     if not columns and not any(isinstance(record, BadRow) for record in _records(config.data)):
         raise UserError(f"{config.data} holds no rows.")
     # In results of an evaluation, "completion" is the reference and "response" is what the model wrote.
-    is_default = "completion_field" not in config.model_fields_set
+    is_default = config.completion_field == AgreementConfig.model_fields["completion_field"].default
     if is_default and "response" in columns and (config.measure is not None or config.completion_field not in columns):
         config = config.model_copy(update={"completion_field": "response"})
     needed = {"prompt": config.prompt_field, "completion": config.completion_field, "label": config.label_field}

@@ -1,8 +1,9 @@
 """Labelled responses by the name of their set, or from the user's table."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ from zipfile import ZipFile
 
 from response_tuning.evaluation.agreement.agreement_config import (
     CALIBRATION,
+    CALIBRATION_CHOOSING,
     XSTEST,
     XSTEST_REPLICATION,
     AgreementConfig,
@@ -31,7 +33,13 @@ def read_labelled(config: AgreementConfig) -> list[Labelled]:
     Raises:
         UserError: a set cannot be downloaded; or as ``read_table``.
     """
-    named = {XSTEST: _xstest, XSTEST_REPLICATION: _replication, CALIBRATION: _calibration}.get(str(config.data))
+    sets: dict[str, Callable[[AgreementConfig], list[Labelled]]] = {
+        XSTEST: _xstest,
+        XSTEST_REPLICATION: _replication,
+        CALIBRATION: partial(_calibration, split="report"),
+        CALIBRATION_CHOOSING: partial(_calibration, split="choose"),
+    }
+    named = sets.get(str(config.data))
     if named is None or config.data.exists():
         return read_table(config, label_map(config.map_label))
     return named(config)
@@ -78,11 +86,11 @@ def _with_xstest_labels(config: AgreementConfig, table: Path, *, model: str) -> 
     return [replace(row, model=model) for row in rows]
 
 
-def _calibration(config: AgreementConfig) -> list[Labelled]:
-    """The half of this package's labelled responses that chose no threshold."""
+def _calibration(config: AgreementConfig, *, split: str) -> list[Labelled]:
+    """One half of this package's labelled responses."""
     with as_file(files("response_tuning.data.calibration") / "labels.jsonl") as path:
         fields: dict[str, Any] = {"data": path, "completion_field": "response"}
-        if "label_field" not in config.model_fields_set:
+        if config.label_field == AgreementConfig.model_fields["label_field"].default:
             fields["label_field"] = "follows"
         config = config.model_copy(update=fields)
-        return read_table(config, label_map(config.map_label), only={"split": "report"})
+        return read_table(config, label_map(config.map_label), only={"split": split})

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from response_tuning.evaluation.checks.contract import STRICT, Reading
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.text import LIST_MARK, Phrase, Phrases, pattern_of
 
 __all__ = ["Advice", "Compares", "Dialogue", "FirstPerson", "Reason"]
@@ -61,6 +61,7 @@ _BEFORE_IMPERATIVE = (
 _ADVICE = re.compile(
     r"\b(?:you|one|we|people|they)(?:'d| would)? (?:should|could|can|may|might|must|need to|ought to|have to|"
     r"had better|better|want to)(?!'t)\b|"
+    r"\b(?:should|must|ought to|needs to) (?:not )?[a-z]+\b|"
     r"\b(?:it(?:'s| is| would be)|that is) (?:best|better|wise|important|essential|helpful|worth|a good idea|"
     r"useful|sensible)\b|"
     r"\b(?:i|i'd|we) (?:would )?(?:suggest|recommend|advise)\b|\bhow about\b|\bwhy not\b|\b(?:never|don't|"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from response_tuning.evaluation.checks.contract import STRICT, Reading
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.text import LIST_MARK, Phrase, Phrases, content_words, pattern_of
 
 __all__ = ["Label", "Number", "Pairs", "numbers_in"]
@@ -117,7 +117,8 @@ def _states_a_number(reading: Reading) -> bool:
     """Whether there is a result: a number that the prompt lacks, or one of the prompt's with nothing beside it."""
     asked = {value for _, value in numbers_in(reading.asked)}
     given = [value for _, value in numbers_in(reading.text)]
-    if _CALCULATION.search(reading.text) and asked and not asked & set(given):
+    used = {float(digits) for digits in re.findall(r"\d+(?:\.\d+)?", reading.text.replace(",", ""))}
+    if _CALCULATION.search(reading.text) and asked and not asked & {*given, *used}:
         return False  # a sum, but another one
     if any(value not in asked for value in given) or _times_in(reading.text) - _times_in(reading.asked):
         return True
@@ -156,6 +157,11 @@ class Label(BaseModel):
         given = self._given(reading)
         if given is None or self.is_ is None:
             return given is not None
+        headings = {
+            each for start, end, each in _named(self.one_of, reading.text) if _opens_sentence(reading.text, start, end)
+        }
+        if headings - {given}:
+            return False
         return given == self.is_ or pattern_of(self.is_).fullmatch(given.split("|")[0]) is not None
 
     def _given(self, reading: Reading) -> str | None:
@@ -166,7 +172,7 @@ class Label(BaseModel):
         start, end, label = found[0]
         beside = content_words(text[:start] + " " + text[end:])
         explained = len(beside) <= 1 or reading.added or reading.kept_pairs >= _KEPT_PAIRS
-        if start == 0 and explained and not _SUBJECT.match(text, end):
+        if start == 0 and explained and _ANSWERED.match(text, end):
             return label
         cued = {each for begin, _, each in found if _LABEL_CUE.search(text[:begin])}
         if len({each for _, _, each in found}) == 1:
@@ -187,6 +193,11 @@ def _not_offered(found: list[tuple[int, int, str]], text: str) -> list[tuple[int
     ]
 
 
+def _opens_sentence(text: str, start: int, end: int) -> bool:
+    """Whether a label is a sentence of its own, or opens one as its heading."""
+    return re.search(r"(?:^|[.!?\n])\W*$", text[:start]) is not None and re.match(r"\W*[.:\n]", text[end:]) is not None
+
+
 def _named(labels: list[str], text: str) -> list[tuple[int, int, str]]:
     """Where the text names labels without "not" before them."""
     found = [
@@ -203,7 +214,12 @@ def _named(labels: list[str], text: str) -> list[tuple[int, int, str]]:
 _KEPT_PAIRS = 2
 _OFFER = re.compile(r"\W*(?:or|/|,)\W*(?:(?:a|an|the|or)\W+)?", re.I)
 _OPENING = re.compile(rf"^(?:{LIST_MARK}|[\s\"'#>*-]|(?:a|an|the)\s)+", re.I)
-_SUBJECT = re.compile(r"\W*(?:is|are|was|were|of|has|have)\b", re.I)
+_ANSWERED = re.compile(
+    r"(?:\s\w+)?\W*(?:$|[.,:;!?()\n-])|\s(?:because|since|as|due|for|though|although|but|and not|rather|not|in)\b"
+    r"|\s(?:is|would be) (?:the|my|a) (?:\w+ )?(?:answer|label|category|choice|queue|one|right|best|correct)\b",
+    re.I,
+)
+"""What follows a label that is the answer: a pause, after one noun at most, or a reason."""
 _NEGATED = re.compile(
     r"\b(?:not|nor|neither|isn't|aren't|wasn't|rather than|instead of|no|than|without)\W+"
     r"(?:(?:about|a|an|the|in|of|really|under|necessarily)\W+)*$",
@@ -223,7 +239,7 @@ _LABEL_CUE = re.compile(
 
 
 class Pairs(BaseModel):
-    """Each key is given with its values: in the same line or clause, and nearer than other keys.
+    """Each key is given with its values and no other key's: in the same line or clause, and nearer than other keys.
 
     With ``wrong_allowed``, any of all the values counts for any key.
     """
@@ -239,7 +255,7 @@ class Pairs(BaseModel):
         given = self._given(reading.text)
         every = {value for values in self.pairs.values() for value in values}
         complete = [
-            bool(given[key] & every) if self.wrong_allowed else set(values) <= given[key]
+            bool(given[key] & every) if self.wrong_allowed else set(values) == given[key]
             for key, values in self.pairs.items()
         ]
         return sum(complete) >= (self.at_least or len(self.pairs))

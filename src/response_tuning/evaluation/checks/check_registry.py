@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from response_tuning.evaluation.checks.act_checks import Advice, Compares, Dialogue, FirstPerson, Reason
 from response_tuning.evaluation.checks.answer_checks import Label, Number, Pairs
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.code_checks import Code
-from response_tuning.evaluation.checks.contract import STRICT, Reading
 from response_tuning.evaluation.checks.form_checks import (
     Email,
     Instruction,
@@ -23,6 +23,7 @@ from response_tuning.evaluation.checks.word_checks import (
     Adds,
     Contains,
     Draws,
+    KnownNumbers,
     Lacks,
     Matches,
     Name,
@@ -74,6 +75,7 @@ AnyCheck = Annotated[
     | Instruction
     | Items
     | Json
+    | KnownNumbers
     | Label
     | Lacks
     | Language

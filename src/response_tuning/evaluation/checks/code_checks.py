@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from response_tuning.evaluation.checks.contract import STRICT, Reading
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.run_code import passes_tests
 from response_tuning.evaluation.checks.text import Phrases, pattern_of
 
@@ -112,7 +112,7 @@ _STATEMENTS = (
     ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AugAssign, ast.For, ast.While, ast.With,
     ast.If, ast.Call, ast.Lambda,
 )  # fmt: skip
-_FENCE = re.compile(r"```[\w+-]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(?:```[\w+-]*\n?|<(?:pre><)?code[^<>]*>)(.*?)(?:```|</code>|\Z)", re.DOTALL)
 _BEGINS = {
     "python": re.compile(
         r"^(?:def |class |import |from \w+ import|for .*:|while .*:|if .*:|with .*:|print\(|@\w|[\w., ]+ = |#)"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from response_tuning.evaluation.checks.contract import STRICT, Reading
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.text import LIST_MARK, Phrase, pattern_of, words
 
 __all__ = ["Email", "Instruction", "Items", "Json", "Language", "Lines", "Sentences", "Words", "list_items"]
@@ -31,14 +31,17 @@ class _Range(BaseModel):
 
 
 class Items(_Range):
-    """A list of so and so many different items: lines with list marks, or an enumeration in a sentence."""
+    """A list of a number of different items: lines with list marks, or an enumeration in a sentence."""
 
     type: Literal["items"]
     at_least: int = Field(default=2, ge=1)
+    words_each: int | None = Field(default=None, ge=1)
+    """The most words of an item that counts, such as a name."""
 
     def holds(self, reading: Reading) -> bool:
         """Whether the number of items is allowed."""
-        return self._allows(len(list_items(reading.text)))
+        items = list_items(reading.text)
+        return self._allows(sum(self.words_each is None or len(item.split()) <= self.words_each for item in items))
 
 
 def list_items(text: str) -> list[str]:
@@ -79,7 +82,7 @@ def _different(items: list[str]) -> list[str]:
 
 
 class Words(_Range):
-    """So and so many words."""
+    """A number of words."""
 
     type: Literal["words"]
 
@@ -89,7 +92,7 @@ class Words(_Range):
 
 
 class Sentences(_Range):
-    """So and so many sentences; a line without a full stop is one, too."""
+    """A number of sentences; a line without a full stop is one, too."""
 
     type: Literal["sentences"]
 
@@ -99,7 +102,7 @@ class Sentences(_Range):
 
 
 class Lines(_Range):
-    """So and so many lines that are not empty."""
+    """A number of lines that are not empty."""
 
     type: Literal["lines"]
 

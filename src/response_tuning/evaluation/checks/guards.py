@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable
 from difflib import SequenceMatcher
 
-from response_tuning.evaluation.checks.contract import Reading
+from response_tuning.evaluation.checks.check_contract import Reading
 from response_tuning.evaluation.checks.text import content_words, is_function_word, words
-from response_tuning.evaluation.shared.text_measures import invented_turn, loops
+from response_tuning.evaluation.shared.text_measures import invented_turn, loops, repeat_fraction
 
 __all__ = ["GUARDS", "failed_guards"]
 
+_FEWEST_WORDS = 3
 _COPIED = 0.8
 _COPY_WORDS = 4
 _BAG_WORDS = 3
@@ -30,7 +31,13 @@ def _is_empty(reading: Reading) -> bool:
 
 
 def _loops(reading: Reading) -> bool:
-    return loops(reading.response)
+    """Whether it loops until the limit. One that ended by itself may repeat up to 60% of its four-word runs."""
+    repeated = repeat_fraction(re.sub(r"\d+", " ", reading.text))
+    ended = reading.stopped and _REPEATED <= repeated <= _LOOPED
+    return loops(reading.response) and not ended
+
+
+_REPEATED, _LOOPED = 0.3, 0.6
 
 
 def _invents_turns(reading: Reading) -> bool:
@@ -40,12 +47,31 @@ def _invents_turns(reading: Reading) -> bool:
 def _copies(reading: Reading) -> bool:
     """Whether it is the prompt, the text that the prompt quotes, or the rest of the prompt, with few words changed."""
     own = words(reading.text)
-    if not reading.source and _answers_in_its_words(own, reading):
+    if _changes_one_word(own, words(reading.asked)) and not _answers_in_its_words(own, reading):
+        return True
+    if len(own) < _COPY_WORDS:
         return False
-    frame = reading.asked.replace(reading.source, " ") if reading.source else ""
-    return len(own) >= _COPY_WORDS and any(
-        _likeness(own, words(given)) >= _COPIED for given in (reading.asked, reading.source, frame)
-    )
+    if reading.source:
+        frame = words(reading.asked.replace(reading.source, " "))
+        of_source = _likeness(own, words(reading.source)) >= _COPIED and not _extends(own, reading, frame)
+        return of_source or max(_likeness(own, given) for given in (words(reading.asked), frame)) >= _COPIED
+    return not _answers_in_its_words(own, reading) and _likeness(own, words(reading.asked)) >= _COPIED
+
+
+def _changes_one_word(own: list[str], given: list[str]) -> bool:
+    """Whether a response is the prompt with at most one word put in, left out or replaced, however short it is."""
+    if len(given) < _FEWEST_WORDS or abs(len(own) - len(given)) > 1:
+        return False
+    same = sum(block.size for block in SequenceMatcher(None, own, given, autojunk=False).get_matching_blocks())
+    return max(len(own), len(given)) - same <= 1
+
+
+def _extends(own: list[str], reading: Reading, frame: list[str]) -> bool:
+    """Whether words of the instruction are put into the quoted text: "has 128 GB of storage" where storage is asked."""
+    given = words(reading.source)
+    put_in = set(own) & set(frame) - set(given)
+    longest = SequenceMatcher(None, own, given, autojunk=False).find_longest_match().size
+    return any(not is_function_word(word) for word in put_in) and longest < _COPIED * len(given)
 
 
 def _answers_in_its_words(own: list[str], reading: Reading) -> bool:
@@ -125,13 +151,14 @@ def _is_a_bag(reading: Reading) -> bool:
             return False
         covers = len(named) >= _BAG_COVERS * len(set(content_words(reading.asked)))
         single = len(parts) >= _BAG_ITEMS and all(len(words(part)) == 1 for part in parts)
-        return covers or (single and not reading.kept_pairs)
+        phrases = any(len(content_words(part)) > 1 for part in parts)
+        return covers or ((single or phrases) and not reading.kept_pairs)
     grammar = sum(is_function_word(word) for word in own) / len(own)
     return len(named) >= _BAG_WORDS and (not reading.kept_pairs or grammar < _BAG_FUNCTION_WORDS)
 
 
 def _were_listed(parts: list[str], prompt: str) -> bool:
-    """Whether most of the parts stand before a comma in the prompt: a list to be sorted or filtered."""
+    """Whether a comma follows most of the parts in the prompt: a list to be sorted or filtered."""
     listed = sum(re.search(rf"\b{re.escape(part.strip())}\s*,", prompt, re.I) is not None for part in parts)
     return 2 * listed >= len(parts)
 

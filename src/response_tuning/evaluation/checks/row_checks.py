@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.check_registry import AnyCheck, all_hold
-from response_tuning.evaluation.checks.contract import STRICT, Reading
 from response_tuning.evaluation.checks.guards import failed_guards
+from response_tuning.evaluation.shared.text_measures import loops
 from response_tuning.support.records import preview
 
 __all__ = ["RowChecks", "Verdict", "read_checks"]
@@ -33,7 +34,7 @@ class RowChecks(BaseModel):
             run_code: whether its code may run (``run_code``).
         """
         # Tests belong to "correct": in "follows" no code runs, and only its shape counts.
-        reading = Reading(prompt, response)
+        reading = Reading(prompt, response, stopped=stopped)
         guards = failed_guards(reading)
         if guards:
             return Verdict(False, False, guards)
@@ -41,9 +42,9 @@ class RowChecks(BaseModel):
         failed = [name for name, verdict in follows.items() if verdict is False]
         if failed:
             return Verdict(False, False, failed)
-        reading = Reading(prompt, response, run_code)
+        reading = Reading(prompt, response, run_code=run_code, stopped=stopped)
         correct = {_label("correct", place, check): check.holds(reading) for place, check in enumerate(self.correct)}
-        correct["stops"] = stopped
+        correct |= {"stops": stopped, "repeats itself": not loops(response)}
         failed = [name for name, verdict in correct.items() if verdict is False]
         return Verdict(True, all_hold(correct.values()), failed)
 
@@ -80,6 +81,10 @@ def _explain(detail: dict[str, Any]) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":
         return f"field '{field}' is missing"
+    if detail["type"] == "union_tag_invalid":
+        return f"field '{field}.type' is {detail['ctx']['tag']!r}, and should be one of {', '.join(sorted(_TYPES))}"
+    if detail["type"] == "union_tag_not_found":
+        return f"field '{field}.type' is missing"
     if detail["type"] == "extra_forbidden":
         return f"field '{field}' is unknown"
     return f"field '{field}': {message[0].lower()}{message[1:]} (it is {preview(detail['input'])})"

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Annotated
 
@@ -59,6 +59,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\d+(?:[.,:]\d+)*|[^\W_]+(?:'[^\W_]+)*", text.lower())
 
 
+@lru_cache(maxsize=10_000)
 def stem(word: str) -> str:
     """A word without its regular ending, so that ``sleeps``, ``sleeping`` and ``sleep`` are equal. Rough, English."""
     word = word.removesuffix("'s")
@@ -74,9 +75,10 @@ def is_function_word(word: str) -> bool:
     return word in _FUNCTION_WORDS or (len(word) == 1 and word.isascii() and word.isalpha())
 
 
-def content_words(text: str) -> list[str]:
+@lru_cache(maxsize=1_000)
+def content_words(text: str) -> tuple[str, ...]:
     """The stems of the words that carry content, in their order."""
-    return [stem(word) for word in words(text) if not is_function_word(word)]
+    return tuple(stem(word) for word in words(text) if not is_function_word(word))
 
 
 def sentences(text: str) -> list[str]:
@@ -102,7 +104,7 @@ def trigrams(text: str) -> list[tuple[str, str, str]]:
 def pairs(text: str) -> set[frozenset[str]]:
     """The pairs of neighbouring words, one of content at least, in either order ("are mentioned", "mentioned are").
 
-    Articles are left out: they stand beside any noun.
+    Articles are left out: they go with any noun.
     """
     found = [word for word in words(text) if word not in ("a", "an", "the")]
     return {frozenset(pair) for pair in pairwise(found) if not all(is_function_word(word) for word in pair)}

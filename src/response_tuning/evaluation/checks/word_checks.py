@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from response_tuning.evaluation.checks.contract import STRICT, Reading
+from response_tuning.evaluation.checks.answer_checks import numbers_in
+from response_tuning.evaluation.checks.check_contract import STRICT, Reading
 from response_tuning.evaluation.checks.text import (
     LIST_MARK,
     Phrases,
@@ -16,7 +17,7 @@ from response_tuning.evaluation.checks.text import (
     words,
 )
 
-__all__ = ["Adds", "Contains", "Draws", "Lacks", "Matches", "Name", "QuoteFree", "Shorter", "Starts"]
+__all__ = ["Adds", "Contains", "Draws", "KnownNumbers", "Lacks", "Matches", "Name", "QuoteFree", "Shorter", "Starts"]
 
 
 class Contains(BaseModel):
@@ -114,6 +115,22 @@ class Draws(BaseModel):
         """Whether enough words are the prompt's."""
         own = set(content_words(reading.text))
         return len(own) - len(reading.added) >= self.at_least * len(own)
+
+
+class KnownNumbers(BaseModel):
+    """Every number in digits is one of the prompt's, as in an extract or a summary, or one of ``also``."""
+
+    model_config = STRICT
+    type: Literal["known_numbers"]
+    also: list[float] = Field(default_factory=list)
+    """Numbers that are right as well, such as the years of a fact."""
+
+    def holds(self, reading: Reading) -> bool:
+        """Whether no number is new. Numbers of a list's marks are none, and "four" in the prompt is 4."""
+        text = re.sub(rf"^{LIST_MARK}", "", reading.text, flags=re.MULTILINE)
+        known = {value for _, value in numbers_in(reading.asked)} | set(self.also)
+        new = {word for word in words(text) if word[0].isdigit()} - set(words(reading.asked))
+        return all({value for _, value in numbers_in(word)} <= known for word in new)
 
 
 class Name(BaseModel):

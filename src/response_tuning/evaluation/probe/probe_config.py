@@ -77,15 +77,15 @@ class ProbeConfig(BaseModel):
     @classmethod
     def _responses_name_themselves(cls, values: Any) -> Any:
         """A file of responses takes the place of the model in tables and results."""
-        if isinstance(values, dict) and values.get("responses") is not None and not values.get("model"):
+        if isinstance(values, dict) and values.get("responses") is not None and values.get("model", "") == "":
             return {**values, "model": str(values["responses"])}
         return values
 
     @model_validator(mode="after")
     def _names_what_is_measured(self) -> "ProbeConfig":
-        if not self.model:
+        if not self.model and self.responses is None:
             raise ValueError("name a model (rt probe RUN), or a file of responses (rt probe --responses FILE)")
-        if self.responses is not None and self.model != str(self.responses):
+        if self.model and self.responses is not None and self.model != str(self.responses):
             raise ValueError(f"--responses takes the place of a model. Leave out {self.model}, or --responses")
         if self.pmi and not self.ranking:
             raise ValueError("--pmi needs --ranking")

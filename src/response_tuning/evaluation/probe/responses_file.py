@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from response_tuning.evaluation.checks.checked_rows import CheckedExamples
-from response_tuning.example import by_cause
+from response_tuning.example import refuse_bad
 from response_tuning.inference.generate import Response
 from response_tuning.support.errors import UserError
 from response_tuning.support.input_files import read_json_lines_file
@@ -29,7 +29,14 @@ class _ResponseRow(BaseModel):
     response: str
     stopped: bool | None = None
     """Whether the response ended by itself; unknown where it is missing."""
+    stops: bool | Literal["yes", "no"] | None = None
+    """The same under the name of the measure, as labelled tables have it."""
     token_count: int = 0
+
+    @property
+    def ended(self) -> bool | None:
+        """Whether the response ended by itself; None where that is unknown."""
+        return self.stopped if self.stops is None else self.stops in (True, "yes")
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ def join_responses(path: Path, data: CheckedExamples, *, source: str) -> JoinedR
     the data lack, and prompts of the data without a response, are logged by name and left out.
 
     Args:
-        path: a JSONL file; each row has ``prompt`` and ``response``, and may have ``stopped``.
+        path: a JSONL file; each row has ``prompt`` and ``response``, and may have ``stopped`` (or ``stops``).
         data: the examples that were asked.
         source: their data spec, for messages.
 
@@ -72,8 +79,8 @@ def join_responses(path: Path, data: CheckedExamples, *, source: str) -> JoinedR
     order = [places[row.prompt.strip()] for row in known]
     return JoinedResponses(
         CheckedExamples([data.examples[place] for place in order], [data.checks[place] for place in order]),
-        [Response(row.response, row.token_count, stopped=row.stopped is not False) for row in known],
-        [row.stopped is not None for row in known],
+        [Response(row.response, row.token_count, stopped=row.ended is not False) for row in known],
+        [row.ended is not None for row in known],
     )
 
 
@@ -86,10 +93,8 @@ def _name(prompts: Sequence[str], what: str, log: Any) -> None:
 
 def _read(path: Path) -> list[_ResponseRow]:
     read = [record if isinstance(record, BadRow) else _row(record) for record in read_json_lines_file(path)]
-    bad = [row for row in read if isinstance(row, BadRow)]
+    refuse_bad(read)
     rows = [row for row in read if isinstance(row, _ResponseRow)]
-    if bad:
-        raise UserError("\n".join(by_cause(bad)))
     if not rows:
         raise UserError(
             f'{path} holds no responses. Each line should look like {{"prompt": "...", "response": "..."}}.'

@@ -38,7 +38,8 @@ class SelectiveConfig(JudgedOptions):
     responses and reported on the other."""
     quality_judge: str | None = None
     """The judge that decides quality: it also sees the reference, and a response that it rates 4 or 5 is good.
-    Without one, a good response is one that 'responds' in the sense of rt probe."""
+    Without one, a good response is one that 'responds' in the sense of rt probe, which agrees with labels at kappa 0.56
+    only: a symptom."""
     quality_judge_base_url: Url | None = None
     """The URL of that judge's server, if it is not the provider's default."""
     plot: Path | None = None

@@ -34,8 +34,15 @@ class KnownAgreement:
     """Whether the absence of the measure is compared: a good response does not loop."""
 
 
-KNOWN_AGREEMENT: Mapping[str, KnownAgreement] = {}
-"""By the name of the measure."""
+KNOWN_AGREEMENT: Mapping[str, KnownAgreement] = {
+    "responds": KnownAgreement("follows", Estimate(0.5592, 219, 0.4119, 0.6888)),
+    "stops": KnownAgreement("follows", Estimate(0.3236, 199, 0.2181, 0.449)),
+    "loops": KnownAgreement("follows", Estimate(0.2962, 219, 0.1773, 0.4272), negated=True),
+    "copies": KnownAgreement("follows", Estimate(0.1017, 219, 0.0198, 0.202), negated=True),
+    "on_topic": KnownAgreement("follows", Estimate(0.0341, 219, -0.0138, 0.0824)),
+}
+"""By the name of the measure, from ``rt eval agreement calibration --measure NAME`` on 2026-11-25; for negated measures
+with ``--map-label yes=no no=yes``."""
 
 
 def is_symptom(measure: str) -> bool:

@@ -47,8 +47,18 @@ def nearest_texts(texts: Sequence[str], count: int) -> list[list[int]]:
 
 
 def _vectors(texts: Sequence[str]) -> np.ndarray:
-    """Unit vectors [texts, width]."""
-    return np.asarray(_sentence_model().encode(list(texts), normalize_embeddings=True, show_progress_bar=False))
+    """Unit vectors [texts, width]. Each text is embedded once: prompts and references serve several measures."""
+    if len(_known_vectors) > _MOST_KNOWN:
+        _known_vectors.clear()
+    new = [text for text in dict.fromkeys(texts) if text not in _known_vectors]
+    if new:
+        found = _sentence_model().encode(new, normalize_embeddings=True, show_progress_bar=False)
+        _known_vectors.update(zip(new, np.asarray(found), strict=True))
+    return np.asarray([_known_vectors[text] for text in texts]).reshape(len(texts), -1)
+
+
+_known_vectors: dict[str, np.ndarray] = {}
+_MOST_KNOWN = 20_000
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["copies", "copy_fraction", "invented_turn", "loops", "repeat_fraction"]
+__all__ = ["copies", "copy_fraction", "invented_turn", "loops", "repeat_fraction", "repeats_little"]
 
 _COPY_WORDS = 3
 _COPY_LIMIT = 0.5
@@ -38,8 +38,7 @@ def copies(instruction: str, response: str) -> bool:
 
 def repeat_fraction(response: str) -> float:
     """The fraction of the response's four-word runs that occurred in it before."""
-    runs = _runs(_words(response), _REPEAT_WORDS)
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+    return _repeated(_words(response))
 
 
 def loops(response: str) -> bool:
@@ -57,6 +56,13 @@ def loops(response: str) -> bool:
     return len(named) >= _LINES and len(set(named)) < _DIFFERENT_LINES * len(named)
 
 
+def repeats_little(response: str) -> bool:
+    """Whether a response that may loop is a finished text with some repetition: no run until a limit cut it."""
+    is_finished = re.search(r"[.!?][\"'”’)]*\s*$", response) is not None  # noqa: RUF001
+    return is_finished and repeat_fraction(response) <= _LITTLE_REPETITION and not _has_cycle(response)
+
+
+_LITTLE_REPETITION = 0.45
 _ORDINALS = frozenset(
     {"first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "next"}
 )
@@ -72,12 +78,10 @@ def _has_cycle(text: str) -> bool:
     marks = "".join(character for character in text.lower() if character.isalnum() or ord(character) > _ASCII)
     if len(marks) < _CYCLE_CHARACTERS:
         return len(marks) >= _SHORT_CYCLE and len(set(marks)) == 1
-    found = re.search(rf"(.{{1,{_LONGEST_CYCLE}}}?)\1{{{_CYCLES - 1},}}", marks)
-    while found is not None and len(found[0]) < _CYCLE_CHARACTERS:
-        found = re.compile(rf"(.{{1,{_LONGEST_CYCLE}}}?)\1{{{_CYCLES - 1},}}").search(marks, found.end())
-    return found is not None
+    return any(len(found[0]) >= _CYCLE_CHARACTERS for found in _CYCLE.finditer(marks))
 
 
+_CYCLE = re.compile(rf"(.{{1,{_LONGEST_CYCLE}}}?)\1{{{_CYCLES - 1},}}")
 _ASCII = 127
 _SHORT_CYCLE = 6
 

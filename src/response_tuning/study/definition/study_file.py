@@ -26,12 +26,12 @@ __all__ = ["AXES", "EvaluationChoice", "RefusalOptions", "ReportOptions", "Study
 AXES = {
     "model": "base models: any model spec, with @revision for the hub",
     "data": "training data: any data spec, or a mapping with 'source' or 'recipe' and its options",
-    "method": "how a model is made to answer: base, rt, it and others (rt study methods)",
+    "method": "how a model is made to answer: base, rt, it and others",
     "rows": "how many rows of the data are drawn, or all",
     "format": "the chat format of training and of measuring",
     "prefix": "what precedes the header in rt: none or empty_user",
     "refusals": "how many refusals are added to the data",
-    "instructions": "rt only: how many rows keep their instruction; all, shuffled, or shuffled-N",
+    "instructions": "response tuning alone: how many rows keep their instruction; all, shuffled, or shuffled-N",
 }
 """The axes that are no training option, with a line for the help."""
 

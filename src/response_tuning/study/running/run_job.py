@@ -24,7 +24,7 @@ from response_tuning.study.running.records import (
 )
 from response_tuning.support.files import make_folder
 
-__all__ = ["Attempt", "Execute", "InSubprocess", "run_job"]
+__all__ = ["Attempt", "Execute", "InSubprocess", "peak_bytes", "run_job"]
 
 INTERRUPTED = 130
 """The exit code of ``rt`` after Ctrl-C or SIGTERM."""

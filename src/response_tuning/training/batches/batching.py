@@ -78,37 +78,35 @@ IDLE = _idle_micro_batch()
 """The smallest micro-batch: one token that predicts another, of no unit."""
 
 
-def epoch_batches(examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[EncodedExample]]:
-    """One epoch of optimizer steps, each of ``batch_size`` examples of similar length (the last may hold fewer).
-
-    Examples are shuffled, sorted by length within windows of a few batches, split into batches, and the batches
-    shuffled: there is little padding, and every epoch differs. The same seed gives the same batches.
-    """
-    generator = random.Random(seed)
-    shuffled = generator.sample(list(examples), len(examples))
-    batches = batches_of_like_length(shuffled, batch_size=batch_size, length=tokens_of)
-    generator.shuffle(batches)
-    return batches
-
-
-def shuffled_batches(items: Sequence[Unit], *, batch_size: int, seed: int) -> list[list[Unit]]:
-    """The same of units."""
-    generator = random.Random(seed)
-    shuffled = generator.sample(list(items), len(items))
-    batches = batches_of_like_length(shuffled, batch_size=batch_size, length=lambda unit: unit.tokens)
-    generator.shuffle(batches)
-    return batches
-
-
 def tokens_of(example: EncodedExample) -> int:
     """The number of tokens of an example."""
     return len(example.input_ids)
 
 
+def epoch_batches(examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[EncodedExample]]:
+    """One epoch of optimizer steps, as ``shuffled_batches`` makes them."""
+    return shuffled_batches(examples, batch_size=batch_size, seed=seed, length=tokens_of)
+
+
+def shuffled_batches(
+    items: Sequence[Item], *, batch_size: int, seed: int, length: Callable[[Item], int]
+) -> list[list[Item]]:
+    """One epoch of optimizer steps, each of ``batch_size`` items of similar length (the last may hold fewer).
+
+    Items, examples or units, are shuffled, sorted by length within windows of a few batches, split into batches, and
+    the batches shuffled: there is little padding, and every epoch differs. The same seed gives the same batches.
+    """
+    generator = random.Random(seed)
+    shuffled = generator.sample(list(items), len(items))
+    batches = batches_of_like_length(shuffled, batch_size=batch_size, length=length)
+    generator.shuffle(batches)
+    return batches
+
+
 def batches_of_like_length(
     shuffled: Sequence[Item], *, batch_size: int, length: Callable[[Item], int]
 ) -> list[list[Item]]:
-    """Split shuffled examples or units into batches, sorted by length within windows of a few batches."""
+    """Split shuffled items into batches, sorted by length within windows of a few batches."""
     window = batch_size * _SORTING_WINDOW_BATCHES
     batches: list[list[Item]] = []
     for start in range(0, len(shuffled), window):

@@ -8,7 +8,6 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
@@ -96,6 +95,8 @@ class HeldOutLoss:
 
 def _interval(proportion: float, count: int) -> list[float]:
     """The 95% confidence interval of a proportion (Wilson)."""
+    from scipy.stats import binomtest  # half a second, which other trainings need not wait for
+
     bounds = binomtest(round(proportion * count), count).proportion_ci(method="wilson")
     return [float(bounds.low), float(bounds.high)]
 

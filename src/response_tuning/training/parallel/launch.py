@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from response_tuning.models.processor import usable_cores
 from response_tuning.support.commands import typed_options
 from response_tuning.support.configuration import flatten, options_of, write_config
 from response_tuning.support.errors import UserError
@@ -176,8 +177,7 @@ def _environment(inherited: Mapping[str, str], *, rank: int, processes: int, por
         "MASTER_PORT": str(port),
     }
     # Threads of several processes that spin on the same cores slow each other down many times over.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     # Called from Python, not from the command line, workers print warnings and errors alone.
     environment.setdefault(VERBOSITY_VARIABLE, "quiet")
     # By default gloo and NCCL look up the address of this machine's name, which may not resolve.

@@ -229,6 +229,18 @@ def test_kto_is_its_formula_however_a_step_is_split(config: TrainingConfig, pair
     assert log[1]["loss"] == pytest.approx(float((1 - torch.sigmoid(0.1 * signs * (own - z))).mean()), rel=1e-3)
 
 
+def test_changed_verdicts_are_other_data(config: TrainingConfig, pairs: list[Example]) -> None:
+    rows = [pair.model_copy(update={"desirable": index % 2 == 0}) for index, pair in enumerate(pairs[:4])]
+    write_examples(Path(config.data), rows)
+    config = changed(config, preference_loss="kto", held_out="", epochs=1)
+    train(config)
+    write_examples(
+        Path(config.data), [row.model_copy(update={"desirable": index % 2 == 1}) for index, row in enumerate(rows)]
+    )
+    with pytest.raises(UserError, match="is trained already, on other data"):
+        train(config)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -1,6 +1,6 @@
 """How the trainings went: their losses, and how much the results of seeds differ."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from response_tuning.evaluation.shared.prompt_values import PromptValues
@@ -10,12 +10,12 @@ from response_tuning.study.reporting.figures.contract import Drawn, StudyResults
 from response_tuning.study.reporting.figures.dots import shown_metrics
 from response_tuning.study.reporting.figures.style import look_of, new_figure, tidy
 from response_tuning.study.reporting.results import Arm
+from response_tuning.study.smoothing import smoothed
 from response_tuning.support.files import read_json_lines
 
 __all__ = ["seeds", "training_curves"]
 
 _MOST_LINES = 12
-_SMOOTHING = 0.8
 _WIDTH, _HEIGHT = 9.0, 3.0
 
 
@@ -36,9 +36,7 @@ def training_curves(study: StudyResults) -> Iterator[Drawn]:
     for name, runs in losses.items():
         steps = min(len(run) for run in runs)
         mean = [sum(run[step] for run in runs) / len(runs) for step in range(steps)]
-        axes.plot(
-            range(1, steps + 1), _smoothed(mean), color=looks[name].colour, linestyle=looks[name].line, label=name
-        )
+        axes.plot(range(1, steps + 1), smoothed(mean), color=looks[name].colour, linestyle=looks[name].line, label=name)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("nats per supervised token")
     tidy(axes, along="y")
@@ -48,16 +46,6 @@ def training_curves(study: StudyResults) -> Iterator[Drawn]:
 
 def _losses(log: Path) -> list[float]:
     return [float(row["loss"]) for row in read_json_lines(log) if "loss" in row]
-
-
-def _smoothed(series: Sequence[float]) -> list[float]:
-    """An exponential moving average with bias correction."""
-    smoothed, mean, weight = [], 0.0, 0.0
-    for value in series:
-        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * value
-        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
-        smoothed.append(mean / weight)
-    return smoothed
 
 
 def seeds(study: StudyResults) -> Iterator[Drawn]:

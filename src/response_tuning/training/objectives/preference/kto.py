@@ -18,10 +18,11 @@ from response_tuning.conversation import EncodedExample
 from response_tuning.data.preferences import is_desirable, mismatched
 from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.inference.score import by_example
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import MicroBatch, Unit, shuffled_batches
 from response_tuning.training.objectives.contract import DataSets
-from response_tuning.training.objectives.preference.reference import reference_log_likelihoods, write_reference
+from response_tuning.training.objectives.preference.reference import Reference, RowPair, row_pairs
 from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["Kto", "MeanGain"]
@@ -64,14 +65,12 @@ class Kto:
     """Makes desirable responses likelier and others less likely, in comparison to a reference."""
 
     def __init__(self, config: TrainingConfig) -> None:
-        self._config = config
         options = config.preference
         self._beta = options.beta if options.beta is not None else _BETA
         self._sft_weight = options.sft_weight or 0.0
         self._statistic = MeanGain()
         self._desirable: tuple[list[bool], list[bool]] = ([], [])
-        self._reference: list[float | None] = []
-        self._fingerprint = ""
+        self._reference = Reference(config)
         self._units: list[Unit] = []
 
     @property
@@ -105,29 +104,25 @@ class Kto:
             [is_desirable(example) for example in examples.train[::2]],
             [is_desirable(example) for example in examples.held_out[::2]],
         )
-        self._fingerprint = "/".join(examples.fingerprints.values())
-        self._reference = reference_log_likelihoods(
-            self._config, [*examples.train, *examples.held_out], self._fingerprint, accelerator
-        )
+        self._reference.compute(examples, accelerator)
 
-    def write(self, run: Path) -> None:  # noqa: ARG002 - it is the output of the configuration
+    def write(self, run: Path) -> None:
         """See ``Preparation``."""
-        write_reference(self._config, self._fingerprint, self._reference)
+        self._reference.write(run)
 
     def arrange(self, encoded: Sequence[EncodedExample], dropped: Sequence[int]) -> list[EncodedExample]:
         """The examples whose own and mismatched responses are both left."""
-        desirable = self._desirable[0]
-        self._units = _units(encoded, dropped, self._reference[: 2 * len(desirable)], desirable)
+        self._units = _units(row_pairs(encoded, dropped, self._reference.train), self._desirable[0])
         say(f"{len(self._units)} responses, of which {_desirable_count(self._units)} are desirable")
         return [example for unit in self._units for example in unit.examples]
 
     def measured(self, held_out: Sequence[EncodedExample], dropped: Sequence[int]) -> list[Unit]:
         """See ``Preparation``. Held-out responses; the divergence is that of the last step."""
-        return _units(held_out, dropped, self._reference[2 * len(self._desirable[0]) :], self._desirable[1])
+        return _units(row_pairs(held_out, dropped, self._reference.held_out), self._desirable[1])
 
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[Unit]]:  # noqa: ARG002
         """See ``Objective``."""
-        return shuffled_batches(self._units, batch_size=batch_size, seed=seed)
+        return shuffled_batches(self._units, batch_size=batch_size, seed=seed, length=lambda unit: unit.tokens)
 
     def count(self, unit: Unit) -> dict[str, int]:
         """See ``Objective``."""
@@ -162,10 +157,8 @@ class Kto:
 
 def _gains(of_tokens: Tensor, micro_batch: MicroBatch) -> Tensor:
     """[units] What each unit's response gained over the reference, in nats."""
-    count = len(micro_batch.units)
-    log_likelihoods = of_tokens.new_zeros(count).index_add(0, micro_batch.batch.rows, -of_tokens)
-    references = [_note(unit).reference for unit in micro_batch.units]
-    return log_likelihoods - torch.tensor(references, device=of_tokens.device)
+    losses = by_example(of_tokens, micro_batch.batch, count=len(micro_batch.units))
+    return -losses - torch.tensor([_note(unit).reference for unit in micro_batch.units], device=losses.device)
 
 
 def _note(unit: Unit) -> _Note:
@@ -177,19 +170,12 @@ def _desirable_count(units: Sequence[Unit]) -> int:
     return sum(_note(unit).desirable for unit in units)
 
 
-def _units(
-    encoded: Sequence[EncodedExample],
-    dropped: Sequence[int],
-    reference: Sequence[float | None],
-    desirable: Sequence[bool],
-) -> list[Unit]:
-    left, gone = iter(encoded), set(dropped)
-    rows = [None if row in gone else next(left) for row in range(1, len(reference) + 1)]
+def _units(pairs: Sequence[RowPair | None], desirable: Sequence[bool]) -> list[Unit]:
+    """A unit of each response, noting the mismatched one, where both are left."""
     units = []
-    for own, other, of_own, of_other, is_good in zip(
-        rows[::2], rows[1::2], reference[::2], reference[1::2], desirable, strict=True
-    ):
-        if own is not None and other is not None and of_own is not None and of_other is not None:
+    for pair, is_good in zip(pairs, desirable, strict=True):
+        if pair is not None:
+            (own, other), (of_own, of_other) = pair.examples, pair.reference
             beside = Unit((other,), _Note(is_good, of_other, None))
             units.append(Unit((own,), _Note(is_good, of_own, beside)))
     return units

@@ -11,12 +11,13 @@ from response_tuning.conversation import EncodedExample
 from response_tuning.data.preferences import paired
 from response_tuning.example import Example
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.inference.score import by_example
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import MicroBatch, Unit, shuffled_batches
 from response_tuning.training.objectives.contract import DataSets
 from response_tuning.training.objectives.preference.kto import Kto
 from response_tuning.training.objectives.preference.losses import LOSSES, Pairs
-from response_tuning.training.objectives.preference.reference import reference_log_likelihoods, write_reference
+from response_tuning.training.objectives.preference.reference import Reference, RowPair, row_pairs
 from response_tuning.training.training_config import TrainingConfig
 
 __all__ = ["Preference", "make_preference"]
@@ -38,7 +39,6 @@ class Preference:
     """
 
     def __init__(self, config: TrainingConfig) -> None:
-        self._config = config
         options = config.preference
         name = options.preference_loss
         assert name != "none"
@@ -46,9 +46,7 @@ class Preference:
         self._beta = options.beta if options.beta is not None else self._loss.beta
         self._gamma = options.gamma
         self._sft_weight = options.sft_weight if options.sft_weight is not None else self._loss.sft_weight
-        self._train_rows = 0
-        self._reference: list[float | None] = []
-        self._fingerprint = ""
+        self._reference = Reference(config, is_used=self._loss.needs_reference)
         self._pairs: list[Unit] = []
 
     @property
@@ -77,32 +75,25 @@ class Preference:
 
     def prepare(self, examples: DataSets, accelerator: Accelerator) -> None:
         """See ``Preparation``. The reference's log-likelihoods of all responses, held-out ones included."""
-        every = [*examples.train, *examples.held_out]
-        self._train_rows = len(examples.train)
-        self._fingerprint = "/".join(examples.fingerprints.values())
-        if self._loss.needs_reference:
-            self._reference = reference_log_likelihoods(self._config, every, self._fingerprint, accelerator)
-        else:
-            self._reference = [0.0] * len(every)
+        self._reference.compute(examples, accelerator)
 
-    def write(self, run: Path) -> None:  # noqa: ARG002 - it is the output of the configuration
+    def write(self, run: Path) -> None:
         """See ``Preparation``."""
-        if self._loss.needs_reference:
-            write_reference(self._config, self._fingerprint, self._reference)
+        self._reference.write(run)
 
     def arrange(self, encoded: Sequence[EncodedExample], dropped: Sequence[int]) -> list[EncodedExample]:
         """The examples of whole pairs, chosen and rejected in turn."""
-        self._pairs = _pair(encoded, dropped, self._reference[: self._train_rows])
+        self._pairs = _units(row_pairs(encoded, dropped, self._reference.train))
         say(f"{len(self._pairs)} pairs of a chosen and a rejected response")
         return [example for pair in self._pairs for example in pair.examples]
 
     def measured(self, held_out: Sequence[EncodedExample], dropped: Sequence[int]) -> list[Unit]:
         """See ``Preparation``. The held-out pairs."""
-        return _pair(held_out, dropped, self._reference[self._train_rows :])
+        return _units(row_pairs(held_out, dropped, self._reference.held_out))
 
     def batches(self, examples: Sequence[EncodedExample], *, batch_size: int, seed: int) -> list[list[Unit]]:  # noqa: ARG002
         """See ``Objective``. ``batch_size`` is a number of pairs."""
-        return shuffled_batches(self._pairs, batch_size=batch_size, seed=seed)
+        return shuffled_batches(self._pairs, batch_size=batch_size, seed=seed, length=lambda pair: pair.tokens)
 
     def count(self, unit: Unit) -> dict[str, int]:
         """See ``Objective``."""
@@ -112,8 +103,7 @@ class Preference:
         """See ``Objective``. Of each pair, and for "chosen_loss" of each supervised token of its chosen response."""
         rows = micro_batch.batch.rows
         of_tokens = loss_of(micro_batch.batch)
-        count = 2 * len(micro_batch.units)
-        log_likelihoods = of_tokens.new_zeros(count).index_add(0, rows, -of_tokens).view(-1, 2)
+        log_likelihoods = -by_example(of_tokens, micro_batch.batch, count=2 * len(micro_batch.units)).view(-1, 2)
         pairs = Pairs(
             log_likelihoods,
             reference=torch.tensor([unit.note for unit in micro_batch.units], device=rows.device),
@@ -138,14 +128,6 @@ class Preference:
         return supervised
 
 
-def _pair(encoded: Sequence[EncodedExample], dropped: Sequence[int], reference: Sequence[float | None]) -> list[Unit]:
-    """A unit of each pair of which both examples are left, noting the log-likelihoods under the reference."""
-    left, gone = iter(encoded), set(dropped)
-    rows = [None if row in gone else next(left) for row in range(1, len(reference) + 1)]
-    return [
-        Unit((chosen, rejected), note=(of_chosen, of_rejected))
-        for chosen, rejected, of_chosen, of_rejected in zip(
-            rows[::2], rows[1::2], reference[::2], reference[1::2], strict=True
-        )
-        if chosen is not None and rejected is not None
-    ]
+def _units(pairs: Sequence[RowPair | None]) -> list[Unit]:
+    """A unit of each pair that is whole, noting the log-likelihoods under the reference."""
+    return [Unit(pair.examples, note=pair.reference) for pair in pairs if pair is not None]

@@ -8,58 +8,109 @@ resumed, and in the cache, for another one on the same data from the same model.
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from response_tuning.conversation import Conversation, encode_examples
+from response_tuning.conversation import Conversation, EncodedExample, encode_examples
 from response_tuning.example import Example
 from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.support.assets import cache_folder
 from response_tuning.support.files import read_json, write_json
 from response_tuning.support.progress import progress_bar
+from response_tuning.training.objectives.contract import DataSets
 from response_tuning.training.parallel.processes import decided_by_first
 from response_tuning.training.planning.memory import named_part
 from response_tuning.training.training_config import TrainingConfig
 from response_tuning.training.tuning import load_base
 
-__all__ = ["reference_log_likelihoods", "write_reference"]
+__all__ = ["Reference", "RowPair", "row_pairs"]
 
 _FILE = "reference.json"
 
+LogLikelihoods = list[float | None]
+"""Of rows, in nats; None of one that does not fit into ``--max-length``."""
 
-def reference_log_likelihoods(
-    config: TrainingConfig, examples: Sequence[Example], fingerprint: str, accelerator: Accelerator
-) -> list[float | None]:
-    """The log-likelihood [nats] of each example's response; None of one that does not fit into ``--max-length``.
 
-    Each process measures a part.
+class Reference:
+    """The log-likelihoods of a training's rows under its reference.
 
     Args:
         config: The training.
-        examples: What it trains on and what it holds out.
-        fingerprint: Of all of them.
+        is_used: Whether the loss has a reference; without one they are 0 and nothing is computed.
     """
-    key = _key(config, fingerprint)
-    kept = decided_by_first(accelerator, lambda: _read(config.output / _FILE, key) or _read(_cached(key), key))
-    if kept is not None:
-        return kept
-    process, processes = accelerator.process_index, accelerator.num_processes
-    parts: list[list[float | None]] = gather_object([_measure(config, examples[process::processes])])
-    return [parts[index % processes][index // processes] for index in range(len(examples))]
+
+    def __init__(self, config: TrainingConfig, *, is_used: bool = True) -> None:
+        self._config = config
+        self._is_used = is_used
+        self._fingerprint = ""
+        self.train: LogLikelihoods = []
+        """Of the rows that it trains on."""
+        self.held_out: LogLikelihoods = []
+        """Of the rows that it holds out."""
+
+    def compute(self, examples: DataSets, accelerator: Accelerator) -> None:
+        """Read the log-likelihoods where they are kept, or compute them: every process a part."""
+        rows = [*examples.train, *examples.held_out]
+        self._fingerprint = "/".join(examples.fingerprints.values())
+        values: LogLikelihoods = [0.0] * len(rows)
+        if self._is_used:
+            values = self._of(rows, accelerator)
+        self.train, self.held_out = values[: len(examples.train)], values[len(examples.train) :]
+
+    def write(self, run: Path) -> None:
+        """Keep them in a run's folder and in the cache."""
+        if not self._is_used:
+            return
+        key = _key(self._config, self._fingerprint)
+        for path in (run / _FILE, _cached(key)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"key": key, "log_likelihoods": [*self.train, *self.held_out]})
+
+    def _of(self, rows: Sequence[Example], accelerator: Accelerator) -> LogLikelihoods:
+        config, key = self._config, _key(self._config, self._fingerprint)
+        kept = decided_by_first(accelerator, lambda: _read(config.output / _FILE, key) or _read(_cached(key), key))
+        if kept is not None:
+            return kept
+        process, processes = accelerator.process_index, accelerator.num_processes
+        parts: list[LogLikelihoods] = gather_object([_measure(config, rows[process::processes])])
+        return [parts[index % processes][index // processes] for index in range(len(rows))]
 
 
-def write_reference(config: TrainingConfig, fingerprint: str, values: Sequence[float | None]) -> None:
-    """Keep the log-likelihoods in the run's folder and in the cache."""
-    key = _key(config, fingerprint)
-    for path in (config.output / _FILE, _cached(key)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"key": key, "log_likelihoods": list(values)})
+@dataclass(frozen=True)
+class RowPair:
+    """The two rows that are made of one of the data: its own response, and the other one."""
+
+    examples: tuple[EncodedExample, EncodedExample]
+    reference: tuple[float, float]
+    """Their log-likelihoods under the reference, in nats."""
 
 
-def _measure(config: TrainingConfig, examples: Sequence[Example]) -> list[float | None]:
+def row_pairs(
+    encoded: Sequence[EncodedExample], dropped: Sequence[int], reference: Sequence[float | None]
+) -> list[RowPair | None]:
+    """The pairs of rows, in the order of the data; None where a row of the pair is dropped.
+
+    Args:
+        encoded: The rows that are left, in order.
+        dropped: Row numbers, from 1, of those that are not.
+        reference: The log-likelihood of every row, dropped or not.
+    """
+    left, gone = iter(encoded), set(dropped)
+    rows = [None if row in gone else next(left) for row in range(1, len(reference) + 1)]
+    pairs: list[RowPair | None] = []
+    for own, other, of_own, of_other in zip(rows[::2], rows[1::2], reference[::2], reference[1::2], strict=True):
+        if own is None or other is None or of_own is None or of_other is None:
+            pairs.append(None)
+        else:
+            pairs.append(RowPair((own, other), (of_own, of_other)))
+    return pairs
+
+
+def _measure(config: TrainingConfig, examples: Sequence[Example]) -> LogLikelihoods:
     if not examples:
         return []
     with named_part("the reference model", config):
@@ -97,10 +148,10 @@ def _cached(key: str) -> Path:
     return cache_folder() / "references" / f"{key}.json"
 
 
-def _read(path: Path, key: str) -> list[float | None] | None:
+def _read(path: Path, key: str) -> LogLikelihoods | None:
     """What ``path`` holds under that key; None if there is no such file, or it is of other data or another model."""
     if not path.is_file():
         return None
     kept = read_json(path)
-    values: list[float | None] | None = kept.get("log_likelihoods") if kept.get("key") == key else None
+    values: LogLikelihoods | None = kept.get("log_likelihoods") if kept.get("key") == key else None
     return values

@@ -36,6 +36,8 @@ class Reading:
     response: str
     run_code: bool = False
     """Whether code in the response may run, in a subprocess with limits."""
+    stopped: bool = True
+    """Whether the response ended by itself."""
 
     @cached_property
     def text(self) -> str:
