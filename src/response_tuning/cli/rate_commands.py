@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from response_tuning.cli.command import Command, print_result
+from response_tuning.support.commands import command
+from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
@@ -15,24 +17,37 @@ _CONFIGS = "response_tuning.people.rating_config"
 
 def _rate(config: "RateConfig") -> None:
     from response_tuning.people.rate import prepare_rating
-    from response_tuning.people.serve_rating import serve_rating
+    from response_tuning.people.web.serve_rating import require_to_serve, serve_rating
 
+    if not config.prepare_only:
+        require_to_serve()  # before hours of generating
     store = prepare_rating(config)
     try:
-        serve_rating(store, config)
+        if config.prepare_only:
+            say(f"Serve it with: {command('rate', options={'output': config.output})}")
+        else:
+            serve_rating(store, config)
     finally:
         store.close()
 
 
 def _report(config: "RateReportConfig") -> None:
-    from response_tuning.people.report import rating_summary, rating_tables, write_rating_report
+    from response_tuning.people.report.files import save_evaluations, write_rating_report
+    from response_tuning.people.report.summary import rating_summary
+    from response_tuning.people.report.tables import rating_tables
     from response_tuning.people.store import open_store
 
     store = open_store(config.folder)
-    summary = rating_summary(store)
-    store.close()
-    print_result(rating_tables(summary))
-    say(f"The report: {write_rating_report(config.folder, summary)}")
+    try:
+        summary = rating_summary(store, join=config.join, annotations=config.annotations)
+        if not summary.votes:
+            raise UserError(f"{config.folder} has no votes yet.")
+        print_result(rating_tables(summary))
+        say(f"The report: {write_rating_report(config.folder, summary)}")
+        for folder in save_evaluations(store, summary):
+            say(f"For rt compare: {folder}")
+    finally:
+        store.close()
 
 
 def _export(config: "RateExportConfig") -> None:
@@ -40,8 +55,11 @@ def _export(config: "RateExportConfig") -> None:
     from response_tuning.people.store import open_store
 
     store = open_store(config.folder)
-    say(f"{export_rating(store, config.output, config.to):,} rows in {config.output}")
-    store.close()
+    try:
+        for path in export_rating(store, config.output, config.to):
+            say(f"Written: {path}")
+    finally:
+        store.close()
 
 
 RATE_COMMANDS = (

@@ -1,37 +1,24 @@
 """Prepare a rating: the responses of the runs, the plan of all screens, and the file that votes go to."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from response_tuning.data.sources.load_examples import load_examples
-from response_tuning.evaluation.shared.answering import respond_here
-from response_tuning.evaluation.shared.results import results_folder
-from response_tuning.example import require_prompts
+from response_tuning.people.create_store import create_store
 from response_tuning.people.plan import plan_assignments
-from response_tuning.people.protocol import read_protocol
+from response_tuning.people.prompts import rating_prompts
+from response_tuning.people.protocol import Protocol, read_protocol
 from response_tuning.people.rating_config import RateConfig
-from response_tuning.people.store import DATABASE, Store, create_store, open_store
+from response_tuning.people.responses import responses_of
+from response_tuning.people.store import DATABASE, Store, open_store
 from response_tuning.support.errors import UserError
-from response_tuning.support.options import Device, Dtype, FormatName
 from response_tuning.support.progress import say
 
-__all__ = ["prepare_rating"]
+__all__ = ["prepare_rating", "rating_links"]
 
-_SERVING = {"host", "port", "certificate", "key", "output", "device", "batch_size"}
-"""Options that do not change a rating."""
-
-
-@dataclass(frozen=True)
-class _Answerer:
-    """One run, and how it answers."""
-
-    model: str
-    format: FormatName | Literal["auto"]
-    max_new_tokens: int
-    batch_size: int
-    dtype: Dtype
-    device: Device
+_DO_NOT_CHANGE_IT = {
+    *("host", "port", "certificate", "key", "prepare_only", "output"),
+    *("device", "batch_size", "offline"),
+}
+"""Options that a rating does not depend on."""
 
 
 def prepare_rating(config: RateConfig) -> Store:
@@ -43,20 +30,24 @@ def prepare_rating(config: RateConfig) -> Store:
         UserError: no run is named, or fewer than the protocol needs, the prompts are bad, a run cannot be loaded, or
             the folder holds another rating.
     """
-    if (config.output / DATABASE).is_file():
-        return _reopened(config)
-    if not config.runs:
-        raise UserError(f"{config.output} holds no rating yet. Name the runs: rt rate RUN RUN --prompts FILE.")
     protocol = read_protocol(config.protocol)
-    if protocol.preference and len(config.runs) < 2:
-        raise UserError(f"The protocol {protocol.name} compares runs, and there is one. Name two or more.")
-    if len(set(config.runs)) < len(config.runs):
-        raise UserError("A run is named twice. Name each once.")
-    prompts = _prompts(config)
-    of_runs = [_responses(config, run, prompts) for run in config.runs]
-    responses = [list(texts) for texts in zip(*of_runs, strict=True)]
+    if (config.output / DATABASE).is_file():
+        return _reopened(config, protocol)
+    _require_possible(config, protocol)
+    prompts = rating_prompts(config.prompts, most=config.max_prompts, seed=config.seed, offline=config.offline)
+    texts = [prompt.text for prompt in prompts]
+    of_runs = [responses_of(config, run, texts) for run in config.runs]
+    responses = [list(of_prompt) for of_prompt in zip(*of_runs, strict=True)]
+    training = protocol.training if config.training else ()
+    checks = protocol.attention_checks[: config.attention_checks]
     assignments = plan_assignments(
-        responses, raters=config.raters, overlap=config.overlap, pairs=bool(protocol.preference), seed=config.seed
+        responses,
+        raters=config.raters,
+        overlap=config.overlap,
+        pairs=bool(protocol.preference),
+        seed=config.seed,
+        training=len(training),
+        checks=len(checks),
     )
     if not assignments:
         raise UserError("All responses are the same in all runs: there is nothing to rate.")
@@ -64,51 +55,71 @@ def prepare_rating(config: RateConfig) -> Store:
         config.output / DATABASE,
         protocol=protocol,
         runs=config.runs,
-        prompts=prompts,
+        prompts=texts,
         responses=responses,
         assignments=assignments,
         raters=config.raters,
+        training=training,
+        checks=checks,
+        held=[number for number, prompt in enumerate(prompts) if prompt.flagged] if config.hold_flagged else [],
         settings=_settings(config),
     )
     say(f"{len(assignments):,} screens for {config.raters} raters: {len(prompts)} prompts, {len(config.runs)} runs")
     return store
 
 
-def _reopened(config: RateConfig) -> Store:
-    store = open_store(config.output)
-    settings = store.fact("settings")
-    changed = [name for name, value in _settings(config).items() if settings.get(name) != value]
-    if config.runs and changed:
+def _require_possible(config: RateConfig, protocol: Protocol) -> None:
+    """Find out what is wrong before any response is generated.
+
+    Raises:
+        UserError: the options do not fit the protocol or each other.
+    """
+    if not config.runs:
+        raise UserError(f"{config.output} holds no rating yet. Name the runs: rt rate RUN RUN --prompts FILE")
+    if len(set(config.runs)) < len(config.runs):
+        raise UserError("A run is named twice. Name each once.")
+    if protocol.preference and len(config.runs) < 2:
+        raise UserError(f"The protocol {protocol.name} compares runs, and there is one. Name two or more.")
+    if config.training and not protocol.training:
         raise UserError(
-            f"{config.output} holds a rating with another {changed[0]}: {settings.get(changed[0])!r} there, "
-            f"{_settings(config)[changed[0]]!r} now. Choose another --output, or leave the runs out to go on with it."
+            f"The protocol {protocol.name} has no training round. Add 'training' to it, or leave out --training."
+        )
+    if config.attention_checks > len(protocol.attention_checks):
+        raise UserError(
+            f"The protocol {protocol.name} has {len(protocol.attention_checks)} attention checks. Lower "
+            "--attention-checks, or add some to 'attention_checks' in a YAML file."
+        )
+
+
+def _reopened(config: RateConfig, protocol: Protocol) -> Store:
+    store = open_store(config.output)
+    if not config.runs:
+        return store
+    planned, now = store.settings, _settings(config)
+    changed = [name for name, value in now.items() if planned.get(name) != value]
+    if store.protocol != protocol and not changed:
+        changed, planned, now = ["protocol"], {"protocol": "another content"}, {"protocol": config.protocol}
+    if changed:
+        name = changed[0]
+        store.close()
+        raise UserError(
+            f"{config.output} holds a rating that was planned with {name} {planned.get(name)!r}, and not "
+            f"{now[name]!r}. Choose another --output, or leave out the runs to resume it: "
+            f"rt rate --output {config.output}"
         )
     return store
 
 
-def _settings(config: RateConfig) -> dict[str, object]:
-    return dict(config.model_dump(mode="json", exclude=_SERVING))
-
-
-def _prompts(config: RateConfig) -> list[str]:
-    examples = load_examples(config.prompts)[: config.max_prompts]
-    require_prompts(examples, source=config.prompts, purpose="a rating")
-    return list(dict.fromkeys(example.prompt or "" for example in examples))
-
-
-def _responses(config: RateConfig, run: str, prompts: list[str]) -> list[str]:
-    folder = results_folder(run, "rating", None)
-    answerer = _Answerer(run, "auto", config.max_new_tokens, config.batch_size, config.dtype, config.device)
-    responses, _ = respond_here(answerer, prompts, folder=folder)
-    return [response.text for response in responses]
+def _settings(config: RateConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=_DO_NOT_CHANGE_IT)
 
 
 def rating_links(store: Store, address: str) -> tuple[list[str], str]:
-    """The link of each rater, and the administrator's."""
+    """The link of each rater, and the administrator's.
+
+    Args:
+        store: The rating.
+        address: Where the server is, such as "http://127.0.0.1:8765".
+    """
     raters = [f"{address}/rate/{token}" for token in store.rater_tokens]
     return raters, f"{address}/admin/{store.admin_token}"
-
-
-def folder_of(store: Store) -> Path:
-    """The folder of an open rating."""
-    return store.path.parent

@@ -1,44 +1,34 @@
 """The file of a rating: runs, responses, assignments and votes, in SQLite.
 
-A vote is one transaction, synced to the disk before it is acknowledged, and keyed by its assignment: sent twice, from two
-windows or after a lost connection, it is one vote, and the last one counts. Earlier versions of a vote stay in
-``history``.
+A vote is one transaction, synced to the disk before it is acknowledged, and keyed by its assignment. Sent twice, from
+two windows or after a lost connection, it is one vote; the latest counts, and earlier ones are kept in ``history``.
 """
 
 import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from response_tuning.people.plan import Assignment
 from response_tuning.people.protocol import Protocol
+from response_tuning.people.sample_screens import SampleScreen
 from response_tuning.support.errors import UserError
 
-__all__ = ["DATABASE", "Screen", "Store", "Vote", "create_store", "open_store"]
+__all__ = ["DATABASE", "Progress", "Screen", "Store", "Vote", "open_store"]
 
 DATABASE = "ratings.sqlite"
 """The file in the folder of a rating."""
-_TOKEN_BYTES = 18
 
-_TABLES = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE runs (run INTEGER PRIMARY KEY, name TEXT NOT NULL);
-CREATE TABLE prompts (prompt INTEGER PRIMARY KEY, text TEXT NOT NULL);
-CREATE TABLE responses (prompt INTEGER, run INTEGER, text TEXT NOT NULL, PRIMARY KEY (prompt, run));
-CREATE TABLE raters (rater INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE);
-CREATE TABLE assignments (
-    id TEXT PRIMARY KEY, rater INTEGER NOT NULL, position INTEGER NOT NULL, prompt INTEGER NOT NULL,
-    left_run INTEGER NOT NULL, right_run INTEGER, UNIQUE (rater, position));
-CREATE TABLE votes (
-    assignment TEXT PRIMARY KEY REFERENCES assignments (id), left_level INTEGER, right_level INTEGER,
-    preference INTEGER, flagged INTEGER NOT NULL, comment TEXT NOT NULL, seconds REAL NOT NULL, at TEXT NOT NULL);
-CREATE TABLE history AS SELECT * FROM votes WHERE 0;
-"""
+_SHOWN = "coalesce(h.state, 'open') IN ('open', 'released')"
+"""Of a prompt that raters may see: neither held nor withdrawn."""
+_ASSIGNED = (
+    "FROM assignments a LEFT JOIN votes v ON v.assignment = a.id LEFT JOIN holds h ON h.prompt = a.prompt "
+    "WHERE a.rater = ?"
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class Vote:
     flagged: bool = False
     comment: str = ""
     seconds: float = 0.0
-    """From showing the screen to the vote."""
+    """From showing the screen to the vote, without pauses."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,18 @@ class Screen:
     left: str
     right: str | None
     vote: Vote | None
+    is_training: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a rater is."""
+
+    done: int
+    total: int
+    """Screens that can be seen, with those done."""
+    held: int
+    """Screens that wait for the administrator."""
 
 
 class Store:
@@ -78,6 +80,7 @@ class Store:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
+        self._connection.execute("PRAGMA busy_timeout = 10000")
 
     def close(self) -> None:
         """Close the file."""
@@ -112,9 +115,26 @@ class Store:
         return Protocol.model_validate(self.fact("protocol"))
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The options that the rating was planned with."""
+        settings: dict[str, Any] = self.fact("settings")
+        return settings
+
+    @property
     def runs(self) -> list[str]:
         """The names of the runs."""
         return [name for (name,) in self.rows("SELECT name FROM runs ORDER BY run")]
+
+    @property
+    def prompts(self) -> dict[int, str]:
+        """The prompts by number."""
+        return dict(self.rows("SELECT prompt, text FROM prompts ORDER BY prompt"))
+
+    @property
+    def responses(self) -> dict[tuple[int, str], str]:
+        """Every response, by the number of its prompt and the name of its run."""
+        found = self.rows("SELECT r.prompt, u.name, r.text FROM responses r JOIN runs u ON u.run = r.run")
+        return {(prompt, run): text for prompt, run, text in found}
 
     @property
     def rater_tokens(self) -> list[str]:
@@ -136,95 +156,101 @@ class Store:
         return found
 
     def is_admin(self, token: str) -> bool:
-        """Whether it is the administrator's token."""
+        """Whether it is the administrator's token, compared in constant time."""
         return secrets.compare_digest(token.encode(), self.admin_token.encode())
 
-    def progress(self, rater: int) -> tuple[int, int]:
-        """How many of the rater's screens are voted on, and how many there are."""
-        ((total, done),) = self.rows(
-            "SELECT count(*), count(v.assignment) FROM assignments a LEFT JOIN votes v ON v.assignment = a.id "
-            "WHERE a.rater = ?",
+    def progress(self, rater: int) -> Progress:
+        """How far a rater is; withdrawn prompts do not count."""
+        ((total, done, held),) = self.rows(
+            f"SELECT count(*) FILTER (WHERE v.assignment IS NOT NULL OR {_SHOWN}), count(v.assignment), "
+            f"count(*) FILTER (WHERE v.assignment IS NULL AND h.state = 'held') {_ASSIGNED}",
             rater,
         )
-        return done, total
+        return Progress(done, total, held)
 
     def next_position(self, rater: int) -> int | None:
-        """The first screen without a vote; None if there is none."""
-        ((position,),) = self.rows(
-            "SELECT min(a.position) FROM assignments a LEFT JOIN votes v ON v.assignment = a.id "
-            "WHERE a.rater = ? AND v.assignment IS NULL",
-            rater,
-        )
+        """The first screen without a vote that can be seen; None if there is none."""
+        ((position,),) = self.rows(f"SELECT min(a.position) {_ASSIGNED} AND v.assignment IS NULL AND {_SHOWN}", rater)
         return None if position is None else int(position)
 
+    def position_beside(self, rater: int, position: int, *, step: Literal[-1, 1]) -> int | None:
+        """The nearest screen before (-1) or after (1) a position that can be seen; None if there is none."""
+        chosen, compared = ("max", "<") if step < 0 else ("min", ">")
+        ((found,),) = self.rows(
+            f"SELECT {chosen}(a.position) {_ASSIGNED} AND a.position {compared} ? AND {_SHOWN}", rater, position
+        )
+        return None if found is None else int(found)
+
     def screen(self, rater: int, position: int) -> Screen | None:
-        """A rater's screen; None if there is no such position."""
+        """A rater's screen; None if there is no such position, or its prompt is held or withdrawn."""
         found = self.rows(
-            "SELECT a.id, p.text, l.text, r.text, v.left_level, v.right_level, v.preference, v.flagged, v.comment, "
-            "v.seconds FROM assignments a JOIN prompts p ON p.prompt = a.prompt "
-            "JOIN responses l ON l.prompt = a.prompt AND l.run = a.left_run "
+            "SELECT a.id, coalesce(p.text, s.prompt), coalesce(l.text, s.left_text), coalesce(r.text, s.right_text), "
+            "coalesce(s.kind = 'training', 0), v.left_level, v.right_level, v.preference, v.flagged, v.comment, "
+            "v.seconds FROM assignments a LEFT JOIN prompts p ON p.prompt = a.prompt "
+            "LEFT JOIN responses l ON l.prompt = a.prompt AND l.run = a.left_run "
             "LEFT JOIN responses r ON r.prompt = a.prompt AND r.run = a.right_run "
-            "LEFT JOIN votes v ON v.assignment = a.id WHERE a.rater = ? AND a.position = ?",
+            "LEFT JOIN samples s ON s.sample = a.sample LEFT JOIN holds h ON h.prompt = a.prompt "
+            f"LEFT JOIN votes v ON v.assignment = a.id WHERE a.rater = ? AND a.position = ? AND {_SHOWN}",
             rater,
             position,
         )
         if not found:
             return None
-        identity, prompt, left, right, *said = found[0]
+        identity, prompt, left, right, is_training, *said = found[0]
         left_level, right_level, preference, flagged, comment, seconds = said
         vote = None
         if flagged is not None:
             vote = Vote(left_level, right_level, preference, bool(flagged), comment, seconds)
-        return Screen(identity, position, prompt, left, right, vote)
+        return Screen(identity, position, prompt, left, right, vote, bool(is_training))
 
-    def shows_two(self, rater: int, assignment: str) -> bool | None:
-        """Whether the rater's screen shows two responses; None if it is not theirs."""
-        found = self.rows("SELECT right_run IS NOT NULL FROM assignments WHERE id = ? AND rater = ?", assignment, rater)
-        return bool(found[0][0]) if found else None
+    def position_of(self, rater: int, assignment: str) -> int | None:
+        """The position of a rater's assignment; None if it is not theirs."""
+        found = self.rows("SELECT position FROM assignments WHERE id = ? AND rater = ?", assignment, rater)
+        return int(found[0][0]) if found else None
 
-    def save(self, assignment: str, vote: Vote, *, at: str) -> None:
-        """Save a vote, durably; a former one on the same screen goes to the history."""
-        values = (
-            *(vote.left_level, vote.right_level, vote.preference, int(vote.flagged)),
-            *(vote.comment, vote.seconds, at),
+    def sample_of(self, assignment: str) -> SampleScreen | None:
+        """The sample screen of an assignment; None if it shows responses of runs."""
+        found = self.rows(
+            "SELECT s.content FROM assignments a JOIN samples s ON s.sample = a.sample WHERE a.id = ?", assignment
         )
+        return SampleScreen.model_validate_json(found[0][0]) if found else None
+
+    def save(self, assignment: str, vote: Vote, *, at: str, hold: bool = False) -> None:
+        """Save a vote, durably. An equal one on the same screen changes nothing, another goes to the history.
+
+        Args:
+            assignment: The screen.
+            vote: What was said.
+            at: The time, as ISO 8601.
+            hold: Whether a flagged prompt is held from all raters until the administrator has read it.
+        """
+        said = (vote.left_level, vote.right_level, vote.preference, int(vote.flagged), vote.comment)
         with self.transaction() as connection:
-            connection.execute("INSERT INTO history SELECT * FROM votes WHERE assignment = ?", (assignment,))
-            connection.execute("INSERT OR REPLACE INTO votes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (assignment, *values))
+            former = connection.execute(
+                "SELECT left_level, right_level, preference, flagged, comment FROM votes WHERE assignment = ?",
+                (assignment,),
+            ).fetchone()
+            if former == said:
+                return
+            if former is not None:
+                connection.execute("INSERT INTO history SELECT * FROM votes WHERE assignment = ?", (assignment,))
+            connection.execute(
+                "INSERT OR REPLACE INTO votes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (assignment, *said, vote.seconds, at)
+            )
+            if hold and vote.flagged:
+                connection.execute(
+                    "INSERT OR IGNORE INTO holds SELECT prompt, 'held', ? FROM assignments "
+                    "WHERE id = ? AND prompt IS NOT NULL",
+                    (at, assignment),
+                )
 
-
-def create_store(
-    path: Path,
-    *,
-    protocol: Protocol,
-    runs: Sequence[str],
-    prompts: Sequence[str],
-    responses: Sequence[Sequence[str]],
-    assignments: Sequence[Assignment],
-    raters: int,
-    settings: dict[str, Any],
-) -> Store:
-    """Write the plan of a rating into a new file, under its name only when it is whole."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(temporary)) as connection:
-        connection.executescript(_TABLES)
-        facts = {"protocol": protocol.model_dump(), "settings": settings, "admin_token": _token()}
-        connection.executemany("INSERT INTO facts VALUES (?, ?)", [(k, json.dumps(v)) for k, v in facts.items()])
-        connection.executemany("INSERT INTO runs VALUES (?, ?)", enumerate(runs))
-        connection.executemany("INSERT INTO prompts VALUES (?, ?)", enumerate(prompts))
-        texts = [(prompt, run, text) for prompt, of in enumerate(responses) for run, text in enumerate(of)]
-        connection.executemany("INSERT INTO responses VALUES (?, ?, ?)", texts)
-        connection.executemany("INSERT INTO raters VALUES (?, ?)", [(rater, _token()) for rater in range(raters)])
-        connection.executemany(
-            "INSERT INTO assignments VALUES (?, ?, ?, ?, ?, ?)",
-            [(_token(), each.rater, each.position, each.prompt, each.left, each.right) for each in assignments],
-        )
-        connection.commit()
-    temporary.chmod(0o600)  # it holds the tokens
-    temporary.replace(path)
-    return Store(path)
+    def decide(self, prompt: int, state: Literal["released", "withdrawn"], *, at: str) -> bool:
+        """Release a held prompt to the raters, or withdraw it from the rating; False if it was never held."""
+        with self.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE holds SET state = ?, at = ? WHERE prompt = ?", (state, at, prompt)
+            ).rowcount
+        return changed > 0
 
 
 def open_store(folder: Path) -> Store:
@@ -236,15 +262,12 @@ def open_store(folder: Path) -> Store:
     path = folder / DATABASE
     if not path.is_file():
         raise UserError(
-            f"{folder} holds no rating: there is no {DATABASE}. Start one by rt rate RUN RUN --prompts FILE."
+            f"{folder} holds no rating: there is no {DATABASE}. Start one with: rt rate RUN RUN --prompts FILE"
         )
     try:
         store = Store(path)
-        store.fact("protocol")
+        store.protocol  # noqa: B018 - it is read to find out whether the file is a rating
     except (sqlite3.DatabaseError, ValueError) as error:
-        raise UserError(f"{path} is not a rating of this program: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not a rating of this program, or is damaged: {reason}") from error
     return store
-
-
-def _token() -> str:
-    return secrets.token_urlsafe(_TOKEN_BYTES)

@@ -10,7 +10,17 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
 from response_tuning.support.progress import say, warn
 
-__all__ = ["serve_rating"]
+__all__ = ["require_to_serve", "serve_rating"]
+
+
+def require_to_serve() -> None:
+    """Require the packages of the extra ``rate``.
+
+    Raises:
+        UserError: one is missing.
+    """
+    for package in ("uvicorn", "starlette", "evalica"):
+        require_extra(package, "rate", purpose="Serving a rating")
 
 
 def serve_rating(store: Store, config: RateConfig) -> None:
@@ -19,11 +29,10 @@ def serve_rating(store: Store, config: RateConfig) -> None:
     Raises:
         UserError: the port is in use, or of certificate and key only one is given.
     """
-    require_extra("uvicorn", "serve", purpose="Serving a rating")
-    require_extra("starlette", "serve", purpose="Serving a rating")
+    require_to_serve()
     import uvicorn
 
-    from response_tuning.people.server import make_app
+    from response_tuning.people.web.server import make_app
 
     if (config.certificate is None) != (config.key is None):
         raise UserError("--certificate and --key belong together. Give both, or neither.")
@@ -40,7 +49,7 @@ def serve_rating(store: Store, config: RateConfig) -> None:
     for number, link in enumerate(links, start=1):
         print(f"rater {number}: {link}")
     print(f"administrator: {admin}", flush=True)
-    say("Every vote is saved at once. Ctrl-C stops the server; the same command goes on.")
+    say("Every vote is saved at once. Ctrl-C stops the server; re-run the same command to resume.")
     hosts = ["127.0.0.1", "localhost", "[::1]", "::1"] if is_local else ["*"]
     server = uvicorn.Server(
         uvicorn.Config(
