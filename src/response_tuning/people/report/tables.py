@@ -1,11 +1,13 @@
 """The results of a rating in the terminal."""
 
+from math import isfinite
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.people.report.summary import RatingSummary
-from response_tuning.people.statistics.strengths import UNBOUNDED, Bounds
+from response_tuning.people.statistics.strengths import Bounds
 
 __all__ = ["rating_tables", "shown_bounds", "shown_estimate"]
 
@@ -130,8 +132,8 @@ def _signed(estimate: Estimate) -> str:
 
 
 def shown_bounds(bounds: Bounds) -> str:
-    """A number with the bounds of its interval; a bound that only says that all was won or lost is "unbounded"."""
+    """A number with the bounds of its interval; an infinite one is "unbounded"."""
     point, low, high = (
-        f"{value:+.2f}" if abs(value) < UNBOUNDED else "-unbounded" if value < 0 else "unbounded" for value in bounds
+        f"{value:+.2f}" if isfinite(value) else "-unbounded" if value < 0 else "unbounded" for value in bounds
     )
     return f"{point} ({low} to {high})"

@@ -122,7 +122,7 @@ def alpha_bounds(units: Units, distance: Distance) -> tuple[float, float]:
     sums = _coincidences(units)  # [prompts, values, values]
     generator = np.random.default_rng(0)
     times = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=_DRAWS).astype(np.float64)
-    drawn = np.einsum("dp,pij->dij", times, sums)
+    drawn = (times @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:])
     alphas = _alphas(drawn, distance)
     low, high = np.percentile(alphas, [2.5, 97.5])
     return float(low), float(high)

@@ -6,24 +6,24 @@ length control, the base-2 logarithm of the ratio of lengths is a further column
 length-controlled win rate (Dubois et al. 2024): strengths are then those at equal length.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from response_tuning.people.statistics.rates import Joined
 
-__all__ = ["UNBOUNDED", "Bounds", "Strengths", "bradley_terry"]
+__all__ = ["Bounds", "Strengths", "bradley_terry"]
 
 Floats = NDArray[np.float64]
 Bounds = tuple[float, float, float]
 """A value with the bounds of its 95% interval."""
 
-UNBOUNDED = 8.0
-"""Log-odds beyond which a strength says only that a run won, or lost, everything."""
+_SEPARATED = 10.0
+"""A difference of log-odds that says only that one run won everything against another."""
 _DRAWS = 1_000
-_DRAWS_AT_ONCE = 100
+_DRAWS_AT_ONCE = 250
 _NEWTON_STEPS = 60
 _CONVERGED = 1e-10
 _PRIOR = 1e-6
@@ -36,7 +36,8 @@ class Strengths:
     """Strengths of runs."""
 
     of_runs: dict[str, Bounds]
-    """Of each run its log-odds against the mean of all runs. Bounds beyond ``UNBOUNDED`` are none."""
+    """Of each run its log-odds against the mean of all runs; infinite where a run won or lost everything, in the votes
+    or in so many samples of them that a bound is."""
     length_effect: Bounds | None
     """With length control, the log-odds that a response of twice the length gains; None without."""
 
@@ -54,19 +55,43 @@ def bradley_terry(joined: Joined, *, control_length: bool = False, seed: int = 0
     """
     if not joined.preferences:
         raise ValueError("strengths need preferences")
-    design, wins, prompts = _comparisons(joined, control_length=control_length)
+    compared = _comparisons(joined, control_length=control_length)
     count = len(joined.runs)
-    point = _fit(design, wins, np.ones((1, len(wins))), runs=count)[0]
-    draws = np.concatenate(
-        [_fit(design, wins, weights, runs=count) for weights in _resampled(prompts, np.random.default_rng(seed))]
-    )
-    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    point = _fit(compared, np.ones((1, compared.prompts)), runs=count)[0]
+    generator = np.random.default_rng(seed)
+    drawn = [_times(compared.prompts, generator) for _ in range(_DRAWS // _DRAWS_AT_ONCE)]
+    draws = np.concatenate([_fit(compared, times, runs=count, start=point) for times in drawn])
+    point, draws = (_infinite_where_separated(fitted, count) for fitted in (point, draws))
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0, method="nearest")
     bounds = [(float(p), float(a), float(b)) for p, a, b in zip(point, low, high, strict=True)]
     return Strengths(dict(zip(joined.runs, bounds, strict=False)), bounds[-1] if control_length else None)
 
 
-def _comparisons(joined: Joined, *, control_length: bool) -> tuple[Floats, Floats, NDArray[np.int_]]:
-    """The design [comparisons, runs (+ 1)], what the first run wins, and the number of each comparison's prompt."""
+def _infinite_where_separated(fitted: Floats, runs: int) -> Floats:
+    """The coefficients [..., columns], those of runs infinite where they are too far apart to be known."""
+    strengths = fitted[..., :runs]
+    is_separated = np.ptp(strengths, axis=-1, keepdims=True) > _SEPARATED
+    sides = np.where(strengths > 0, np.inf, -np.inf)
+    infinite = np.where(np.abs(strengths) < _SEPARATED / runs, 0.0, sides)
+    return np.concatenate([np.where(is_separated, infinite, strengths), fitted[..., runs:]], axis=-1)
+
+
+@dataclass(frozen=True)
+class _Comparisons:
+    """Comparisons with the same explanation are one row: only how many there are, and how many are won, counts."""
+
+    design: Floats
+    """[rows, runs (+ 1)]"""
+    totals: Any
+    """How many comparisons of each row a prompt has: a sparse matrix [prompts, rows]."""
+    won: Any
+    """What the first run wins in them, alike."""
+    prompts: int
+
+
+def _comparisons(joined: Joined, *, control_length: bool) -> _Comparisons:
+    from scipy.sparse import csr_array
+
     place = {run: number for number, run in enumerate(joined.runs)}
     prompts: dict[str, int] = {}
     design = np.zeros((len(joined.preferences), len(place) + control_length))
@@ -76,32 +101,36 @@ def _comparisons(joined: Joined, *, control_length: bool) -> tuple[Floats, Float
         wins[row] = of[0] + of[1] / 2
         of_prompt[row] = prompts.setdefault(prompt, len(prompts))
         if control_length:
-            if (prompt, first) not in joined.lengths or (prompt, second) not in joined.lengths:
-                raise ValueError("the length of a response is not known")
-            one, other = (max(joined.lengths[prompt, run], 1) for run in (first, second))
-            design[row, -1] = np.log2(one / other)
-    return design, wins, of_prompt
+            design[row, -1] = _length_ratio(joined, prompt, first, second)
+    rows, row_of = np.unique(design, axis=0, return_inverse=True)
+    shape = (len(prompts), len(rows))
+    totals = csr_array((np.ones(len(wins)), (of_prompt, row_of)), shape=shape)
+    return _Comparisons(rows, totals, csr_array((wins, (of_prompt, row_of)), shape=shape), len(prompts))
 
 
-def _resampled(prompts: NDArray[np.int_], generator: np.random.Generator) -> Sequence[Floats]:
-    """How often each comparison counts [draws, comparisons], in samples of as many prompts with replacement."""
-    count = int(prompts.max()) + 1
-    blocks = []
-    for _ in range(_DRAWS // _DRAWS_AT_ONCE):
-        times = generator.multinomial(count, np.full(count, 1 / count), size=_DRAWS_AT_ONCE)
-        blocks.append(times[:, prompts].astype(np.float64))
-    return blocks
+def _length_ratio(joined: Joined, prompt: str, first: str, second: str) -> float:
+    if (prompt, first) not in joined.lengths or (prompt, second) not in joined.lengths:
+        raise ValueError("the length of a response is not known")
+    one, other = (max(joined.lengths[prompt, run], 1) for run in (first, second))
+    return float(np.log2(one / other))
 
 
-def _fit(design: Floats, wins: Floats, weights: Floats, *, runs: int) -> Floats:
-    """The coefficients [draws, columns] under each row of weights, by Newton's method on all draws at once."""
+def _times(prompts: int, generator: np.random.Generator) -> Floats:
+    """How often each prompt is in a sample of as many with replacement [draws, prompts]."""
+    return generator.multinomial(prompts, np.full(prompts, 1 / prompts), size=_DRAWS_AT_ONCE).astype(np.float64)
+
+
+def _fit(compared: _Comparisons, times: Floats, *, runs: int, start: Floats | float = 0.0) -> Floats:
+    """The coefficients [draws, columns] of each sample of prompts, by Newton's method on all of them at once."""
+    design = compared.design
     columns = design.shape[1]
+    totals, won = np.asarray(times @ compared.totals), np.asarray(times @ compared.won)  # [draws, rows]
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    fitted = np.zeros((len(weights), columns))
+    fitted = np.zeros((len(times), columns)) + start
     for _ in range(_NEWTON_STEPS):
         chances = 1 / (1 + np.exp(-fitted @ design.T))
-        gradient = (weights * (wins - chances)) @ design - _PRIOR * fitted
-        curvature = ((weights * chances * (1 - chances)) @ products).reshape(-1, columns, columns)
+        gradient = (won - totals * chances) @ design - _PRIOR * fitted
+        curvature = ((totals * chances * (1 - chances)) @ products).reshape(-1, columns, columns)
         step = np.linalg.solve(curvature + _PRIOR * np.eye(columns), gradient[:, :, None])[:, :, 0]
         longest = np.abs(step).max(axis=1, keepdims=True)
         fitted += step * np.minimum(1.0, _LONGEST_STEP / np.maximum(longest, _CONVERGED))
