@@ -18,7 +18,8 @@ _DEFAULT_OUTPUT = Path("ratings/rating")
 class RateConfig(BaseModel):
     """Let people rate the responses of runs: blind, in their browsers, with every vote kept.
 
-    Run the same command, or name --output alone, to resume after a stop.
+    Prints a link for each rater and one for the administrator. Run the same command, or name --output alone, to resume
+    after a stop. The results: rt rate report --help; other formats: rt rate export --help.
 
     For example:
         rt rate runs/quickstart/rt runs/quickstart/it
