@@ -9,7 +9,8 @@ from rich.console import Console
 
 from response_tuning.evaluation.alpaca.alpaca_format import read_annotations
 from response_tuning.people.export import export_rating
-from response_tuning.people.report.files import save_evaluations, write_rating_report
+from response_tuning.people.report.evaluations import save_evaluations
+from response_tuning.people.report.files import write_rating_report
 from response_tuning.people.report.summary import rating_summary
 from response_tuning.people.report.tables import rating_tables
 from response_tuning.people.statistics.proxies import Item, judge_agreement, measure_proxy

@@ -1,8 +1,11 @@
 """The raters' server: what it answers, what it refuses, and that nothing it sends names a run."""
 
 import json
+import os
 import re
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -313,3 +316,14 @@ def test_the_administrator_sees_progress_results_and_comments(client: TestClient
     assert "Rater 1: 1 of 4 screens" in page and "Rater 2: 0 of 4 screens" in page
     assert "Both &lt;b&gt;dull&lt;/b&gt;." in page
     assert all(run in page for run in RUNS)
+
+
+def test_a_server_loads_no_model_library() -> None:
+    """Three raters' server should run beside a training, in a tenth of a gigabyte."""
+    code = (
+        "import sys, response_tuning.people.rate, response_tuning.people.web.serve_rating, "
+        "response_tuning.people.web.server; print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert run.stdout.strip() == "set()", run.stderr

@@ -32,7 +32,8 @@ def _rate(config: "RateConfig") -> None:
 
 
 def _report(config: "RateReportConfig") -> None:
-    from response_tuning.people.report.files import save_evaluations, write_rating_report
+    from response_tuning.people.report.evaluations import save_evaluations
+    from response_tuning.people.report.files import write_rating_report
     from response_tuning.people.report.summary import rating_summary
     from response_tuning.people.report.tables import rating_tables
     from response_tuning.people.store import open_store

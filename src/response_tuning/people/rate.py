@@ -7,7 +7,6 @@ from response_tuning.people.plan import plan_assignments
 from response_tuning.people.prompts import rating_prompts
 from response_tuning.people.protocol import Protocol, read_protocol
 from response_tuning.people.rating_config import RateConfig
-from response_tuning.people.responses import responses_of
 from response_tuning.people.store import DATABASE, Store, open_store
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
@@ -36,6 +35,8 @@ def prepare_rating(config: RateConfig) -> Store:
     _require_possible(config, protocol)
     prompts = rating_prompts(config.prompts, most=config.max_prompts, seed=config.seed, offline=config.offline)
     texts = [prompt.text for prompt in prompts]
+    from response_tuning.people.responses import responses_of  # loads torch, which a server of a rating does not need
+
     of_runs = [responses_of(config, run, texts) for run in config.runs]
     responses = [list(of_prompt) for of_prompt in zip(*of_runs, strict=True)]
     training = protocol.training if config.training else ()

@@ -10,7 +10,7 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
 from response_tuning.support.progress import say, warn
 
-__all__ = ["require_to_serve", "serve_rating"]
+__all__ = ["is_loopback", "require_to_serve", "serve_rating"]
 
 
 def require_to_serve() -> None:
@@ -36,7 +36,10 @@ def serve_rating(store: Store, config: RateConfig) -> None:
 
     if (config.certificate is None) != (config.key is None):
         raise UserError("--certificate and --key belong together. Give both, or neither.")
-    is_local = _is_loopback(config.host)
+    for path in (config.certificate, config.key):
+        if path is not None and not path.is_file():
+            raise UserError(f"There is no file {path}.")
+    is_local = is_loopback(config.host)
     if not is_local and config.certificate is None:
         warn(
             f"{config.host} can be reached by others, and without --certificate and --key everything is sent in plain "
@@ -71,6 +74,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(256)
     except OSError as error:
         listening.close()
         reason = (error.strerror or str(error)).lower()
@@ -78,7 +82,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server at that address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
