@@ -15,7 +15,7 @@ MOST_BYTES = 64 * 1024
 _BODY_SECONDS = 30
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
         "form-action 'self'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",

@@ -102,6 +102,7 @@ async function show(query) {
     return;
   }
   only("screen");
+  element("screen").dataset.position = screen.position;
   const two = screen.right !== null;
   fill("prompt", screen.prompt);
   fill("left", screen.left, screen.left_html);
@@ -132,16 +133,20 @@ function missing(vote) {
 // One thing at a time: a second click or key while a request is under way does nothing.
 async function alone(action) {
   if (isBusy) return;
-  isBusy = true;
-  element("save").disabled = true;
+  busy(true);
   try {
     await action();
   } catch (error) {
     say(error.message);
   } finally {
-    isBusy = false;
-    element("save").disabled = false;
+    busy(false);
   }
+}
+
+function busy(is) {
+  isBusy = is;
+  element("save").disabled = is;
+  document.querySelector("main").setAttribute("aria-busy", String(is));
 }
 
 async function save() {
@@ -202,6 +207,7 @@ function onKey(event) {
     if (event.key === "Escape") element("comment").blur();
     return;
   }
+  if (isBusy) return; // a key meant for the next screen does not change this one
   const key = event.key.toLowerCase();
   if (key === "?") return toggleCriteria();
   if (!element("explanation").hidden || !element("paused").hidden) return;
@@ -246,7 +252,7 @@ async function start() {
   element("understood").addEventListener("click", () => alone(() => show(next)));
   document.addEventListener("keydown", onKey);
   document.addEventListener("visibilitychange", () => (document.hidden ? clock.stop() : element("paused").hidden && clock.resume()));
-  await show("");
+  await alone(() => show(""));
   element("criteria").open = element("bar").value === 0; // before the first vote
 }
 
