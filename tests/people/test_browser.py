@@ -167,6 +167,8 @@ async def three_raters(store: Store, server: Server) -> list[tuple[Session, list
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         sessions = [Session(await (await browser.new_context()).new_page(), rater) for rater in range(3)]
+        for each in sessions:
+            each.page.set_default_timeout(120_000)
         killed = asyncio.Event()
         work = (rate_everything(each, server.link(store, each.rater), killed, server) for each in sessions)
         shown = await asyncio.gather(*work)
@@ -225,9 +227,9 @@ async def look(browser: "Browser", link: str, admin: str, width: int, *, dark: b
     await page.locator("#explanation:not([hidden])").wait_for()
     await checked("explanation")
     await page.locator("#understood").click()
-    for position in range(1, 4):
-        await page.locator(f'main[aria-busy="false"] #screen[data-position="{position}"]').wait_for()
-        for key in (*("a", "k", "1"), *(["x"] if position == 2 else []), "Enter"):
+    for number in range(3):
+        await ready.wait_for()
+        for key in (*("a", "k", "1"), *(["x"] if number == 1 else []), "Enter"):
             await page.keyboard.press(key)
     await page.locator("#finished:not([hidden])").wait_for()
     await checked("finished")

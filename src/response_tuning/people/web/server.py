@@ -28,7 +28,7 @@ from response_tuning.people.web.votes import read_vote
 
 __all__ = ["make_app"]
 
-_STATIC = {"rate.js": "text/javascript", "rate.css": "text/css"}
+_STATIC = {"rate.js": "text/javascript", "admin.js": "text/javascript", "rate.css": "text/css"}
 
 
 def make_app(store: Store, *, allowed_hosts: list[str]) -> Starlette:
