@@ -12,7 +12,7 @@ GROUPS: dict[str, str] = {
     "data": "Prepare, check and shape training data",
     "eval": "Measure models, with a judge and without",
     "rate": "Let people rate responses, and report what they say",
-    "study": "Grids of trainings and evaluations, with a report",
+    "study": "Grids of trainings and evaluations",
 }
 """The first words of commands that have two, each with a line for the help."""
 
