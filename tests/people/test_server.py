@@ -322,7 +322,8 @@ def test_a_server_loads_no_model_library() -> None:
     """Three raters' server should run beside a training, in a tenth of a gigabyte."""
     code = (
         "import sys, response_tuning.people.rate, response_tuning.people.web.serve_rating, "
-        "response_tuning.people.web.server; print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
+        "response_tuning.people.web.server; from response_tuning.people.rating_config import RateConfig; RateConfig(); "
+        "print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

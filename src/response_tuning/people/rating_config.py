@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from response_tuning.data.sources.load_examples import STARTER_TEST
-from response_tuning.models.dtype import with_fixed_dtype
 from response_tuning.support.options import Device, Dtype
 
 __all__ = ["RateConfig", "RateExportConfig", "RateReportConfig"]
@@ -29,7 +28,6 @@ class RateConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    _fix_dtype = model_validator(mode="before")(with_fixed_dtype)
 
     runs: Annotated[list[str], tyro.conf.Positional] = Field(default_factory=list)
     """Runs or other models, and files of responses (JSONL rows with 'prompt' and 'response', or alpaca_eval's

@@ -9,6 +9,7 @@ from response_tuning.data.sources.readers import read_file
 from response_tuning.evaluation.registry import evaluations
 from response_tuning.evaluation.shared.answering import respond_here, saved_responses
 from response_tuning.evaluation.shared.results import results_folder
+from response_tuning.models.dtype import fixed_dtype
 from response_tuning.models.spec import is_local
 from response_tuning.people.rating_config import RateConfig
 from response_tuning.runs.folder import evaluation_folder
@@ -61,7 +62,8 @@ def responses_of(config: RateConfig, run: str, prompts: Sequence[str]) -> list[s
             "name that file instead."
         )
     folder = results_folder(run, "rating", None)
-    answerer = _Answerer(run, "auto", config.max_new_tokens, config.batch_size, config.dtype, config.device)
+    dtype = fixed_dtype(config.dtype, config.device)
+    answerer = _Answerer(run, "auto", config.max_new_tokens, config.batch_size, dtype, config.device)
     texts: dict[str, str] = {}
     for other in [folder, *(evaluation_folder(run, name) for name in evaluations())]:
         missing = [prompt for prompt in prompts if prompt not in texts]
