@@ -27,6 +27,7 @@ LAYERS = (
     "synthesis",
     "training",
     "evaluation",
+    "people",
     "export",
     "study",
     "serving",

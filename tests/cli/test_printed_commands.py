@@ -40,7 +40,7 @@ _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 def config_types() -> dict[str, type]:
     """The options of every command by its words."""
     return {
-        f"{group} {name}".strip(): each.config_type
+        (f"{group} {name}".strip() if name != group else group): each.config_type
         for group in ("", *GROUPS)
         for name, each in commands_of(group).items()
     }
@@ -56,8 +56,9 @@ def parses(line: str) -> None:
         place = words.index("--config")
         del words[place : place + 2]
         words += ["--output", "out"] if "--output" not in words else []
-    name = " ".join(words[:2]) if words[0] in GROUPS else words[0]
-    command = commands_of(words[0] if words[0] in GROUPS else "")[name.split()[-1]]
+    in_group = words[0] in GROUPS and " ".join(words[:2]) in config_types()
+    name = " ".join(words[:2]) if in_group else words[0]
+    command = commands_of(words[0] if in_group else "")[name.split()[-1]]
     parse_options(config_types()[name], f"rt {name}", command.spelled(words[len(name.split()) :]), None)
 
 
@@ -135,7 +136,10 @@ def test_flags_in_printed_commands_a_message_names_commands_that_exist() -> None
             for words in re.findall(r"(?<![\w-])rt ([a-z]+(?: [a-z-]+)?)", text):
                 first, _, second = words.partition(" ")
                 if first not in commands_of("") and not (
-                    first in GROUPS and (not second or second in commands_of(first))
+                    first in GROUPS
+                    and (
+                        not second or second in commands_of(first) or (second[0] == "-" and first in commands_of(first))
+                    )
                 ):
                     unknown.append(f"{path.name}:{line}: rt {words}")
     assert unknown == [], "\n".join(unknown)

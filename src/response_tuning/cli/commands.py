@@ -11,13 +11,17 @@ __all__ = ["GROUPS", "commands_of"]
 GROUPS: dict[str, str] = {
     "data": "Prepare, check and shape training data",
     "eval": "Measure models, with a judge and without",
+    "rate": "Let people rate responses, and report what they say",
     "study": "Grids of trainings and evaluations",
 }
 """The first words of commands that have two, each with a line for the help."""
 
 
 def commands_of(group: str) -> dict[str, Command]:
-    """The commands of a group by their last word; for "", those of one word."""
+    """The commands of a group by their last word; for "", those of one word.
+
+    A group may be a command itself, which then has the group's name: ``rt rate RUN`` beside ``rt rate report``.
+    """
     return {command.name.removeprefix(f"{group} "): command for command in _listed(group)}
 
 
@@ -30,6 +34,10 @@ def _listed(group: str) -> tuple[Command, ...]:
         from response_tuning.cli.eval_commands import eval_commands
 
         return eval_commands()
+    if group == "rate":
+        from response_tuning.cli.rate_commands import RATE_COMMANDS
+
+        return RATE_COMMANDS
     if group == "study":
         from response_tuning.cli.study_commands import STUDY_COMMANDS
 

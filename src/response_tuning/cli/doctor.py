@@ -16,6 +16,7 @@ __all__ = ["DoctorConfig", "doctor_table"]
 
 _EXTRAS = {
     "excel": "workbooks (.xlsx) as training data",
+    "rate": "rt rate",
     "ray": "studies on a Ray cluster",
     "slurm": "studies on a Slurm cluster",
     "core": "rt eval core",

@@ -21,6 +21,10 @@ _OPTIONS = {
 }
 
 
+_ITSELF = "RUN [RUN ...]"
+"""What follows a group that is a command itself."""
+
+
 def main_listing() -> str:
     """The first screen: at most 24 lines of 80 columns."""
     commands = [_line(name, command.line) for name, command in commands_of("").items()]
@@ -31,7 +35,6 @@ def main_listing() -> str:
             "usage: rt COMMAND [options]      rt COMMAND --help describes its options",
             "",
             *commands,
-            "",
             *groups,
             "",
             "Options of every command, anywhere on the command line (and rt --version):",
@@ -42,7 +45,8 @@ def main_listing() -> str:
 
 def group_listing(group: str) -> str:
     """The commands of a group."""
-    commands = [_line(name, command.line, column=20) for name, command in commands_of(group).items()]
+    named = {name if name != group else _ITSELF: command for name, command in commands_of(group).items()}
+    commands = [_line(name, command.line, column=20) for name, command in named.items()]
     usage = f"usage: rt {group} COMMAND [options]      rt {group} COMMAND --help describes its options"
     return "\n".join([f"{GROUPS[group]}.", usage, "", *commands])
 

@@ -94,11 +94,13 @@ def _run(line: _CommandLine) -> int:
         return 0
     group = words[0] if words[0] in GROUPS else ""
     rest = words[1:] if group else words
-    if not rest or (group and rest[0] in _HELP):
-        return _print_listing(group_listing(group), is_asked_for=bool(rest))
     commands = commands_of(group)
+    if not rest or (group and rest[0] in _HELP and group not in commands):
+        return _print_listing(group_listing(group), is_asked_for=bool(rest))
     if rest[0] not in commands:
-        raise UserError(_unknown(rest[0], group))
+        if group not in commands:
+            raise UserError(_unknown(rest[0], group))
+        rest = [group, *rest]
     from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 

@@ -34,7 +34,7 @@ from response_tuning.support.options import Device, Dtype, FormatName
 from response_tuning.support.progress import progress_bar, say
 from response_tuning.support.records import preview
 
-__all__ = ["Answered", "Answering", "answer_all", "backend_of", "respond", "respond_here"]
+__all__ = ["Answered", "Answering", "answer_all", "backend_of", "respond", "respond_here", "saved_responses"]
 
 # Only for forecasts.
 _ANSWER_CHARACTERS = 1_000
@@ -154,6 +154,13 @@ def _kept(
     if not rows.keys() >= {made_with, *keys}:
         return None
     return [_response(rows[key]) for key in keys], rows[made_with]["backend"]
+
+
+def saved_responses(config: Answering, instructions: Sequence[str], *, folder: Path) -> dict[str, Response]:
+    """The saved responses by instruction, of those that ``folder`` holds for this model and these settings."""
+    keys = _keys(_made_with(config), instructions)
+    rows = _valid(read_ledger(folder / _LEDGER, _IDENTITY), config.max_new_tokens)
+    return {text: _response(rows[key]) for key, text in zip(keys, instructions, strict=True) if key in rows}
 
 
 def _valid(record: Record | None, limit: int) -> dict[str, Row]:

@@ -23,7 +23,15 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json, read_json_lines, write_json, write_json_lines
 from response_tuning.support.versions import versions
 
-__all__ = ["Measured", "read_metrics", "results_folder", "save_evaluation", "save_metrics", "save_responses"]
+__all__ = [
+    "Measured",
+    "read_metrics",
+    "results_folder",
+    "save_evaluation",
+    "save_metrics",
+    "save_responses",
+    "write_inspect_log",
+]
 
 _BACKEND = ("backend", "dtype", "device", "format", "fingerprint")
 
@@ -105,7 +113,7 @@ def save_responses(
         name: the file of JSON lines.
     """
     write_json_lines(folder / name, (dict(row) for row in rows))
-    _write_inspect_log(folder / f"{task}.eval", task, model, rows)
+    write_inspect_log(folder / f"{task}.eval", task, model, rows)
 
 
 def save_metrics(
@@ -201,7 +209,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _write_inspect_log(path: Path, task: str, model: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_inspect_log(path: Path, task: str, model: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows as a log of Inspect AI, where that is installed. Only ``inspect view`` reads it."""
     try:
         from inspect_ai import log as inspect_log
