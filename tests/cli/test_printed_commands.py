@@ -18,7 +18,7 @@ from response_tuning.training.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "src").rglob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 OF_EVERY_COMMAND = {"config", "threads", "quiet", "verbose", "debug", "help", "version"}
 OF_OTHER_PROGRAMS = {
