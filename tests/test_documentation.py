@@ -34,7 +34,7 @@ def test_the_reference_describes_the_options_that_the_help_lists(
     listed = set(re.findall(r"^\W{2,3}(?:-\w[^-]*, )?(--[a-z][a-z0-9-]*)", capsys.readouterr().out, re.MULTILINE))
     options = described_options(config_type)
     assert {option.name for option in options if not option.is_positional} == listed - {"--help"}
-    assert [option.field for option in options] == list(options_of(config_type))
+    assert {option.field for option in options} <= options_of(config_type).keys()
     assert not [option.name for option in options if not option.help], "an option without a docstring"
 
 

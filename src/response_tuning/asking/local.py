@@ -29,8 +29,8 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from response_tuning.example import Turn
 from response_tuning.inference.generate import Response, generate_batch
-from response_tuning.models.chat_files import set_stop_tokens
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.inference.responder import PromptTooLongError
+from response_tuning.runs.load import load_responder
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["open_local_model"]
@@ -54,7 +54,7 @@ def open_local_model(
     Args:
         spec: a model spec, of any kind but a provider's.
         batch_size: questions answered at once.
-        format_name: the chat format; "auto" as in ``runs.load.resolve_format``, for an assistant.
+        format_name: the chat format; "auto" as in ``runs.formats.resolve_format``, for an assistant.
         dtype: of the weights.
         device: where to compute.
 
@@ -93,13 +93,12 @@ class _LocalModel(ModelAPI):
         **_others: object,
     ) -> None:
         super().__init__(model_name=model_name)
-        self._loaded, self._conversation = load_with_conversation(
-            model_name, format_name, dtype=dtype, device=device, as_assistant=True
+        self._responder = load_responder(
+            model_name, format_name, dtype=dtype, device=device, as_assistant=True, purpose="Judging or refining"
         )
         self._batch_size = batch_size
         self._waiting: list[_Question] = []
         self._lock = anyio.Lock()
-        set_stop_tokens(self._loaded.model, self._conversation.stop_token_ids)
 
     async def generate(
         self,
@@ -111,6 +110,10 @@ class _LocalModel(ModelAPI):
         """Answer one conversation, in a batch with the others that are waiting."""
         begin = monotonic()
         question = _Question(self._prompt_ids(input), config.max_tokens or _DEFAULT_MAX_TOKENS)
+        try:
+            self._responder.require_fit([question.prompt])
+        except PromptTooLongError as error:  # in Inspect's form, as a server refuses
+            return ModelOutput.from_content(self.model_name, str(error.named("The question")), "model_length")
         self._waiting.append(question)
         async with self._lock:
             if question.response is None:
@@ -131,8 +134,7 @@ class _LocalModel(ModelAPI):
 
         def compute() -> list[Response]:
             return generate_batch(
-                self._loaded,
-                self._conversation,
+                self._responder,
                 [question.prompt for question in batch],
                 [question.limit for question in batch],
                 is_cancelled=cancelled.is_set,
@@ -158,7 +160,7 @@ class _LocalModel(ModelAPI):
             elif isinstance(message, ChatMessageAssistant):
                 turns.append(Turn(role="assistant", content=message.text))
         *earlier, last = turns
-        return self._conversation.prompt_ids(last.content, earlier)
+        return self._responder.conversation.prompt_ids(last.content, earlier)
 
 
 def _output(model_name: str, question: _Question, *, seconds: float) -> ModelOutput:

@@ -49,6 +49,8 @@ def described_options(config_type: type[BaseModel]) -> list[DescribedOption]:
     """The options of a command in the order of its help."""
     described = []
     for name, option in options_of(config_type).items():
+        if any(part is tyro.conf.Suppress for part in option.field.metadata):
+            continue  # written into files, never typed
         group = group_type(config_type.model_fields[option.group]) if option.group else None
         described.append(_described(name, option.field, group or config_type, heading=option.group))
     return described
