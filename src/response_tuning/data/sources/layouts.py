@@ -102,8 +102,16 @@ def _chat(row: Fields, usage: Usage) -> list[Fields] | None:
         messages += read_messages([row["chosen"]], "chosen", usage)
         used += ["chosen"]
     examples = examples_of(messages, field, usage)
-    usage.layouts[f"conversations ({field})"] += 1
+    usage.layouts[_chat_name(field, value)] += 1
     return with_others(examples, row, used, usage)
+
+
+def _chat_name(field: str, value: object) -> str:
+    """A conversation's layout by the tool that writes it so, where its field and its messages' names tell."""
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, dict) and "from" in first:
+        return f"ShareGPT ({field})"
+    return f"OpenAI chat ({field})" if field == "messages" else f"conversations ({field})"
 
 
 def _chat_field(row: Fields) -> str | None:
