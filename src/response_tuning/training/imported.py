@@ -174,7 +174,7 @@ def _data(path: str, kind: object) -> str:
 
 
 def _adapter(settings: ImportedSettings, name: str, value: Any, given: Mapping[str, Any]) -> None:
-    """The adapter's kind, which axolotl spreads over several settings."""
+    """The adapter's kind, which axolotl sets in several places."""
     kinds = {"lora": "lora", "qlora": "qlora"}
     kind = kinds.get(str(value).lower())
     if kind is None:
