@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test check lint format clean
+.PHONY: quickstart test check lint format docs coverage clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/rt quickstart
@@ -23,8 +23,16 @@ format: $(INSTALLED)
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+# Line and branch coverage; the floors are in pyproject.toml.
+coverage: $(INSTALLED)
+	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report term:skip-covered
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Written: build/site. Read it: $(BIN)/python -m http.server --directory build/site"
+
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -60,7 +60,7 @@ def test_this_installation_has_what_it_requires() -> None:
 
 
 def test_every_extra_that_users_install_is_described() -> None:
-    ours = set(metadata("response-tuning").get_all("Provides-Extra") or []) - {"development", "benchmark"}
+    ours = set(metadata("response-tuning").get_all("Provides-Extra") or []) - {"development", "benchmark", "docs"}
     assert set(extras()) == ours == set(_EXTRAS)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from response_tuning.cli.commands import GROUPS, commands_of
+from response_tuning.cli.from_other_trainers import OPTIONS
 from response_tuning.cli.options import parse_options
 from response_tuning.support.commands import command, typed_options
 from response_tuning.support.configuration import changed, flatten, options_of
@@ -18,11 +19,21 @@ from response_tuning.training.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "src").rglob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
-OF_EVERY_COMMAND = {"config", "threads", "quiet", "verbose", "debug", "help", "version"}
 SPELLED_OTHERWISE = {"loss", "rt"}
 """Of ``rt train --method preference`` (``cli.spellings``)."""
+OF_EVERY_COMMAND = {
+    "from-axolotl",
+    "from-llama-factory",
+    "config",
+    "threads",
+    "quiet",
+    "verbose",
+    "debug",
+    "help",
+    "version",
+}
 OF_OTHER_PROGRAMS = {
     *("nnodes", "node-rank", "nproc-per-node", "master-addr", "master-port"),  # torchrun
     *("file", "jinja", "no-deps"),  # ollama, llama-server, pip
@@ -52,6 +63,8 @@ def parses(line: str) -> None:
     words = words[words.index("rt") + 1 :]  # variables may be set before it
     words = words[: next((place for place, word in enumerate(words) if word in ("|", ">", "&&")), len(words))]
     words = [word for word in words if word not in ("--quiet", "--verbose", "--debug")]
+    if words[0] == "train" and set(OPTIONS) & set(words):
+        return  # translated before options are parsed
     if "--config" in words:
         place = words.index("--config")
         del words[place : place + 2]

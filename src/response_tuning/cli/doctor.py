@@ -27,6 +27,7 @@ _EXTRAS = {
     "liger": "--loss-kernel liger (CUDA)",
     "llama-cpp": "the proof of a GGUF export",
     "plot": "plots as images",
+    "serve": "rt serve",
     "qlora": "--tuning qlora, --optimizer paged",
 }
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from response_tuning.cli.commands import GROUPS, commands_of
+from response_tuning.cli.from_other_trainers import print_translation
 from response_tuning.cli.listing import group_listing, main_listing
 from response_tuning.support.allocator import set_up_allocator
 from response_tuning.support.errors import UserError
@@ -101,6 +102,8 @@ def _run(line: _CommandLine) -> int:
         if group not in commands:
             raise UserError(_unknown(rest[0], group))
         rest = [group, *rest]
+    if rest[0] == "train" and not group and print_translation(rest[1:]):
+        return 0
     from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 

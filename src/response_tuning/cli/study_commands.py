@@ -13,6 +13,7 @@ from response_tuning.study.study_options import (
 )
 from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
+from response_tuning.support.platforms import require_unix
 from response_tuning.support.progress import say, warn
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _forecast(plan: "StudyPlan", states: dict[str, str]) -> None:
 
 
 def _run(options: RunStudyOptions) -> None:
+    require_unix("rt study run")
     from response_tuning.study.reporting.report import write_study_report
     from response_tuning.study.running.registry import make_executor
     from response_tuning.study.running.run_study import run_study

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from response_tuning.data.sampling import draw
 from response_tuning.data.sources.fields import Fields
 from response_tuning.data.sources.load_examples import SourceOptions, read_rows
+from response_tuning.data.sources.named_layouts import Layout
 from response_tuning.data.sources.source import SplitAt
 from response_tuning.example import Row, check_output, only_good, write_examples
 from response_tuning.support.commands import command
@@ -51,6 +52,9 @@ class PrepareConfig(BaseModel):
     """The field with the instruction. Defaults to 'prompt' where another field is named."""
     context_field: str | None = None
     """A field to append to the instruction after a blank line, such as Alpaca's 'input'."""
+    layout: Layout = "auto"
+    """How the rows are written. auto: recognise it for each row, and name it. Others: read the fields of this layout
+    where a row has those of several, and report rows that lack them."""
     requests: Path | None = None
     """The input file of a batch, where the source is its output file: the prompts come from there, by custom_id."""
     split_at: SplitAt = "files"
@@ -82,6 +86,8 @@ def prepare(config: PrepareConfig) -> PreparedData:
         UserError: the source cannot be read, has bad rows (with ``bad_rows`` "error"), or has no good ones.
     """
     check_output(config.output, config.source, config.requests)
+    if config.layout != "auto" and (config.completion_field or config.prompt_field or config.context_field):
+        raise UserError("--layout says where prompt and response are, and so do the options --...-field. Use one.")
     if config.requests is not None and not Path(config.source).exists():
         raise UserError(f"--requests belongs to the output file of a batch, and {config.source} is no file.")
     rows = read_rows(config.source, _options(config))
@@ -103,6 +109,7 @@ def prepare(config: PrepareConfig) -> PreparedData:
 def _options(config: PrepareConfig) -> SourceOptions:
     return SourceOptions(
         fields=Fields(config.completion_field, config.prompt_field, config.context_field),
+        layout=config.layout,
         split_at=config.split_at,
         subset=config.subset,
         split=config.split,

@@ -16,7 +16,6 @@ from platformdirs import user_cache_path
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -30,7 +29,7 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder
 from response_tuning.support.progress import progress_bar, say
 
-__all__ = ["embedded_instruct_file", "import_embedded", "import_gguf"]
+__all__ = ["dequantized", "embedded_instruct_file", "import_embedded", "import_gguf"]
 
 _GEMMA_TERMS = "https://ai.google.dev/gemma/terms"
 
@@ -134,13 +133,21 @@ def _convert_gguf(source: Path, folder: Path) -> None:
         bar.advance()
 
 
+def dequantized() -> dict[str, Any]:
+    """What makes ``from_pretrained`` unpack a GGUF file's weights. Before transformers 5.17 it always does."""
+    import transformers
+
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
 def _unpacked(source: Path, folder: Path) -> PreTrainedModel:
     """The model in fp32, without the seconds that reading its vocabulary would take (``models.gguf_vocabulary``)."""
     with TemporaryDirectory(dir=folder) as temporary:
         copy = Path(temporary) / source.name
         copy_without_vocabulary(source, copy)
         packed: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            temporary, gguf_file=copy.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+            temporary, gguf_file=copy.name, dtype=torch.float32, **dequantized()
         )
     return packed
 

@@ -1,6 +1,5 @@
 """``rt quickstart``: base, RT and IT of one model, probed alike, in one table and one report."""
 
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,10 +16,10 @@ from response_tuning.models.load import resolve_model
 from response_tuning.runs.folder import check_folder, claim_folder
 from response_tuning.study.quickstart_size import SMALL_INSTRUCTIONS, fixed_size, training_data
 from response_tuning.study.report import Report, seed_table, write_report
-from response_tuning.study.running.run_job import peak_bytes
 from response_tuning.study.study_config import QuickstartConfig
 from response_tuning.support.files import read_json, write_json
 from response_tuning.support.options import Method
+from response_tuning.support.platforms import peak_memory_bytes
 from response_tuning.support.progress import say
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
@@ -119,7 +118,7 @@ class _Stages:
     def record(self, name: str, seconds: float) -> None:
         """Record the time of a stage. A resumed stage keeps its first time, since it is skipped now."""
         self._record["seconds"].setdefault(name, round(seconds, 1))
-        peak = peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        peak = peak_memory_bytes()
         self._record["peak_memory_bytes"] = max(self.peak_memory_bytes, peak)
         write_json(self._path, self._record)
 

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 __all__ = ["Package", "extras", "required_packages"]
 
 _US = "response-tuning"
-_NOT_FOR_USERS = frozenset({"development", "benchmark"})
+_NOT_FOR_USERS = frozenset({"development", "benchmark", "docs"})
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,9 @@ def recompute_activations(model: nn.Module) -> None:
     if not getattr(base, "supports_gradient_checkpointing", False):
         raise UserError(f"{type(base).__name__} cannot recompute its layers. Leave --gradient-checkpointing out.")
     try:
-        base.activation_checkpointing_enable()  # type: ignore[operator]
+        # Its name before transformers 5.16, which has no other way.
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable()  # type: ignore[operator]
     except ValueError as error:
         raise UserError(f"{error} Leave --gradient-checkpointing out.") from error
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation
 from response_tuning.export.gguf.gguf_file import write_gguf
-from response_tuning.models.embedded import import_gguf
+from response_tuning.models.embedded import dequantized, import_gguf
 from response_tuning.models.gguf_vocabulary import copy_without_vocabulary
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.errors import UserError
@@ -35,9 +35,7 @@ def gguf(
 
 def test_an_import_equals_transformers_reading_of_the_whole_file(gguf: Path) -> None:
     location = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    whole = AutoModelForCausalLM.from_pretrained(
-        **location, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-    )
+    whole = AutoModelForCausalLM.from_pretrained(**location, dtype=torch.float32, **dequantized())
     folder = import_gguf(gguf)
     imported = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert sorted(imported.state_dict()) == sorted(whole.state_dict())

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from response_tuning.data.sources.layouts import CHAT_FIELDS, OWN_FIELDS, from_pair, recognise, with_others
+from response_tuning.data.sources.layouts import CHAT_FIELDS, OWN_FIELDS, from_pair, with_others
 from response_tuning.data.sources.messages import is_conversation
+from response_tuning.data.sources.named_layouts import Layout, recognise_as
 from response_tuning.data.sources.usage import Usage
 from response_tuning.example import Example, Row, example_from
 from response_tuning.support.records import BadRow, Record, json_type, preview
@@ -46,7 +47,12 @@ class Fields:
 
 
 def rows_from(
-    records: Iterable[Record | BadRow], fields: Fields, *, source: str | None = None, command: str | None = None
+    records: Iterable[Record | BadRow],
+    fields: Fields,
+    *,
+    source: str | None = None,
+    command: str | None = None,
+    layout: Layout = "auto",
 ) -> Iterator[Row | BadRow]:
     """Make one row from each record, and from a conversation one for each assistant turn.
 
@@ -56,6 +62,7 @@ def rows_from(
         source: the source's spec, for the lines that are logged at the end about layouts and unused fields; None logs
             only what is left out.
         command: as it was typed; an error names it with the fields that are likely meant.
+        layout: the layout of all rows; auto recognises that of each.
     """
     usage = Usage(source)
     for record in records:
@@ -64,7 +71,7 @@ def rows_from(
             continue
         usage.place = record.place
         try:
-            examples = _examples(record.value, fields, usage, command)
+            examples = _examples(record.value, fields, usage, command, layout)
         except ValueError as error:
             yield BadRow(record.place, record.number, str(error))
             continue
@@ -73,12 +80,12 @@ def rows_from(
     usage.report()
 
 
-def _examples(value: object, fields: Fields, usage: Usage, command: str | None) -> list[Example]:
+def _examples(value: object, fields: Fields, usage: Usage, command: str | None, layout: Layout) -> list[Example]:
     if not isinstance(value, dict):
         return [example_from(value)]  # raises, with the reason
     if fields.are_given:
         return [example_from(part) for part in _named(value, fields, usage)]
-    recognised = recognise(value, usage)
+    recognised = recognise_as(value, layout, usage)
     if recognised is None:
         raise ValueError(_without_response(value, usage.source, command))
     return [example_from(part) for part in recognised]

@@ -31,7 +31,9 @@ class HubDataSet:
         Raises:
             UserError: the library is not installed, or there is no such data set, configuration or split.
         """
-        return rows_from(_records(spec.removeprefix(HUB_PREFIX), options), options.fields, source=spec)
+        return rows_from(
+            _records(spec.removeprefix(HUB_PREFIX), options), options.fields, source=spec, layout=options.layout
+        )
 
 
 def _records(name: str, options: SourceOptions) -> Iterator[Record | BadRow]:

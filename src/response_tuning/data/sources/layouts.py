@@ -106,7 +106,7 @@ def _chat(row: Fields, usage: Usage) -> list[Fields] | None:
         messages = [*(replace(message, trains=False) for message in messages), *preferred]
         used += ["chosen"]
     examples = examples_of(messages, field, usage)
-    usage.layouts[f"conversations ({field})"] += 1
+    usage.layouts[_chat_name(field, value)] += 1
     return with_others(examples, row, used, usage)
 
 
@@ -125,6 +125,14 @@ def _preferred_after(messages: list[Message], row: Fields, usage: Usage) -> list
     if is_conversation(chosen) and isinstance(chosen, list) and not _starts_with_user(chosen):
         return read_messages(chosen, "chosen", usage)
     return []
+
+
+def _chat_name(field: str, value: object) -> str:
+    """A conversation's layout by the tool that writes it so, where its field and its messages' names tell."""
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, dict) and "from" in first:
+        return f"ShareGPT ({field})"
+    return f"OpenAI chat ({field})" if field == "messages" else f"conversations ({field})"
 
 
 def _chat_field(row: Fields) -> str | None:

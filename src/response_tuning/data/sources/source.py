@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from response_tuning.data.sources.fields import Fields
+from response_tuning.data.sources.named_layouts import Layout
 from response_tuning.example import Row
 from response_tuning.support.records import BadRow
 
@@ -21,6 +22,8 @@ class SourceOptions:
 
     fields: Fields = field(default_factory=Fields)
     """Where the instruction and the response are, for rows of any other form than ours."""
+    layout: Layout = "auto"
+    """The layout of rows, where it is named and not recognised."""
     split_at: SplitAt = "files"
     subset: str | None = None
     """The configuration of a hub data set."""

@@ -23,6 +23,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from response_tuning.support.platforms import require_unix
+
 __all__ = ["passes_tests"]
 
 _SECONDS = 10.0
@@ -48,6 +50,7 @@ def passes_tests(
         setup: Python code that runs before, or SQL statements.
         stdin: what the code reads.
     """
+    require_unix("Running a model's code")
     # The runner reports success with a word that the code does not know.
     passed = secrets.token_hex()
     task = {

@@ -35,13 +35,14 @@ def gguf_engine(path: Path, *, stop_ids: Sequence[int], device: Device) -> Engin
 
 def _transformers_engine(location: dict[str, str], stop_ids: Sequence[int], dtype: Dtype, device: Device) -> Engine:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     from response_tuning.export.proof.proof import answer_greedily
     from response_tuning.models.device import pick_device
+    from response_tuning.models.embedded import dequantized
 
     is_gguf = "gguf_file" in location
-    options: dict[str, Any] = {"quantization_config": GgufConfig(dequantize=True)} if is_gguf else {}
+    options = dequantized() if is_gguf else {}
     tokenizer = AutoTokenizer.from_pretrained(**location)
     model = AutoModelForCausalLM.from_pretrained(**location, dtype=getattr(torch, dtype), **options)
     model.eval().requires_grad_(False).to(pick_device(device))

@@ -16,11 +16,12 @@ from typing import Protocol
 
 from response_tuning.study.running.contract import Ended, Job, JobFuture
 from response_tuning.study.running.run_job import InSubprocess, run_job
+from response_tuning.support.platforms import KILL
 
 __all__ = ["LocalExecutor", "devices_here"]
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-_ASKED = {signal.SIGINT: "interrupt", signal.SIGKILL: "kill"}
+_ASKED = {signal.SIGINT: "interrupt", KILL: "kill"}
 """What the worker is told."""
 _NOT_STARTED = Ended(exit_code=None, reason="it was not started")
 _MUST_WAIT = Ended(exit_code=None, reason="what it needs has failed")
@@ -155,7 +156,7 @@ class LocalExecutor:
 
     def kill(self) -> None:
         """End what runs now."""
-        self._stop(signal.SIGKILL)
+        self._stop(KILL)
 
     def close(self) -> None:
         """End the threads and workers."""

@@ -1,6 +1,5 @@
 """What became of each stage, beside its log: ``stages/KEY.json`` in the study's folder."""
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from response_tuning.support.files import make_folder, write_text
+from response_tuning.support.platforms import lock
 
 __all__ = ["Record", "StageState", "exists_one", "held", "log_path", "read_record", "write_record"]
 
@@ -72,7 +72,7 @@ def held(path: Path) -> Iterator[int]:
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)

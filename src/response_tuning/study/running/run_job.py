@@ -23,8 +23,9 @@ from response_tuning.study.running.records import (
     write_record,
 )
 from response_tuning.support.files import make_folder
+from response_tuning.support.platforms import KILL, peak_bytes
 
-__all__ = ["Attempt", "Execute", "InSubprocess", "peak_bytes", "run_job"]
+__all__ = ["Attempt", "Execute", "InSubprocess", "run_job"]
 
 INTERRUPTED = 130
 """The exit code of ``rt`` after Ctrl-C or SIGTERM."""
@@ -90,7 +91,7 @@ def _ended(job: Job, exit_code: int, seconds: float) -> Ended:
     reason = ""
     if exit_code == 0 and not exists_one(Path(job.folder), job.proofs):
         reason = f"it ended without its result, {' or '.join(job.proofs)}"
-    elif exit_code == -signal.SIGKILL:
+    elif exit_code == -KILL:
         reason = "it was killed, as the system does when memory runs out"
     elif exit_code < 0:
         with suppress(ValueError):
@@ -157,8 +158,3 @@ def _waited_for(process: "subprocess.Popen[bytes]") -> Attempt:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return Attempt(process.returncode, peak_bytes(usage.ru_maxrss))
-
-
-def peak_bytes(maximum: int) -> int:
-    """The largest resident memory that ``getrusage`` names, in bytes."""
-    return maximum if sys.platform == "darwin" else maximum * 1024

@@ -1,6 +1,5 @@
 """Run a study: submit every stage that is not done, and wait until all have ended."""
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from response_tuning.study.running.records import log_path, read_record, write_r
 from response_tuning.study.running.states import LOCK, StageProgress, states_of
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import make_folder, write_text
+from response_tuning.support.platforms import lock
 from response_tuning.support.progress import Bar, progress_bar, say, warn
 from response_tuning.training.interruption import held_back_interruption
 
@@ -63,11 +63,9 @@ def _claimed(folder: Path, plan: StudyPlan) -> Iterator[None]:
     if folder.exists() and any(folder.iterdir()) and not (folder / PLAN_FILE).exists() and not (folder / LOCK).exists():
         raise UserError(f"{folder} exists and holds something else. Choose another --output.")
     make_folder(folder)
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder} is run by another process now. Wait for it, or stop it.") from None
+    with (folder / LOCK).open("w") as file:
+        if not lock(file, wait=False):
+            raise UserError(f"{folder} is run by another process now. Wait for it, or stop it.")
         write_text(folder / PLAN_FILE, plan.model_dump_json(indent=1) + "\n")
         yield
 

@@ -1,6 +1,5 @@
 """The state of every stage of a study, from the records and results in its folder."""
 
-import fcntl
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Literal
 
 from response_tuning.study.planning.plan import StudyPlan
 from response_tuning.study.running.records import Record, exists_one, read_record
+from response_tuning.support.platforms import lock
 
 __all__ = ["LOCK", "CellState", "StageProgress", "cell_states", "is_running", "states_of"]
 
@@ -75,8 +75,4 @@ def is_running(folder: Path) -> bool:
     if not path.exists():
         return False
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not lock(file, wait=False)

@@ -21,7 +21,8 @@ from dataclasses import asdict
 from importlib.util import find_spec
 
 from response_tuning.study.running.contract import Job
-from response_tuning.study.running.run_job import Attempt, peak_bytes, run_job
+from response_tuning.study.running.run_job import Attempt, run_job
+from response_tuning.support.platforms import KILL, peak_bytes
 
 __all__ = ["main"]
 
@@ -34,7 +35,7 @@ _PRELOADED = (
 )
 """What most commands import."""
 _POLL_SECONDS = 0.02
-_SIGNALS = {"interrupt": signal.SIGINT, "kill": signal.SIGKILL}
+_SIGNALS = {"interrupt": signal.SIGINT, "kill": KILL}
 _ERROR = 1
 
 

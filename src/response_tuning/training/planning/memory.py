@@ -1,7 +1,6 @@
 """How much memory there is, and the message when it runs out: which part took it, and the setting to change next."""
 
 import errno
-import resource
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from response_tuning.support.commands import typed_options
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
+from response_tuning.support.platforms import data_limit_bytes
 from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingConfig
 
 __all__ = ["as_options", "available_memory", "is_out_of_memory", "named_part", "next_settings", "program_memory"]
@@ -55,8 +55,8 @@ def _control_group_limit(path: Path) -> int | None:
 
 
 def _process_limit() -> list[int]:
-    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    return [] if limit == resource.RLIM_INFINITY else [limit]
+    limit = data_limit_bytes()
+    return [] if limit is None else [limit]
 
 
 def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any]]:
