@@ -12,7 +12,7 @@ from response_tuning.data.sources.usage import Usage
 from response_tuning.example import Turn
 from response_tuning.support.records import json_type, preview
 
-__all__ = ["Message", "examples_of", "is_conversation", "read_messages", "text_messages"]
+__all__ = ["Message", "alternating_turns", "examples_of", "is_conversation", "read_messages", "text_messages"]
 
 Role = Literal["user", "assistant", "system"]
 
@@ -104,7 +104,7 @@ def examples_of(messages: Iterable[Message], field: str, usage: Usage) -> list[d
     Raises:
         ValueError: no assistant message has text.
     """
-    turns = _turns(messages, usage)
+    turns = alternating_turns(messages, usage)
     places = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
     if not places:
         raise ValueError(f"field {field!r} has no message of the role 'assistant'")
@@ -133,8 +133,8 @@ def _turn_fields(turns: list[Turn], place: int) -> dict[str, Any]:
     return fields
 
 
-def _turns(messages: Iterable[Message], usage: Usage) -> list[Message]:
-    """User and assistant turns in strict alternation."""
+def alternating_turns(messages: Iterable[Message], usage: Usage) -> list[Message]:
+    """User and assistant turns in strict alternation; a system message is put in front of the next user turn."""
     turns: list[Message] = []
     system = ""
     last = None

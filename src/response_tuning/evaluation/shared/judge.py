@@ -20,6 +20,7 @@ from jinja2 import StrictUndefined, Template
 from response_tuning.asking.ask import Answer, Failure, Question
 from response_tuning.asking.ask_once import REFUSED_QUESTION, ask_once, failure_state, forecast
 from response_tuning.asking.cost import Cost
+from response_tuning.asking.verdict import find_verdict, verdict_code
 from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
 from response_tuning.support.progress import warn
 
@@ -96,20 +97,8 @@ def forecast_judging(cases: Sequence[Case], options: JudgeOptions, *, folder: Pa
     return forecast(questions, _ledger(folder, options), _IDENTITY, options.asking())
 
 
-def find_verdict(answer: str, code: str) -> str | None:
-    """What follows the nonce in the last line of an answer; None unless exactly one line contains the nonce."""
-    lines = [line.strip() for line in answer.strip().splitlines()]
-    pattern = re.compile(rf"[*_`#\s]*VERDICT\s+{re.escape(code)}\s*:\s*(.+?)[*_`.\s]*", re.IGNORECASE)
-    matches = [pattern.fullmatch(line) for line in lines]
-    verdicts = [match for match in matches if match is not None]
-    if len(verdicts) != 1 or matches[-1] is None:
-        return None
-    return verdicts[0].group(1).strip("*_` ")
-
-
 def _code(case: Case) -> str:
-    text = "\0".join([case.template, *case.texts.values()])
-    return hashlib.sha256(text.encode()).hexdigest()[:4].upper()
+    return verdict_code([case.template, *case.texts.values()])
 
 
 def _judgement(row: Mapping[str, Any]) -> Judgement:
