@@ -65,8 +65,8 @@ def ledger_path(output: Path) -> Path:
 def question_key(text: str, *, system: str = "", earlier_turns: Sequence[Turn] = ()) -> str:
     """Identifies a question by its text: the same question has the same answer in whichever row it stands."""
     if earlier_turns:
-        turns = "\0".join(f"{turn.role}\0{turn.content}" for turn in earlier_turns)
-        return f"turn {hashlib.sha256(f'{system}\0{turns}\0{text}'.encode()).hexdigest()[:16]}"
+        parts = [system, *(part for turn in earlier_turns for part in (turn.role, turn.content)), text]
+        return f"turn {hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
     digest = hashlib.sha256((system + text).encode()).hexdigest()[:16]
     return f"answer {digest}" if system else digest
 
@@ -128,7 +128,8 @@ def ask_once(
         kept = _Kept.of(ledger.record, options, exact_limit=exact_limit)
         pending = kept.pending(questions)
         if pending:
-            _ask(pending, ledger, kept, options, make_row, opens)
+            answered = len({question.key for question in questions}) - len(pending)
+            _ask(pending, ledger, kept, options, make_row, opens=opens, answered=answered)
         rows = [_read_again(question, kept, make_row) for question in questions]
         _write_changed(ledger, kept, questions, rows)
         return rows
@@ -273,11 +274,18 @@ def _ending(row: Row, limit: int | None) -> str:
 
 
 def _ask(
-    pending: list[Question], ledger: Ledger, kept: _Kept, options: AskOptions, make_row: MakeRow, opens: OpenModel
+    pending: list[Question],
+    ledger: Ledger,
+    kept: _Kept,
+    options: AskOptions,
+    make_row: MakeRow,
+    *,
+    opens: OpenModel,
+    answered: int,
 ) -> None:
     model = opens(options)
-    if kept.rows:
-        say(f"resuming: {len(kept.rows):,} outcomes are already in the ledger")
+    if answered:
+        say(f"resuming: {answered:,} outcomes are already in the ledger")
     states: Counter[str] = Counter()
     with progress_bar(f"asking {options.model}", len(pending)) as bar:
 

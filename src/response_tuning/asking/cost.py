@@ -47,9 +47,7 @@ def estimate_cost(
         seconds_of_answers: the time that earlier answers of this model took, where there are any.
     """
     input_tokens = sum(
-        len(question.text)
-        + len(question.system or "")
-        + sum(len(turn.content) for turn in question.earlier_turns)
+        len(question.text) + len(question.system or "") + sum(len(turn.content) for turn in question.earlier_turns)
         for question in questions
     )
     input_tokens //= _CHARACTERS_PER_TOKEN

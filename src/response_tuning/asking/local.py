@@ -48,6 +48,7 @@ def open_local_model(
     format_name: FormatName | Literal["auto"] = "auto",
     dtype: Dtype = "auto",
     device: Device = "auto",
+    as_assistant: bool = True,
 ) -> Model:
     """Load a run or any other model in this process as a judge or a refiner.
 
@@ -57,6 +58,8 @@ def open_local_model(
         format_name: the chat format; "auto" as in ``runs.load.resolve_format``, for an assistant.
         dtype: of the weights.
         device: where to compute.
+        as_assistant: whether "auto" prefers the model's own chat template, as for a judge; a model that is measured is
+            asked as evaluations ask it.
 
     Raises:
         UserError: there is no such model.
@@ -68,6 +71,7 @@ def open_local_model(
         format_name=format_name,
         dtype=dtype,
         device=device,
+        as_assistant=as_assistant,
     )
 
 
@@ -90,11 +94,12 @@ class _LocalModel(ModelAPI):
         format_name: FormatName | Literal["auto"],
         dtype: Dtype,
         device: Device,
+        as_assistant: bool,
         **_others: object,
     ) -> None:
         super().__init__(model_name=model_name)
         self._loaded, self._conversation = load_with_conversation(
-            model_name, format_name, dtype=dtype, device=device, as_assistant=True
+            model_name, format_name, dtype=dtype, device=device, as_assistant=as_assistant
         )
         self._batch_size = batch_size
         self._waiting: list[_Question] = []

@@ -12,6 +12,7 @@ from typing import Any
 
 from response_tuning.evaluation.alpaca.alpaca_entry import ALPACA
 from response_tuning.evaluation.capabilities.capabilities_entry import CAPABILITIES
+from response_tuning.evaluation.checklist.checklist_entry import CHECKLIST
 from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
 from response_tuning.evaluation.just.just_entry import JUST
@@ -64,5 +65,5 @@ def register(evaluation: Evaluation[Any, Any]) -> None:
     _registered[name] = evaluation
 
 
-for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST):
+for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, CHECKLIST):
     register(_evaluation)

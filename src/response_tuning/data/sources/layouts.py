@@ -55,9 +55,12 @@ _PAIRS = (
     _Pairs("ms-swift (query, response)", "query", "response"),
 )
 _ADDED_FIELDS = frozenset(
-    ["category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"]
+    [
+        *("category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"),
+        *("rejected", "preferences", "feedback", "variant"),
+    ]
 )
-"""Fields that the packaged data sets, readers of texts, ``rt data refine`` and ``rt data roles-and-rules`` add."""
+"""Fields that the packaged data sets, readers of texts, and the commands of ``rt data`` that ask a model add."""
 _RESPONSES = ("output", "response", "completion", "chosen")
 
 
