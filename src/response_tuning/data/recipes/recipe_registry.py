@@ -6,10 +6,10 @@ from response_tuning.support.plugins import instances
 __all__ = ["RECIPES", "RECIPE_PLUGINS", "recipes"]
 
 RECIPES = (
-    "response_tuning.data.recipes.non_instructional:NonInstructional",
+    # Those of ``synthesis`` are named, not imported: they ask a model, so their package is above this one.
+    "response_tuning.synthesis.continuations:NonInstructional",
     "response_tuning.data.recipes.single_task:SingleTaskSet",
     "response_tuning.data.recipes.keep_instructions:KeepInstructions",
-    # Named, not imported: it asks a model, so its package is above this one.
     "response_tuning.synthesis.roles_and_rules:RolesAndRules",
 )
 """The recipes of this package, in the order of the help."""

@@ -9,20 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import REFUSED_QUESTION, failure_state, question_key
-from response_tuning.asking.verdict import find_verdict, verdict_code
+from response_tuning.asking.ask_once import question_key
+from response_tuning.asking.verdict import verdict_code
 from response_tuning.example import Turn
 from response_tuning.synthesis.feedback.feedback_config import FeedbackConfig
 from response_tuning.synthesis.feedback.items import Items
 from response_tuning.synthesis.feedback.logs import Reply
+from response_tuning.synthesis.outcomes import READ, verdict_row, without_text
 from response_tuning.synthesis.request import fill_template, read_template
-from response_tuning.synthesis.revision import find_revision, marker_for, refuses
+from response_tuning.synthesis.revision import find_revision, marker_for
 
 __all__ = [
-    "READ",
-    "WRITTEN",
     "answer_question",
-    "answer_row",
     "check_questions",
     "checklist_code",
     "conversation_text",
@@ -32,13 +30,8 @@ __all__ = [
     "preference_question",
     "preference_row",
     "system_of",
-    "without_text",
 ]
 
-READ = "read"
-"""The state of a label, of preferences or of a verdict that could be read."""
-WRITTEN = "written"
-"""The state of an answer that can be used."""
 NO_PREFERENCE = "no preference"
 
 _PACKAGE = "feedback"
@@ -67,10 +60,10 @@ def label_question(reply: Reply, items: Items, config: FeedbackConfig) -> Questi
 
 def label_row(question: Question, answer: Answer | Failure, items: Items) -> dict[str, Any]:
     """The names of the items that apply."""
-    if not isinstance(answer, Answer) or answer.ending != "finished":
-        return without_text(answer)
-    verdict = find_verdict(answer.text, _code_in(question))
-    names = None if verdict is None else items.parse(verdict)
+    row = verdict_row(question, answer)
+    if row["state"] != READ:
+        return row
+    names = items.parse(row["verdict"])
     return {"state": "unparsed"} if names is None else {"state": READ, "items": names}
 
 
@@ -125,15 +118,6 @@ def answer_question(reply: Reply, system: str | None, config: FeedbackConfig) ->
     )
 
 
-def answer_row(_: Question, answer: Answer | Failure) -> dict[str, Any]:
-    """A whole answer that is no refusal to help."""
-    if not isinstance(answer, Answer) or answer.ending != "finished":
-        return without_text(answer)
-    if refuses(answer.text):
-        return {"state": "refused"}
-    return {"state": WRITTEN, "text": answer.text.strip()} if answer.text.strip() else {"state": "empty"}
-
-
 def check_questions(
     reply: Reply, preferences: Sequence[str], chosen: str, rejected: str, config: FeedbackConfig
 ) -> list[Question]:
@@ -167,10 +151,10 @@ def conversation_text(turns: Sequence[Turn]) -> str:
 
 def check_row(question: Question, answer: Answer | Failure) -> dict[str, Any]:
     """The verdict on two answers: 1 for the first, 0 for the second, 0.5 for a tie."""
-    if not isinstance(answer, Answer) or answer.ending != "finished":
-        return without_text(answer)
-    verdict = find_verdict(answer.text, _code_in(question))
-    choice = None if verdict is None else parse_choice(verdict)
+    row = verdict_row(question, answer)
+    choice = parse_choice(row.get("verdict", ""))
+    if row["state"] != READ:
+        return row
     return {"state": "unparsed"} if choice is None else {"state": READ, "score": _SCORES[choice]}
 
 
@@ -179,17 +163,5 @@ def parse_choice(verdict: str) -> str | None:
     return verdict.upper() if verdict.upper() in _SCORES else None
 
 
-def without_text(answer: Answer | Failure) -> dict[str, Any]:
-    """The state of an outcome that holds no usable text."""
-    if isinstance(answer, Failure):
-        return {"state": failure_state(answer), "detail": answer.reason}
-    return {"state": "truncated" if answer.ending == "truncated" else REFUSED_QUESTION}
-
-
 def _template(name: str) -> str:
     return read_template(f"{_PACKAGE}/{name}.txt")
-
-
-def _code_in(question: Question) -> str:
-    """The nonce of a question, which is in its last line."""
-    return question.text.rstrip().rpartition("VERDICT ")[2].partition(":")[0]

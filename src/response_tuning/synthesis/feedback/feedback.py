@@ -20,10 +20,7 @@ from response_tuning.example import Example, check_no_input, check_output, write
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.synthesis.feedback.asks import (
-    READ,
-    WRITTEN,
     answer_question,
-    answer_row,
     check_questions,
     check_row,
     label_question,
@@ -35,6 +32,7 @@ from response_tuning.synthesis.feedback.asks import (
 from response_tuning.synthesis.feedback.feedback_config import FeedbackConfig
 from response_tuning.synthesis.feedback.items import Items, read_items
 from response_tuning.synthesis.feedback.logs import Log, Reply, Satisfaction, read_logs, replies_of
+from response_tuning.synthesis.outcomes import READ, WRITTEN, text_row
 
 __all__ = ["DISSATISFIED", "NO_FEEDBACK", "PAIR", "SATISFIED", "Feedback", "make_feedback"]
 
@@ -262,7 +260,7 @@ class _Asks:
             answer_question(work.reply, system_of(work.preferences) if with_preferences else None, self._config)
             for work in works
         ]
-        rows = self._ask(name, questions, answer_row, options)
+        rows = self._ask(name, questions, text_row, options)
         if rows is None:
             return None
         written: list[tuple[_Work, str]] = []
