@@ -13,7 +13,7 @@ from tests.inference.faulty_server import FaultyServer, serve
 
 TEXT = "The mill stood by the river. It had not turned for years. Nobody came there any more. Then the flood came."
 FIRST, SECOND = TEXT[:57], TEXT[58:]
-ASKS = "Farming is old. Many kinds of soil exist. Explain why clay holds water. Clay has small grains, which hold it for a long time."
+ASKS = f"Farming is old. Many kinds of soil exist. Explain why clay holds water. {'Clay has small grains. ' * 2}"
 
 
 @pytest.fixture(autouse=True)
