@@ -18,6 +18,7 @@ from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
 from response_tuning.evaluation.just.just_entry import JUST
 from response_tuning.evaluation.probe.probe_entry import PROBE
 from response_tuning.evaluation.refusals.refusals_entry import REFUSALS
+from response_tuning.evaluation.rules.rules_entry import RULES
 from response_tuning.evaluation.selective.selective_entry import SELECTIVE
 from response_tuning.support.errors import UserError
 from response_tuning.support.plugins import offered
@@ -65,5 +66,5 @@ def register(evaluation: Evaluation[Any, Any]) -> None:
     _registered[name] = evaluation
 
 
-for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, CHECKLIST):
+for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, CHECKLIST, RULES):
     register(_evaluation)
