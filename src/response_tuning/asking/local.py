@@ -151,11 +151,13 @@ class _LocalModel(ModelAPI):
             question.response = response
 
     def _prompt_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
-        """A system message is put before the user's first message, as in the training data."""
+        """System messages are placed as in the model's training data; those within a conversation head a user's turn."""
         turns: list[Turn] = []
-        system = ""
+        first = system = ""
         for message in messages:
-            if isinstance(message, ChatMessageSystem):
+            if isinstance(message, ChatMessageSystem) and not turns:
+                first = f"{first}{message.text}\n\n"
+            elif isinstance(message, ChatMessageSystem):
                 system = f"{system}{message.text}\n\n"
             elif isinstance(message, ChatMessageUser):
                 turns.append(Turn(role="user", content=system + message.text))
@@ -163,7 +165,7 @@ class _LocalModel(ModelAPI):
             elif isinstance(message, ChatMessageAssistant):
                 turns.append(Turn(role="assistant", content=message.text))
         *earlier, last = turns
-        return self._conversation.prompt_ids(last.content, earlier)
+        return self._conversation.prompt_ids(last.content, earlier, system=first.removesuffix("\n\n") or None)
 
 
 def _output(model_name: str, question: _Question, *, seconds: float) -> ModelOutput:

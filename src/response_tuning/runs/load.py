@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from response_tuning.chat_template import has_system_role
 from response_tuning.conversation import Conversation, default_format, recognised_format
 from response_tuning.models.load import LoadedModel, load_model
 from response_tuning.models.spec import require_local, spec_of
@@ -12,12 +13,15 @@ from response_tuning.runs.registry import kind_of
 from response_tuning.runs.trained import TrainedRun
 from response_tuning.support.configuration import written_options
 from response_tuning.support.errors import UserError
-from response_tuning.support.options import Device, Dtype, FormatName, Prefix
+from response_tuning.support.options import Device, Dtype, FormatName, Prefix, SystemPlace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["load_run", "load_with_conversation", "resolve_format"]
+
+_KNOWN = {"format": get_args(FormatName), "rt_prefix": get_args(Prefix), "system": get_args(SystemPlace)}
+"""The values of the options of a run that decide how it is asked."""
 
 
 def load_run(
@@ -64,7 +68,12 @@ def load_with_conversation(
     """
     loaded = load_model(spec, dtype=dtype, device=device, dequantized=dequantized)
     chosen = resolve_format(spec, format_name, loaded.tokenizer, as_assistant=as_assistant)
-    return loaded, Conversation(loaded.tokenizer, chosen, rt_prefix=_trained_prefix(spec, loaded.tokenizer))
+    return loaded, Conversation(
+        loaded.tokenizer,
+        chosen,
+        rt_prefix=_trained_prefix(spec, loaded.tokenizer),
+        system=_trained_system(spec, loaded.tokenizer) if format_name == "auto" else "user",
+    )
 
 
 def resolve_format(
@@ -114,6 +123,14 @@ def _trained_prefix(spec: str, tokenizer: "PreTrainedTokenizerBase") -> Prefix:
     return "none" if recognised is None else recognised[1]
 
 
+def _trained_system(spec: str, tokenizer: "PreTrainedTokenizerBase") -> SystemPlace:
+    """Where a model was trained to find a system message: by its configuration, or its chat template's mark."""
+    options = _trained_options(spec)
+    if "system" in options:
+        return cast(SystemPlace, options["system"])
+    return "role" if has_system_role(tokenizer.chat_template) else "user"
+
+
 def _trained_options(spec: str) -> dict[str, Any]:
     """The options of a run's configuration that decide how it is asked; empty for other models.
 
@@ -122,7 +139,7 @@ def _trained_options(spec: str) -> dict[str, Any]:
     """
     path = run_of(Path(spec)).config
     values = written_options(path)
-    for name, known in (("format", get_args(FormatName)), ("rt_prefix", get_args(Prefix))):
+    for name, known in _KNOWN.items():
         if name in values and values[name] not in known:
             raise UserError(f"{path}: option {name!r} is {values[name]!r}: it should be one of {', '.join(known)}.")
     return values

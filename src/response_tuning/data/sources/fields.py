@@ -46,7 +46,12 @@ class Fields:
 
 
 def rows_from(
-    records: Iterable[Record | BadRow], fields: Fields, *, source: str | None = None, command: str | None = None
+    records: Iterable[Record | BadRow],
+    fields: Fields,
+    *,
+    source: str | None = None,
+    command: str | None = None,
+    keeps_system: bool = False,
 ) -> Iterator[Row | BadRow]:
     """Make one row from each record, and from a conversation one for each assistant turn.
 
@@ -56,8 +61,9 @@ def rows_from(
         source: the source's spec, for the lines that are logged at the end about layouts and unused fields; None logs
             only what is left out.
         command: as it was typed; an error names it with the fields that are likely meant.
+        keeps_system: whether conversations keep their system message in the field ``system`` as well.
     """
-    usage = Usage(source)
+    usage = Usage(source, keeps_system=keeps_system)
     for record in records:
         if isinstance(record, BadRow):
             yield record

@@ -416,4 +416,4 @@ def with_others(
             kept[name] = value
     told = {name: value for name, value in kept.items() if name not in known}
     usage.unused_fields.update([name for name, value in told.items() if value not in (None, "", [], {})])
-    return [{**example, **kept} for example in examples] if kept else examples
+    return [{**kept, **example} for example in examples] if kept else examples

@@ -6,6 +6,7 @@ similar ones. Everything else in a message is either used here (``weight``, ``tr
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 from response_tuning.data.sources.usage import Usage
@@ -104,7 +105,9 @@ def examples_of(messages: Iterable[Message], field: str, usage: Usage) -> list[d
     Raises:
         ValueError: no assistant message has text.
     """
+    messages = list(messages)
     turns = alternating_turns(messages, usage)
+    system = _leading_system(messages) if usage.keeps_system else ""
     places = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
     if not places:
         raise ValueError(f"field {field!r} has no message of the role 'assistant'")
@@ -120,7 +123,14 @@ def examples_of(messages: Iterable[Message], field: str, usage: Usage) -> list[d
     if places[-1] < len(turns) - 1:
         usage.skip("user turns that no response follows", turns[-1].field)
     context = [Turn(role="user" if turn.role == "user" else "assistant", content=turn.content) for turn in turns]
-    return [_turn_fields(context, place) for place in filled]
+    own = {"system": system} if system else {}
+    return [_turn_fields(context, place) | own for place in filled]
+
+
+def _leading_system(messages: Sequence[Message]) -> str:
+    """The system messages before the first turn, as they are joined at the head of a user's turn."""
+    leading = takewhile(lambda message: message.role == "system", messages)
+    return "\n\n".join(message.content for message in leading)
 
 
 def _turn_fields(turns: list[Turn], place: int) -> dict[str, Any]:

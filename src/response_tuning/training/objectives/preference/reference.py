@@ -14,13 +14,14 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from response_tuning.conversation import Conversation, EncodedExample, encode_examples
+from response_tuning.conversation import EncodedExample, encode_examples
 from response_tuning.example import Example
 from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.support.assets import cache_folder
 from response_tuning.support.files import read_json, write_json
 from response_tuning.support.progress import progress_bar
+from response_tuning.training.encoding import conversation_for
 from response_tuning.training.objectives.contract import DataSets
 from response_tuning.training.parallel.processes import decided_by_first
 from response_tuning.training.planning.memory import named_part
@@ -115,8 +116,7 @@ def _measure(config: TrainingConfig, examples: Sequence[Example]) -> LogLikeliho
         return []
     with named_part("the reference model", config):
         loaded = load_base(config.model, config.adapter.tuning, dtype=config.memory.dtype, device=config.memory.device)
-    assert config.encoding.format != "auto"
-    conversation = Conversation(loaded.tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
+    conversation = conversation_for(loaded.tokenizer, config.encoding)
     encoded, report = encode_examples(
         examples,
         conversation,
