@@ -151,7 +151,7 @@ class _LocalModel(ModelAPI):
             question.response = response
 
     def _prompt_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
-        """System messages are placed as in the model's training data; those within a conversation head a user's turn."""
+        """System messages are placed as in training; those within a conversation head the next user's turn."""
         turns: list[Turn] = []
         first = system = ""
         for message in messages:

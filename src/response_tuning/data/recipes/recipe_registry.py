@@ -11,6 +11,7 @@ RECIPES = (
     "response_tuning.data.recipes.single_task:SingleTaskSet",
     "response_tuning.data.recipes.keep_instructions:KeepInstructions",
     "response_tuning.synthesis.roles_and_rules:RolesAndRules",
+    "response_tuning.synthesis.invent_prompts:InventPrompts",
 )
 """The recipes of this package, in the order of the help."""
 RECIPE_PLUGINS = "response_tuning.recipes"

@@ -57,7 +57,17 @@ _PAIRS = (
 _ADDED_FIELDS = frozenset(
     [
         *("category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"),
-        *("rejected", "preferences", "feedback", "variant", "role", "rules", "rule_check", "instruction_like"),
+        *(
+            "rejected",
+            "preferences",
+            "feedback",
+            "variant",
+            "role",
+            "rules",
+            "rule_check",
+            "instruction_like",
+            "prompt_source",
+        ),
     ]
 )
 """Fields that the packaged data sets, readers of texts, and the commands of ``rt data`` that ask a model add."""

@@ -73,7 +73,8 @@ def go_template(conversation: Conversation, *, adds_bos: bool) -> str:
         f'{{{{ $system := "" }}}}{start}{_text(beginning)}'
         "{{ range .Messages }}"
         f'{{{{ if eq .Role "system" }}}}{of_system}'
-        f'{{{{ else if eq .Role "user" }}}}{_begun(parts)}{_text(parts.before_question)}{{{{ $system }}}}{{{{ .Content }}}}'
+        f'{{{{ else if eq .Role "user" }}}}{_begun(parts)}'
+        f"{_text(parts.before_question)}{{{{ $system }}}}{{{{ .Content }}}}"
         f'{_text(parts.after_question)}{{{{ $system = "" }}}}'
         f'{{{{ else if eq .Role "assistant" }}}}{_begun(parts)}'
         f"{_text(parts.before_answer)}{{{{ .Content }}}}{_text(parts.after_answer)}{{{{ end }}}}"
