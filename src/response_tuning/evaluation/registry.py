@@ -16,6 +16,7 @@ from response_tuning.evaluation.checklist.checklist_entry import CHECKLIST
 from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
 from response_tuning.evaluation.just.just_entry import JUST
+from response_tuning.evaluation.mt_bench.mt_bench_entry import MT_BENCH
 from response_tuning.evaluation.probe.probe_entry import PROBE
 from response_tuning.evaluation.refusals.refusals_entry import REFUSALS
 from response_tuning.evaluation.rules.rules_entry import RULES
@@ -66,5 +67,5 @@ def register(evaluation: Evaluation[Any, Any]) -> None:
     _registered[name] = evaluation
 
 
-for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, CHECKLIST, RULES):
+for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, MT_BENCH, CHECKLIST, RULES):
     register(_evaluation)

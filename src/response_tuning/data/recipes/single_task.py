@@ -10,6 +10,7 @@ three read any file with the fields below.
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,10 +55,8 @@ def _recipe(row: dict[str, Any]) -> str:
 def _ingredients(text: str) -> str:
     """The ingredients as lines of " - item": of a list as Python prints it, of items with marks, or of plain lines."""
     if text.lstrip().startswith("["):
-        try:
+        with suppress(ValueError, SyntaxError):
             text = "\n".join(map(str, ast.literal_eval(text.strip())))
-        except (ValueError, SyntaxError):
-            pass
     lines = [line.strip() for line in text.strip().splitlines()]
     has_marks = any(_ITEM.match(line) for line in lines)
     written = [f" - {_ITEM.sub('', line)}" if line and (_ITEM.match(line) or not has_marks) else line for line in lines]

@@ -46,6 +46,10 @@ class Case:
     texts: Mapping[str, str]
     package: str
     """The package whose folder holds the template, such as ``response_tuning.evaluation.refusals``."""
+    request: str | None = None
+    """A whole request instead of a template, as somebody else published it: ``parse`` gets the whole answer then."""
+    system: str | None = None
+    """The system message of such a request."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,9 @@ def judge_cases(
             return {"state": failure_state(answer), "verdict": None, "detail": answer.reason}
         if answer.ending != "finished":
             return {"state": "truncated" if answer.ending == "truncated" else REFUSED_QUESTION, "verdict": None}
-        payload = find_verdict(answer.text, _code(case_of[question.key]))
-        verdict = None if payload is None else parse(case_of[question.key], payload)
+        case = case_of[question.key]
+        payload = find_verdict(answer.text, _code(case)) if case.request is None else answer.text
+        verdict = None if payload is None else parse(case, payload)
         return {"state": "unparsed" if verdict is None else "judged", "verdict": verdict}
 
     rows = ask_once(questions, _ledger(folder, options), _IDENTITY, options.asking(), read)
@@ -106,12 +111,13 @@ def _judgement(row: Mapping[str, Any]) -> Judgement:
 
 
 def _question(case: Case, options: JudgeOptions) -> Question:
-    text = _template(case.package, case.template).render(code=_code(case), **case.texts)
+    text = case.request or _template(case.package, case.template).render(code=_code(case), **case.texts)
     return Question(
         # A hash of the whole text and not of the position: a reworded question is asked again, and a verdict stays
         # valid whichever other cases are judged with it.
-        key=hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS],
+        key=hashlib.sha256(((case.system or "") + text).encode()).hexdigest()[:_KEY_CHARACTERS],
         text=text,
+        system=case.system,
         max_tokens=options.judge_max_tokens,
         expected_characters=_ANSWER_CHARACTERS,
     )
