@@ -19,7 +19,7 @@ from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.inference import decoding
 from response_tuning.inference.generate import Response, generate_responses
 from response_tuning.models.dtype import fixed_dtype
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_responder
 from response_tuning.support.options import Device, Dtype
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     """Measure every batch size both ways, and print a line for each."""
     config = tyro.cli(BenchmarkConfig)
     dtype = fixed_dtype(config.dtype, config.device)
-    loaded, conversation = load_with_conversation(config.model, "auto", dtype=dtype, device=config.device)
+    responder = load_responder(config.model, "auto", dtype=dtype, device=config.device)
     prompts = [example.prompt or "" for example in load_examples("starter-held-out")][: config.prompts]
 
     def respond(batch_size: int, *, narrows: bool) -> Measured:
@@ -63,7 +63,7 @@ def main() -> None:
             started = time.perf_counter()
             answered: dict[int, Response] = {}
             for batch in generate_responses(
-                loaded, conversation, prompts, max_new_tokens=config.max_new_tokens, batch_size=batch_size
+                responder, prompts, max_new_tokens=config.max_new_tokens, batch_size=batch_size
             ):
                 answered |= batch
             seconds = time.perf_counter() - started

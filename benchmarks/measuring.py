@@ -46,7 +46,13 @@ def published_examples(source: str) -> list[Example]:
 
 
 def run_in_own_process(
-    script: str, setting: str, config: BaseModel, *, environment: Mapping[str, str] | None = None, **changes: Any
+    script: str,
+    setting: str,
+    config: BaseModel,
+    *,
+    environment: Mapping[str, str] | None = None,
+    seconds_at_most: float | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Measure one setting with ``script --setting=...``; its last line is the result, in JSON.
 
@@ -55,16 +61,20 @@ def run_in_own_process(
         setting: One of its settings.
         config: Its options.
         environment: Variables to set for the process, beside those of this one.
+        seconds_at_most: How long the process may take.
         changes: Options that differ from ``config``.
 
     Raises:
         subprocess.CalledProcessError: it failed, and has printed why.
+        subprocess.TimeoutExpired: it took too long.
     """
     options = config.model_dump(mode="json", exclude_none=True, exclude={"output", "setting"}) | changes
     arguments = []
     for name, value in options.items():
         if isinstance(value, bool):
             arguments += [f"--{name.replace('_', '-')}"] if value else []
+            continue
+        if value == []:
             continue
         values = value if isinstance(value, list) else [value]
         arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -74,6 +84,7 @@ def run_in_own_process(
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        timeout=seconds_at_most,
         env={**os.environ, **(environment or {})},
     )
     result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
@@ -87,14 +98,17 @@ class ProductPeak:
     A machine's speed changes, and what disturbs the work disturbs the matmuls as well.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> None:
+    def __init__(
+        self, device: torch.device, dtype: torch.dtype = torch.bfloat16, *, seconds: float = _PRODUCTS_SECONDS
+    ) -> None:
         self._device = device
+        self._seconds = seconds
         self._dtype = dtype
         self._rates: list[list[float]] = []
 
     def measure(self) -> None:
-        """Take 0.6 seconds for products of several shapes."""
-        self._rates.append(matmul_rates(self._device, self._dtype, seconds=_PRODUCTS_SECONDS))
+        """Time matmuls of several shapes, for 0.6 seconds unless told otherwise."""
+        self._rates.append(matmul_rates(self._device, self._dtype, seconds=self._seconds))
 
     @property
     def flops(self) -> float:

@@ -68,6 +68,8 @@ class BenchmarkConfig(BaseModel):
     """The dtype of our settings and of TRL's packed one. auto: the faster one of the device, as in rt train."""
     device: Device = "auto"
     """Where to train."""
+    peak_seconds: float = Field(default=0.6, gt=0)
+    """How long matmuls are timed each time."""
     settings: tuple[str, ...] = ()
     """Measure these settings only, by the names that the table has for them; all of them if none is given."""
     lora_rank: int = 16
@@ -121,7 +123,7 @@ class Watch:
         self._seconds = config.seconds
         self._taken: list[float] = []
         self._device = pick_device(config.device)
-        self.peak = ProductPeak(self._device, getattr(torch, config.dtype))
+        self.peak = ProductPeak(self._device, getattr(torch, config.dtype), seconds=config.peak_seconds)
         self._went_on = self._next_products = time.perf_counter()
 
     def step_ended(self) -> bool:
@@ -144,33 +146,35 @@ class Watch:
 
 
 def _measure_padded(config: BenchmarkConfig) -> dict[str, Any]:
-    return _measure_ours(config, packing="off")
+    return measure_ours(config, packing="off")
 
 
 def _measure_packed(config: BenchmarkConfig) -> dict[str, Any]:
-    return _measure_ours(config, packing="on")
+    return measure_ours(config, packing="on")
 
 
-def _measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"]) -> dict[str, Any]:
+def measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"], **options: Any) -> dict[str, Any]:
+    """Train as ``rt train`` with more ``options`` for the time of ``config``; the numbers of the table."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.jsonl"
         write_examples(data, first_examples(config.data, config.examples))
-        training = TrainingConfig(
-            output=Path(folder) / "run",
-            method=config.method,
-            model=config.model,
-            format=default_format(config.model),
-            data=str(data),
-            epochs=_NO_END,
-            batch_size=config.batch_size,
-            max_length=_MOST_TOKENS,
-            overlong="drop",
-            lora_rank=config.lora_rank,
-            lora_alpha=2 * config.lora_rank,
-            packing=packing,
-            dtype=config.dtype,
-            device=config.device,
-        )
+        values: dict[str, Any] = {
+            "output": Path(folder) / "run",
+            "method": config.method,
+            "model": config.model,
+            "format": default_format(config.model),
+            "data": str(data),
+            "epochs": _NO_END,
+            "batch_size": config.batch_size,
+            "max_length": _MOST_TOKENS,
+            "overlong": "drop",
+            "lora_rank": config.lora_rank,
+            "lora_alpha": 2 * config.lora_rank,
+            "packing": packing,
+            "dtype": config.dtype,
+            "device": config.device,
+        }
+        training = TrainingConfig(**(values | options))
         watch, so_far = Watch(config), [0]
 
         def on_step(row: dict[str, Any]) -> None:
@@ -184,12 +188,12 @@ def _measure_ours(config: BenchmarkConfig, *, packing: Literal["on", "off"]) -> 
 
 
 def _measure_trl_defaults(config: BenchmarkConfig) -> dict[str, Any]:
-    return _measure_trl(config)
+    return measure_trl(config)
 
 
 def _measure_reference_recipe(config: BenchmarkConfig) -> dict[str, Any]:
     """As the paper's released scripts train, but for their 4-bit weights: padded rows in bf16, with checkpointing."""
-    return _measure_trl(
+    return measure_trl(
         config,
         per_device_train_batch_size=8,
         gradient_checkpointing=True,
@@ -199,7 +203,7 @@ def _measure_reference_recipe(config: BenchmarkConfig) -> dict[str, Any]:
 
 def _measure_trl_best(config: BenchmarkConfig) -> dict[str, Any]:
     """Packed rows in our dtype without checkpointing, of as many tokens as ours."""
-    return _measure_trl(
+    return measure_trl(
         config,
         per_device_train_batch_size=1,
         packing=True,
@@ -209,7 +213,8 @@ def _measure_trl_best(config: BenchmarkConfig) -> dict[str, Any]:
     )
 
 
-def _measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
+def measure_trl(config: BenchmarkConfig, **options: Any) -> dict[str, Any]:
+    """Train by TRL's SFTTrainer with ``options`` of its SFTConfig for the time of ``config``."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import TrainerCallback
@@ -284,6 +289,7 @@ def _result(config: BenchmarkConfig, watch: Watch, supervised: int) -> dict[str,
     seconds = sum(watch.step_seconds)
     return {
         "supervised_tokens_per_second": supervised / seconds,
+        "tokens_per_second": supervised * tokens_for_each_supervised / seconds,
         "flops": 4 * (layers * tokens_for_each_supervised + parameters.head) * supervised / seconds,
         "peak_flops": watch.peak.flops,
         "peak_memory_bytes": _peak_memory_bytes(config),

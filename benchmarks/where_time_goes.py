@@ -89,7 +89,7 @@ def _prepare(config: BenchmarkConfig) -> tuple[ResponseLoss, list[Batch]]:
     batches = [
         micro_batch.batch
         for step in steps
-        for micro_batch in split(units(step), tokens=sizes.micro_batch_tokens, packed=packed)
+        for micro_batch in split(units(step), tokens=sizes.tokens_at_once, packed=packed)
     ]
     return ResponseLoss(model), batches
 

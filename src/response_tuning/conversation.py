@@ -58,6 +58,12 @@ class ChatFormat:
     """The token that ends a response. Tokenizers without it use their end-of-sequence token."""
     after_stop: str = "\n"
     """The text between a finished response and the next turn."""
+    preamble: str = ""
+    """The text before the first turn, such as demonstrations; after BOS."""
+    closing: str | None = None
+    """The text that ends a response in place of a stop token, as demonstrations in plain text show it."""
+    name: str = "text"
+    """What reports call it; the formats of ``FORMATS`` are called by their names there."""
 
 
 FORMATS: dict[FormatName, ChatFormat] = {
@@ -145,10 +151,19 @@ class _RenderedFormat:
     stop_token_id: int
     chat_template: str
     has_system_role: bool
+    preamble: str = ""
+    closing: str | None = None
 
 
 class Conversation:
     """Encodes examples and prompts in one chat format for one tokenizer.
+
+    Args:
+        tokenizer: the model's.
+        chat_format: the name of a format, or the format of a run whose prompt is a text of its own.
+        rt_prefix: what response tuning trains responses after.
+        system: where system messages go.
+        rt_keeps: what response tuning keeps before the header, of rows that have it.
 
     Raises:
         UserError: the tokenizer has no end-of-sequence token, its own template has a training prefix that differs from
@@ -158,7 +173,7 @@ class Conversation:
     def __init__(
         self,
         tokenizer: "PreTrainedTokenizerBase",
-        format_name: FormatName,
+        chat_format: FormatName | ChatFormat,
         *,
         rt_prefix: Prefix = "none",
         system: SystemPlace = "user",
@@ -167,20 +182,16 @@ class Conversation:
         if tokenizer.eos_token_id is None:
             raise UserError("The tokenizer has no end-of-sequence token, so no response could ever end.")
         self.tokenizer = tokenizer
-        self.format_name = format_name
+        self.format_name = chat_format.name if isinstance(chat_format, ChatFormat) else chat_format
         self.rt_prefix = rt_prefix
         self.system_role = system == "role"
         self.rt_keeps = rt_keeps
-        self._format = (
-            _own_format(tokenizer)
-            if format_name == "own"
-            else _named_format(tokenizer, format_name, system_role=self.system_role)
-        )
+        self._format = _rendered(tokenizer, chat_format, system_role=self.system_role)
         if self.system_role and not self._format.has_system_role:
             named = [name for name, known in FORMATS.items() if known.before_system is not None]
             raise UserError(
-                f"The chat format {format_name!r} has no system role here. Choose --format {' or '.join(named)}, or "
-                "leave system messages at the head of the user's turn (--system user)."
+                f"The chat format {self.format_name!r} has no system role here. Choose --format {' or '.join(named)}, "
+                "or leave system messages at the head of the user's turn (--system user)."
             )
         self._control_tokens = _control_tokens(tokenizer)
         self._rt_prompt_ids = self._prefix_ids()
@@ -217,6 +228,13 @@ class Conversation:
         """The ids that end generation: the trained stop token and the end-of-sequence token."""
         return list(dict.fromkeys([self._format.stop_token_id, self.tokenizer.eos_token_id]))
 
+    @property
+    def tag_ids(self) -> list[int]:
+        """The ids with which the user tag and the assistant tag begin within a prompt."""
+        prompt = self.prompt_ids(_PROBE_INSTRUCTION)
+        tags = [prompt[prompt[0] == self.tokenizer.bos_token_id], *self._header_ids()[:1]]
+        return list(dict.fromkeys(tags))
+
     def prompt_ids(
         self, instruction: str, earlier_turns: Sequence[Turn] = (), *, system: str | None = None
     ) -> list[int]:
@@ -230,23 +248,33 @@ class Conversation:
         return self._ids_of(turns, system if system is not None and self.system_role else "")
 
     def _ids_of(self, turns: Sequence[Turn], system: str = "") -> list[int]:
-        """The ids of a system turn and other turns, followed by the assistant header."""
+        """The ids of a system turn ("" for none) and other turns, followed by the assistant header."""
         stripped = [Turn(role=turn.role, content=turn.content.strip()) for turn in turns]
-        if not any(self.control_tokens_in(text) for text in (system, *(turn.content for turn in stripped))):
-            return self._text_ids(self._format.prompt_text(stripped, system.strip()))
-        return self._ids_with_plain_control_texts(stripped, system.strip())
+        preamble, system = self._format.preamble, system.strip()
+
+        def render(plain: Callable[[str], str]) -> str:
+            hidden = plain(system)  # first, since it is rendered first
+            turns = [Turn(role=turn.role, content=plain(turn.content)) for turn in stripped]
+            text = self._format.prompt_text(turns, hidden)
+            return text.replace(preamble, plain(preamble), 1) if preamble else text
+
+        return self._rendered_ids(render, [preamble, system, *(turn.content for turn in stripped)])
 
     def control_tokens_in(self, text: str) -> list[str]:
         """The texts of control tokens that ``text`` contains. They are encoded as ordinary text everywhere here."""
         return [] if self._control_tokens is None else self._control_tokens.findall(text)
 
-    def _ids_with_plain_control_texts(self, turns: Sequence[Turn], system: str) -> list[int]:
-        """Encode turns whose texts contain those of control tokens: the template's are control tokens, theirs are not.
+    def _rendered_ids(self, render: Callable[[Callable[[str], str]], str], texts: Sequence[str]) -> list[int]:
+        """Encode rendered text. The texts of control tokens in ``texts`` are ordinary text, the template's are tokens.
 
-        The template is rendered with a mark in place of each such text, and tokenized between the marks.
+        Args:
+            render: returns the whole text, with its argument applied to each of ``texts``. A mark takes the place of
+                each text of a control token, and what is between the marks is tokenized.
+            texts: the parts that are not the template's.
         """
-        assert self._control_tokens is not None
-        used = "".join([system, *(turn.content for turn in turns)])
+        if self._control_tokens is None or not any(map(self.control_tokens_in, texts)):
+            return self._text_ids(render(str))
+        used = "".join(texts)
         mark = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in used)
         found: list[str] = []
 
@@ -255,9 +283,7 @@ class Conversation:
             return f"{mark}{len(found) - 1}{mark}"
 
         spaced = re.compile(f" ?(?:{self._control_tokens.pattern})")
-        hidden_system = spaced.sub(hide, system)  # first, since it is rendered first
-        hidden = [Turn(role=turn.role, content=spaced.sub(hide, turn.content)) for turn in turns]
-        first, *parts = self._format.prompt_text(hidden, hidden_system).split(mark)
+        first, *parts = render(lambda text: spaced.sub(hide, text)).split(mark)
         ids = self._text_ids(first)
         for place, part in enumerate(parts):
             # Between two marks stands the number of a text, behind them the template's own text.
@@ -266,9 +292,14 @@ class Conversation:
             ids += self._continuation_ids(text, split_special_tokens=is_text) if text else []
         return ids
 
-    def response_ids(self, completion: str) -> list[int]:
-        """The supervised ids of a response: its text and the stop token."""
-        return [*self._continuation_ids(self._format.lead + completion.strip()), self._format.stop_token_id]
+    def response_ids(self, completion: str, *, ended: bool = True) -> list[int]:
+        """The supervised ids of a response: its text and, if it has ``ended``, the stop token or the closing text."""
+        text = self._format.lead + completion.strip()
+        if not ended:
+            return self._continuation_ids(text)
+        if self._format.closing is not None:
+            return self._continuation_ids(text + self._format.closing)
+        return [*self._continuation_ids(text), self._format.stop_token_id]
 
     def encode(self, example: Example, method: Method) -> EncodedExample:
         """Encode one example for training or scoring.
@@ -292,9 +323,13 @@ class Conversation:
 
     def decode(self, response_ids: list[int]) -> str:
         """The text of generated ids, without special tokens and surrounding whitespace."""
+        return self.generated_text(response_ids).strip()
+
+    def generated_text(self, response_ids: list[int]) -> str:
+        """The text of generated ids, without special tokens."""
         text = self.tokenizer.decode(response_ids, skip_special_tokens=True)
         assert isinstance(text, str)
-        return text.strip()
+        return text
 
     def _system_prefix_ids(self, system: str) -> list[int]:
         """What a response is trained after where response tuning keeps the system text: the prompt without a request.
@@ -310,6 +345,13 @@ class Conversation:
         whole = self._format.prompt_text([_user("")], "")
         if self.rt_prefix == "empty_user":
             return self._text_ids(whole)
+        if self._format.preamble:
+            start, preamble, header = (
+                _leading_bos(self.tokenizer, whole),
+                self._format.preamble,
+                self._format.header_text,
+            )
+            return self._rendered_ids(lambda plain: start + plain(preamble) + header, [preamble])
         begins_with_bos = bool(_leading_bos(self.tokenizer, whole))
         return [*([self.tokenizer.bos_token_id] if begins_with_bos else []), *self._header_ids()]
 
@@ -329,10 +371,7 @@ class Conversation:
             first = next(place for place, (_, end) in enumerate(offsets) if end > begins)
             return whole[first:]
         before = self._text_ids(text[:begins])
-        common = next(
-            (place for place, pair in enumerate(zip(whole, before, strict=False)) if pair[0] != pair[1]), len(before)
-        )
-        return whole[common:]
+        return whole[_common_length(whole, before) :]
 
     def _text_ids(self, text: str) -> list[int]:
         """Tokenize rendered text as ``apply_chat_template`` does: all special tokens are already in the text."""
@@ -352,6 +391,12 @@ class Conversation:
             return list(anchored[len(anchor) :])
         options = {"add_special_tokens": False, "split_special_tokens": split_special_tokens}
         return list(self.tokenizer(text, **options).input_ids)
+
+
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids two prompts have in common from the first on."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
@@ -387,43 +432,60 @@ def _leading_bos(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
     return bos if isinstance(bos, str) and text.startswith(bos) else ""
 
 
-def _named_format(tokenizer: "PreTrainedTokenizerBase", name: FormatName, *, system_role: bool) -> _RenderedFormat:
-    chat_format = FORMATS[name]
+def _rendered(
+    tokenizer: "PreTrainedTokenizerBase", chat_format: FormatName | ChatFormat, *, system_role: bool
+) -> _RenderedFormat:
+    if chat_format == "own":
+        return _own_format(tokenizer)
+    text = chat_format if isinstance(chat_format, ChatFormat) else FORMATS[chat_format]
+    return _text_format(tokenizer, text, system_role=system_role)
+
+
+def _text_format(
+    tokenizer: "PreTrainedTokenizerBase", chat_format: ChatFormat, *, system_role: bool
+) -> _RenderedFormat:
     stop_id = tokenizer.eos_token_id
     stop_text: str = tokenizer.eos_token
     if chat_format.stop is not None and chat_format.stop in tokenizer.get_vocab():
         stop_text = chat_format.stop
         stop_id = tokenizer.convert_tokens_to_ids(stop_text)
     bos = tokenizer.bos_token or ""
+    ending = (stop_text if chat_format.closing is None else chat_format.closing) + chat_format.after_stop
 
     def turn_text(turn: Turn) -> str:
         if turn.role == "user":
             return chat_format.before_instruction + turn.content + chat_format.after_instruction
-        return chat_format.assistant_header + chat_format.lead + turn.content + stop_text + chat_format.after_stop
+        return chat_format.assistant_header + chat_format.lead + turn.content + ending
 
     def prompt_text(turns: Sequence[Turn], system: str) -> str:
         lead = f"{chat_format.before_system}{system}{chat_format.after_system}" if system else ""
-        return bos + lead + "".join(map(turn_text, turns)) + chat_format.assistant_header
+        return bos + chat_format.preamble + lead + "".join(map(turn_text, turns)) + chat_format.assistant_header
 
     return _RenderedFormat(
         prompt_text=prompt_text,
         header_text=chat_format.assistant_header,
         lead=chat_format.lead,
         stop_token_id=stop_id,
-        chat_template=_jinja_template(chat_format, bos=bos, stop=stop_text, system_role=system_role),
+        chat_template=_jinja_template(
+            chat_format, before=bos + chat_format.preamble, ending=ending, system_role=system_role
+        ),
         has_system_role=chat_format.before_system is not None,
+        preamble=chat_format.preamble,
+        closing=chat_format.closing,
     )
 
 
-def _jinja_template(chat_format: ChatFormat, *, bos: str, stop: str, system_role: bool) -> str:
-    quote = json.dumps  # a JSON string is a Jinja string
-    system = f"{quote(chat_format.before_system)} + content + {quote(chat_format.after_system)}"
-    of_system = f"{{% elif message['role'] == 'system' %}}{{{{ {system} }}}}" if system_role else ""
+def _jinja_template(chat_format: ChatFormat, *, before: str, ending: str, system_role: bool) -> str:
+    def quote(text: str) -> str:  # a JSON string is a Jinja string, but for its escapes of two halves
+        return json.dumps(text, ensure_ascii=False)
+
     user = f"{quote(chat_format.before_instruction)} + content + {quote(chat_format.after_instruction)}"
+    system = f"{quote(chat_format.before_system or '')} + content + {quote(chat_format.after_system)}"
+    of_system = f"{{% elif message['role'] == 'system' %}}{{{{ {system} }}}}" if system_role else ""
     header = quote(chat_format.assistant_header)
-    answer = f"{header} + {quote(chat_format.lead)} + content + {quote(stop + chat_format.after_stop)}"
+    answer = f"{header} + {quote(chat_format.lead)} + content + {quote(ending)}"
     return (
-        f"{{{{ {quote(bos)} }}}}"
+        f"{{{{ {quote(before)} }}}}"
         "{% for message in messages %}"
         "{% set content = message['content'] %}"
         f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}{of_system}{{% else %}}{{{{ {answer} }}}}{{% endif %}}"

@@ -9,6 +9,7 @@ from response_tuning.asking.ask import Answer, Failure, Question, ask_all, open_
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.conversation import Conversation
 from response_tuning.inference.generate import generate_responses
+from response_tuning.inference.responder import Responder
 from response_tuning.runs.load import load_with_conversation
 
 
@@ -33,7 +34,7 @@ def test_answers_are_those_of_plain_generation_however_they_are_batched(model_fo
     texts = ["What is rain?", "Name a colour.", "Why do birds sing in the morning?", "Count to ten.", "Hello"]
     answers = ask(str(model_folder), [question(text) for text in texts], concurrency=concurrency)
     loaded, conversation = load_with_conversation(str(model_folder), "auto", dtype="bfloat16", device="cpu")
-    (responses,) = generate_responses(loaded, conversation, texts, max_new_tokens=12, batch_size=8)
+    (responses,) = generate_responses(Responder(loaded, conversation), texts, max_new_tokens=12, batch_size=8)
     assert [answers[text].text for text in texts] == [responses[index].text for index in range(len(texts))]
 
 

@@ -26,7 +26,11 @@ OF_OTHER_PROGRAMS = {
     *("file", "jinja", "no-deps"),  # ollama, llama-server, pip
     *("net", "pid", "fork", "kill-child", "map-root-user"),  # unshare
     *("ink", "quiet", "line", "paper", "panel"),  # colours of a page
+    *("enable-lora", "max-loras", "max-lora-rank", "lora-modules", "served-model-name"),  # vllm
+    *("chat-template", "generation-config", "override-generation-config"),
 }
+OTHER_NAMES = {"from"}
+"""Options' second names: --from is --from-run."""
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 
 
@@ -110,7 +114,7 @@ def test_flags_in_printed_commands_examples_of_the_documentation_parse() -> None
 
 def test_flags_in_printed_commands_every_option_that_a_message_names_exists() -> None:
     known = {name.replace("_", "-") for each in config_types().values() for name in options_of(each)}
-    known |= OF_EVERY_COMMAND | OF_OTHER_PROGRAMS
+    known |= OF_EVERY_COMMAND | OF_OTHER_PROGRAMS | OTHER_NAMES
     unknown = [
         f"{path.name}:{line}: --{option}"
         for path in MODULES

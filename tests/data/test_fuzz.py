@@ -38,6 +38,7 @@ FIELDS = [
     *("prompt", "completion", "earlier_turns", "instruction", "input", "output", "context", "response", "system"),
     *("system_prompt", "question", "answer", "chosen", "rejected", "label", "kto_tag", "history", "data", "choices"),
     *("custom_id", "body", "request", "result", "error", "model", "tools", "weight", "model_dump", "__class__", ""),
+    *("contents", "systemInstruction", "query", "params", "role", "parts", "text"),
 ]
 KEYS = [
     "role",
@@ -51,6 +52,7 @@ KEYS = [
     "tool_calls",
     "type",
     "reasoning_content",
+    "parts",
 ]
 ROLES = st.sampled_from(["user", "human", "assistant", "gpt", "system", "developer", "tool", "function_call"])
 anything: st.SearchStrategy[Any] = st.recursive(

@@ -7,6 +7,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.example import Example
 from response_tuning.inference import shared_prompts as shared_prompts_module
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.score import log_likelihoods, mean_log_likelihoods
 from response_tuning.inference.shared_prompts import shared_rows
 from response_tuning.models.load import LoadedModel
@@ -17,7 +18,11 @@ def test_scores_are_the_models_mean_log_likelihoods_whatever_the_batch(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, examples: list[Example], batch_tokens: int
 ) -> None:
     encoded = [Conversation(tokenizer, "tulu").encode(example, "it") for example in examples[:6]]
-    scores = mean_log_likelihoods(LoadedModel(model, tokenizer, "tiny"), encoded, batch_tokens=batch_tokens)
+    scores = mean_log_likelihoods(
+        Responder(LoadedModel(model, tokenizer, "tiny"), Conversation(tokenizer, "tulu")),
+        encoded,
+        batch_tokens=batch_tokens,
+    )
     for example, score in zip(encoded, scores, strict=True):
         with torch.no_grad():
             logits = model(torch.tensor([example.input_ids])).logits[0].log_softmax(-1)
@@ -59,7 +64,11 @@ def test_responses_that_share_a_prompt_score_as_each_does_alone(
     assert others == [15]  # nobody shares the lone prompt
     assert sorted(index for row in rows for index in row.indices) == [*range(15), 16]
     implementation = model.config._attn_implementation
-    scores = log_likelihoods(LoadedModel(model, tokenizer, "tiny"), families, batch_tokens=batch_tokens)
+    scores = log_likelihoods(
+        Responder(LoadedModel(model, tokenizer, "tiny"), Conversation(tokenizer, "tulu")),
+        families,
+        batch_tokens=batch_tokens,
+    )
     assert scores == pytest.approx([log_likelihood(model, example) for example in families], rel=1e-5)
     assert model.config._attn_implementation == implementation
 

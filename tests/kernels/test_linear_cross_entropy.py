@@ -5,7 +5,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from response_tuning.kernels import linear_cross_entropy as module
-from response_tuning.kernels.linear_cross_entropy import linear_cross_entropy, trained_linear_cross_entropy
+from response_tuning.kernels.linear_cross_entropy import (
+    linear_cross_entropy,
+    overflows_unchecked,
+    trained_linear_cross_entropy,
+)
 
 TOKENS, WIDTH, VOCABULARY = 13, 8, 103
 
@@ -139,6 +143,25 @@ def test_huge_logits_neither_overflow_nor_lose_the_gradient(head: torch.Tensor, 
     torch.testing.assert_close(losses.detach(), plain)
     assert hidden.grad is not None
     assert hidden.grad.isfinite().all()
+
+
+def test_an_overflow_that_is_not_waited_for_shows_in_the_loss(
+    head: torch.Tensor, targets: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an accelerator: no finite number where a token overflows, and the right one everywhere else."""
+    monkeypatch.setattr(module, "defers_overflow", lambda _device: True)
+    hidden = torch.randn(TOKENS, WIDTH)
+    hidden[3] *= 1000
+    exact = cross_entropy(hidden @ head.T, targets, reduction="none")
+    assert exact[3] > 100
+    for trained in (False, True):
+        weight = head.clone().requires_grad_(trained)
+        loss_of = trained_linear_cross_entropy if trained else linear_cross_entropy
+        with overflows_unchecked():
+            losses = loss_of(hidden, weight, targets, tile_rows=10)
+        assert losses.isfinite().tolist() == [index != 3 for index in range(TOKENS)]
+        torch.testing.assert_close(losses[losses.isfinite()], exact[losses.isfinite()])
+        torch.testing.assert_close(loss_of(hidden, weight, targets, tile_rows=10), exact)
 
 
 def test_bf16_loss_is_within_bf16_rounding_of_fp32(

@@ -108,4 +108,4 @@ def test_a_preset_trains_and_the_run_holds_what_repeats_it(
     assert run.is_trained
     written = yaml.safe_load(run.config.read_text())
     assert written["learning_rate"] == preset_values(name)["learning_rate"]
-    assert TrainingConfig(**written) == changed(config, format="tulu")
+    assert TrainingConfig(**written) == changed(config, format="tulu", micro_batch_tokens=1024)

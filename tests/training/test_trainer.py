@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 import shutil
 from pathlib import Path
@@ -16,12 +17,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from response_tuning.conversation import Conversation
 from response_tuning.example import Example, write_examples
+from response_tuning.kernels import linear_cross_entropy
 from response_tuning.models.load import load_model
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines
-from response_tuning.training import loop, trainer, tuning
+from response_tuning.training import loop, step, trainer, tuning
 from response_tuning.training.optimizer import learning_rate_factor
 from response_tuning.training.step import Training, take_step
 from response_tuning.training.trainer import train
@@ -112,6 +114,34 @@ def test_one_micro_batch_of_eight_equals_eight_of_one(config: TrainingConfig, tm
     cut, cut_log = trained(config, output=tmp_path / "cut", micro_batch_tokens=1)
     assert [row["loss"] for row in cut_log] == pytest.approx([row["loss"] for row in log], rel=1e-5)
     assert_same(whole, cut, tolerance=1e-4)
+
+
+def test_a_step_that_overflows_is_taken_again_as_if_it_had_been_waited_for(
+    config: TrainingConfig, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an accelerator, a step learns from its loss that a target was less likely than one in 10^30."""
+    confident = LlamaForCausalLM.from_pretrained(model_folder)
+    confident.lm_head.weight.data.mul_(60)
+    folder = tmp_path / "confident"
+    shutil.copytree(model_folder, folder)
+    confident.save_pretrained(folder)
+    options = {"model": str(folder), "learning_rate": 1e-4}
+    expected, log = trained(config, output=tmp_path / "waited", **options)
+    attempts: list[bool] = []
+    attempt = step._attempt
+
+    def noted(*arguments: Any) -> Any:
+        losses, norm = attempt(*arguments)
+        attempts.append(math.isfinite(losses["loss"]))
+        return losses, norm
+
+    monkeypatch.setattr(linear_cross_entropy, "defers_overflow", lambda _device: True)
+    monkeypatch.setattr(step, "defers_overflow", lambda _device: True)
+    monkeypatch.setattr(step, "_attempt", noted)
+    found, found_log = trained(config, output=tmp_path / "not waited", **options)
+    assert False in attempts
+    assert [row["loss"] for row in found_log] == [row["loss"] for row in log]
+    assert_same(found, expected)
 
 
 def test_rt_does_not_depend_on_the_instructions(
@@ -309,8 +339,8 @@ def _poisoned_after(steps: int) -> Any:
 
 
 def _poisoned(add_adapter: Any) -> Any:
-    def add(model: LlamaForCausalLM, adapter: AdapterOptions, *, fused: bool) -> Any:
-        adapted = add_adapter(model, adapter, fused=fused)
+    def add(model: LlamaForCausalLM, adapter: AdapterOptions, **options: Any) -> Any:
+        adapted = add_adapter(model, adapter, **options)
         next(parameter for parameter in adapted.parameters() if parameter.requires_grad).data.fill_(float("nan"))
         return adapted
 

@@ -29,8 +29,8 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from response_tuning.example import Turn
 from response_tuning.inference.generate import Response, generate_batch
-from response_tuning.models.chat_files import set_stop_tokens
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.inference.responder import PromptTooLongError
+from response_tuning.runs.load import load_responder
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["open_local_model"]
@@ -55,7 +55,7 @@ def open_local_model(
     Args:
         spec: a model spec, of any kind but a provider's.
         batch_size: questions answered at once.
-        format_name: the chat format; "auto" as in ``runs.load.resolve_format``, for an assistant.
+        format_name: the chat format; "auto" as in ``runs.formats.resolve_format``, for an assistant.
         dtype: of the weights.
         device: where to compute.
         as_assistant: whether "auto" prefers the model's own chat template, as for a judge; a model that is measured is
@@ -98,13 +98,17 @@ class _LocalModel(ModelAPI):
         **_others: object,
     ) -> None:
         super().__init__(model_name=model_name)
-        self._loaded, self._conversation = load_with_conversation(
-            model_name, format_name, dtype=dtype, device=device, as_assistant=as_assistant
+        self._responder = load_responder(
+            model_name,
+            format_name,
+            dtype=dtype,
+            device=device,
+            as_assistant=as_assistant,
+            purpose="Judging or refining" if as_assistant else "Answering in conversations",
         )
         self._batch_size = batch_size
         self._waiting: list[_Question] = []
         self._lock = anyio.Lock()
-        set_stop_tokens(self._loaded.model, self._conversation.stop_token_ids)
 
     async def generate(
         self,
@@ -116,6 +120,10 @@ class _LocalModel(ModelAPI):
         """Answer one conversation, in a batch with the others that are waiting."""
         begin = monotonic()
         question = _Question(self._prompt_ids(input), config.max_tokens or _DEFAULT_MAX_TOKENS)
+        try:
+            self._responder.require_fit([question.prompt])
+        except PromptTooLongError as error:  # in Inspect's form, as a server refuses
+            return ModelOutput.from_content(self.model_name, str(error.named("The question")), "model_length")
         self._waiting.append(question)
         async with self._lock:
             if question.response is None:
@@ -136,8 +144,7 @@ class _LocalModel(ModelAPI):
 
         def compute() -> list[Response]:
             return generate_batch(
-                self._loaded,
-                self._conversation,
+                self._responder,
                 [question.prompt for question in batch],
                 [question.limit for question in batch],
                 is_cancelled=cancelled.is_set,
@@ -165,7 +172,8 @@ class _LocalModel(ModelAPI):
             elif isinstance(message, ChatMessageAssistant):
                 turns.append(Turn(role="assistant", content=message.text))
         *earlier, last = turns
-        return self._conversation.prompt_ids(last.content, earlier, system=first.removesuffix("\n\n") or None)
+        conversation = self._responder.conversation
+        return conversation.prompt_ids(last.content, earlier, system=first.removesuffix("\n\n") or None)
 
 
 def _output(model_name: str, question: _Question, *, seconds: float) -> ModelOutput:

@@ -15,9 +15,8 @@ _COLUMN = 16
 
 _OPTIONS = {
     "--config FILE": "Read options from a YAML file; the command line overrides it",
-    "--threads N": "Compute with N threads on the processor (each process of several)",
-    "--quiet": "Print warnings and errors only",
-    "--verbose": "Print what libraries log as well",
+    "--threads N": "Compute with N threads on the processor",
+    "--quiet": "Print warnings only; --verbose: what libraries log as well",
     "--debug": "Print the traceback behind an error",
 }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.listing import group_listing, main_listing
+from response_tuning.support.allocator import set_up_allocator
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import DISK_IS_FULL
 from response_tuning.support.neighbours import set_up_threads, yield_to_others
@@ -101,11 +102,14 @@ def _run(line: _CommandLine) -> int:
     from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 
-    command = commands[rest[0]]
+    command, options, config_path = commands[rest[0]], rest[1:], line.config_path
+    if config_path is not None and "config" in command.config_type.model_fields:  # a file of its own kind
+        options, config_path = [*options, "--config", str(config_path)], None
     set_up_threads(line.threads)
+    set_up_allocator()
     yield_to_others()
-    config = parse_options(command.config_type, f"rt {command.name}", rest[1:], line.config_path)
-    require_inputs_kept(config, line.config_path)
+    config = parse_options(command.config_type, f"rt {command.name}", options, config_path)
+    require_inputs_kept(config, config_path)
     command.run(config)
     return 0
 

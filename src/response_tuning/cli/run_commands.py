@@ -8,10 +8,13 @@ from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
     from response_tuning.cli.doctor import DoctorConfig
+    from response_tuning.data.demonstrations.in_context_config import InContextConfig
     from response_tuning.evaluation.compare.compare_config import CompareConfig
     from response_tuning.evaluation.probe.probe_config import ProbeConfig
     from response_tuning.export.export_config import ExportConfig
-    from response_tuning.serving.chat import ChatConfig
+    from response_tuning.runs.rules.rules_config import RulesConfig
+    from response_tuning.serving.chat_config import ChatConfig
+    from response_tuning.serving.serve_config import ServeConfig
     from response_tuning.study.study_config import QuickstartConfig
     from response_tuning.training.training_config import TrainingConfig
 
@@ -51,6 +54,27 @@ def _train(config: "TrainingConfig") -> None:
     say(f"Trained: {run.path}\nProbe it: {command('probe', run.path)}\nChat with it: {command('chat', run.path)}")
 
 
+def _rules(config: "RulesConfig") -> None:
+    from response_tuning.runs.rules.make_rules import make_rules
+    from response_tuning.runs.rules.rules_table import rules_table
+
+    made = make_rules(config)
+    print_result(rules_table(made))
+    say(
+        f"Made: {made.path}\nEdit its rules: {made.path / 'rules.yaml'}\n"
+        f"Probe it: {command('probe', made.path)}\nChat with it: {command('chat', made.path)}"
+    )
+
+
+def _in_context(config: "InContextConfig") -> None:
+    from response_tuning.data.demonstrations.make_in_context import make_in_context
+
+    made = make_in_context(config)
+    limit = "" if made.context is None else f" of the model's context of {made.context:,}"
+    print_result(f"{made.demonstrations} demonstrations; {made.prefix_tokens:,} tokens{limit} before the query")
+    say(f"Made: {made.path}\nProbe it: {command('probe', made.path)}\nChat with it: {command('chat', made.path)}")
+
+
 def _probe(config: "ProbeConfig") -> None:
     from response_tuning.evaluation.probe.probe_entry import PROBE
 
@@ -74,6 +98,18 @@ def _chat(config: "ChatConfig") -> None:
     from response_tuning.serving.chat import chat
 
     chat(config)
+
+
+def _serve(config: "ServeConfig") -> None:
+    from response_tuning.support.extras import require_extra
+
+    require_extra("uvicorn", "serve", purpose="rt serve")
+    require_extra("starlette", "serve", purpose="rt serve")
+    from response_tuning.serving.serve import leave, serve
+
+    serve(config)
+    if not config.show_command:
+        leave()
 
 
 def _export(config: "ExportConfig") -> None:
@@ -113,6 +149,18 @@ _TRAIN = Command(
     _train,
     "Tune a base model on responses alone, or on pairs",
 )
+_RULES = Command(
+    "rules",
+    "response_tuning.runs.rules.rules_config:RulesConfig",
+    _rules,
+    "Make a run that answers by rules over a base model, untrained",
+)
+_IN_CONTEXT = Command(
+    "in-context",
+    "response_tuning.data.demonstrations.in_context_config:InContextConfig",
+    _in_context,
+    "Make a run that answers after demonstrations, untrained",
+)
 _PROBE = Command(
     "probe",
     "response_tuning.evaluation.probe.probe_config:ProbeConfig",
@@ -125,7 +173,13 @@ _COMPARE = Command(
     _compare,
     "Compare what was measured on several runs, paired",
 )
-_CHAT = Command("chat", "response_tuning.serving.chat:ChatConfig", _chat, "Ask a run, or any model, questions")
+_CHAT = Command("chat", "response_tuning.serving.chat_config:ChatConfig", _chat, "Ask runs questions, side by side")
+_SERVE = Command(
+    "serve",
+    "response_tuning.serving.serve_config:ServeConfig",
+    _serve,
+    "Serve runs to any OpenAI client, and in the browser",
+)
 _EXPORT = Command(
     "export",
     "response_tuning.export.export_config:ExportConfig",
@@ -139,5 +193,5 @@ _DOCTOR = Command(
     "Describe this machine, and what is chosen on it",
 )
 
-COMMANDS = (_QUICKSTART, _TRAIN, _PROBE, _CHAT, _COMPARE, _EXPORT, _DOCTOR)
+COMMANDS = (_QUICKSTART, _TRAIN, _IN_CONTEXT, _RULES, _PROBE, _CHAT, _SERVE, _COMPARE, _EXPORT, _DOCTOR)
 """The commands of one word, in the order of the help."""

@@ -44,13 +44,25 @@ def _plan(options: PlanOptions) -> None:
 
     plan = _planned(options)
     folder = _folder(plan.name, options.output)
-    states = {key: each.state for key, each in states_of(plan, folder).items()}
+    states: dict[str, str] = {key: each.state for key, each in states_of(plan, folder).items()}
     print_result(arms_table(plan, states))
     if options.commands:
         from response_tuning.study.planning.plan import words_in
 
         for stage in plan.stages.values():
             print(command(*words_in(stage, folder)))
+    if not options.quick:
+        _forecast(plan, states)
+
+
+def _forecast(plan: "StudyPlan", states: dict[str, str]) -> None:
+    from response_tuning.study.planning.estimate import forecast_table, forecast_trainings, judge_requests
+
+    for name, count in judge_requests(plan, states).items():
+        print_result(f"judge: about {count:,} requests for {name}; rt eval {name} --dry-run forecasts their cost")
+    if any(stage.training and states[key] != "done" for key, stage in plan.stages.items()):
+        say("Measuring how fast this machine trains (--quick leaves this out).")
+        print_result(forecast_table([*forecast_trainings(plan, states)]))
 
 
 def _run(options: RunStudyOptions) -> None:

@@ -15,9 +15,11 @@ from response_tuning.export.merged import write_merged
 from response_tuning.export.model_card import model_card
 from response_tuning.export.proof.engines import gguf_engine, safetensors_engine
 from response_tuning.export.proof.proof import Messages, Proof, Reference, make_dialogue, make_reference, prove
+from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.registry import kind_of
 from response_tuning.support.commands import command
 from response_tuning.support.configuration import read_values
 from response_tuning.support.errors import UserError
@@ -64,13 +66,14 @@ def export(config: ExportConfig) -> Exported:
     base = describe_base(settings["model"], loaded.path, loaded.model.config.model_type)
     say(f"answering {config.check_prompts} instructions as the run does")
     dialogue = make_dialogue(conversation)
-    references = make_reference(loaded, conversation, prompts=config.check_prompts, new_tokens=config.check_tokens)
+    responder = Responder(loaded, conversation)
+    references = make_reference(responder, prompts=config.check_prompts, new_tokens=config.check_tokens)
     title = config.output.resolve().name
     gguf_name = f"{title}-{config.gguf_type}.gguf" if "gguf" in config.formats else None
     with staged_folder(config.output) as folder:
         _write(folder, config, loaded, conversation, base, title=title, gguf_name=gguf_name)
         stop_ids = conversation.stop_token_ids
-        del loaded, conversation  # keep a large model from being in memory twice
+        del loaded, conversation, responder  # keep a large model from being in memory twice
         proofs = _prove(folder, config, references, dialogue, stop_ids=stop_ids, gguf_name=gguf_name)
         write_text(folder / "README.md", model_card(run, settings, base, proofs, gguf_name=gguf_name, title=title))
         write_json(
@@ -102,6 +105,9 @@ def _writers() -> dict[str, str]:
 
 
 def _check(config: ExportConfig, run: RunDirectory) -> None:
+    kind = kind_of(str(run.path))
+    if kind is not None:
+        raise UserError(f"{run.path} is a run of the kind {kind.name} and cannot be exported. {kind.why_not_exported}")
     if not run.is_trained:
         raise UserError(f"{run.path} holds no finished run. Train it first: {command('train', '--output', run.path)}")
     if not config.formats:

@@ -32,16 +32,25 @@ class Batch:
     """[supervised tokens] the row that each belongs to; in a packed row the example, counted from 0."""
     position_ids: Tensor | None = None
     """[1, length] positions of the tokens of a packed row, from 0 in every example; None for padded rows."""
+    lengths: tuple[int, ...] | None = None
+    """Of the examples of a packed row, and of its padding; None for padded rows, and where responses share a prompt."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on ``device``."""
+        """The same batch on ``device``; a GPU copies it from pinned memory while it computes something else."""
         return Batch(
-            self.input_ids.to(device),
-            self.predicting_positions.to(device),
-            self.targets.to(device),
-            self.rows.to(device),
-            None if self.position_ids is None else self.position_ids.to(device),
+            _copied(self.input_ids, device),
+            _copied(self.predicting_positions, device),
+            _copied(self.targets, device),
+            _copied(self.rows, device),
+            None if self.position_ids is None else _copied(self.position_ids, device),
+            self.lengths,
         )
+
+
+def _copied(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def collate(examples: Sequence[EncodedExample]) -> Batch:

@@ -1,6 +1,6 @@
 """The loss of a model's supervised tokens: its decoder, then the head at the supervised positions only."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +8,13 @@ from torch.nn.functional import cross_entropy
 
 from response_tuning.inference.batch import Batch, padding_to_round
 from response_tuning.kernels.linear_cross_entropy import capped, linear_cross_entropy, trained_linear_cross_entropy
+from response_tuning.kernels.varlen_attention import packed_arguments
 from response_tuning.models.heads import decoder_and_head, logit_cap, logit_scale
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import LossKernel
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import Cache
 
 __all__ = ["ResponseLoss"]
 
@@ -41,11 +45,20 @@ class ResponseLoss:
         """
         return self.cross_entropy(self.hidden_states(batch), batch.targets)
 
-    def hidden_states(self, batch: Batch) -> Tensor:
-        """The final hidden states [supervised tokens, hidden] that the supervised tokens are predicted from."""
+    def hidden_states(self, batch: Batch, cache: "Cache | None" = None) -> Tensor:
+        """The final hidden states [supervised tokens, hidden] that the supervised tokens are predicted from.
+
+        Args:
+            batch: the rows.
+            cache: keys and values of what precedes the rows, whose positions the batch's continue.
+        """
         # Without an attention mask, and only so, positions that restart keep the examples of a packed row apart.
-        packed = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
-        hidden: Tensor = self._decoder(input_ids=batch.input_ids, use_cache=False, **packed).last_hidden_state
+        options: dict[str, Any] = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
+        if cache is not None:
+            options["past_key_values"] = cache
+        with packed_arguments(self._decoder, batch.lengths, batch.input_ids.device) as bounds:
+            output = self._decoder(input_ids=batch.input_ids, use_cache=cache is not None, **options, **bounds)
+        hidden: Tensor = output.last_hidden_state
         return hidden.flatten(0, 1)[batch.predicting_positions]
 
     def cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:

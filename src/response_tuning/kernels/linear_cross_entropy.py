@@ -31,7 +31,9 @@ the whole vocabulary, saves one matmul but reads and writes the whole gradient [
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,7 +44,14 @@ from response_tuning.kernels.library_kernels import cut_cross_entropy, liger_cro
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import LossKernel
 
-__all__ = ["capped", "default_tile_rows", "linear_cross_entropy", "trained_linear_cross_entropy"]
+__all__ = [
+    "capped",
+    "default_tile_rows",
+    "defers_overflow",
+    "linear_cross_entropy",
+    "overflows_unchecked",
+    "trained_linear_cross_entropy",
+]
 
 _ROUND_TOKENS = 64
 """Second matmuls have a multiple of this many tokens: the CPU's library prepares kernels for each new number."""
@@ -50,6 +59,7 @@ _SMALL_PARTS = 4
 """A tile may be skipped for a token while it holds less than this many times its even part of all that may be."""
 _MUCH = 1e30
 """Sums of exponentials up to this stay finite, and so do their matmuls with a head's rows."""
+_UNCHECKED: ContextVar[bool] = ContextVar("unchecked", default=False)
 
 
 def linear_cross_entropy(
@@ -84,7 +94,7 @@ def linear_cross_entropy(
         Losses [tokens] in fp32.
 
     Raises:
-        ValueError: the head requires a gradient, or a target is outside the vocabulary.
+        ValueError: the head requires a gradient, or, on a CPU, a target is outside the vocabulary.
     """
     if head_weight.requires_grad:
         raise ValueError("linear_cross_entropy is for a frozen head; head_weight must not require a gradient")
@@ -118,7 +128,7 @@ def trained_linear_cross_entropy(
     head's gradient has the head's dtype, so fp32 master weights get fp32 gradients.
 
     Raises:
-        ValueError: a target is outside the vocabulary.
+        ValueError: on a CPU, a target is outside the vocabulary.
     """
     _check_targets(targets, head_weight)
     _require_no_bias(bias, kernel)
@@ -154,6 +164,9 @@ def _require_no_bias(bias: Tensor | None, kernel: LossKernel) -> None:
 
 
 def _check_targets(targets: Tensor, head_weight: Tensor) -> None:
+    """On an accelerator, which would have to be waited for, whoever encodes the targets has to know the vocabulary."""
+    if targets.device.type != "cpu":
+        return
     if targets.numel() and not 0 <= int(targets.min()) <= int(targets.max()) < head_weight.shape[0]:
         raise ValueError(f"a target lies outside the vocabulary of {head_weight.shape[0]} tokens")
 
@@ -305,9 +318,31 @@ class _Sums:
         return gradient
 
 
+@contextmanager
+def overflows_unchecked() -> Iterator[None]:
+    """Within this context, an accelerator is not waited for to learn whether a loss overflows.
+
+    The loss, or its gradient, of a target that is less likely than one in 10^30 is then no finite number. Whoever sees
+    that has to compute it again outside.
+    """
+    token = _UNCHECKED.set(True)
+    try:
+        yield
+    finally:
+        _UNCHECKED.reset(token)
+
+
+def defers_overflow(device: torch.device) -> bool:
+    """Whether ``overflows_unchecked`` changes anything on ``device``: a CPU need not be waited for."""
+    return device.type != "cpu"
+
+
 def _sums(hidden: Tensor, targets: Tensor, head: _Head, *, with_gradient: bool) -> _Sums:
     """One pass over the vocabulary; where that overflows, two more."""
     sums = _sums_shifted(hidden, targets, head, with_gradient=with_gradient)
+    if _UNCHECKED.get() and defers_overflow(hidden.device):
+        infinite = torch.full_like(sums.others, torch.inf)
+        return replace(sums, others=torch.where(sums.others < _MUCH, sums.others, infinite))
     if bool((sums.others < _MUCH).all()):
         return sums
     # Some target is less likely than one in 10^30, or no number at all.
@@ -415,6 +450,11 @@ def _matmul(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _set_at_targets(matrix: Tensor, columns: Tensor, values: Tensor | float) -> None:
-    """Write ``values``, one number or [tokens, 1], where a token's target is one of the columns of this tile."""
-    inside = ((columns >= 0) & (columns < matrix.shape[1])).nonzero().squeeze(1)
-    matrix[inside, columns[inside]] = values[inside, 0] if isinstance(values, Tensor) else values
+    """Write ``values``, one number or [tokens, 1], where a token's target is one of the columns of this tile.
+
+    Every token writes to some column, its own value where the target lies elsewhere: to select the tokens inside, an
+    accelerator would have to be waited for.
+    """
+    inside = ((columns >= 0) & (columns < matrix.shape[1]))[:, None]
+    nearest = columns.clamp(0, matrix.shape[1] - 1)[:, None]
+    matrix.scatter_(1, nearest, torch.where(inside, values, matrix.gather(1, nearest)).to(matrix.dtype))

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from response_tuning.kernels.varlen_attention import VARLEN, register_varlen, varlen_obstacle
 from response_tuning.models.heads import decoder_and_head
+from response_tuning.support.errors import UserError
+from response_tuning.support.options import Attention
 
-__all__ = ["attend_within_examples"]
+__all__ = ["attend_within_examples", "attention_of", "mask_instead_of_bounds", "use_attention_of"]
 
 _WITHIN_EXAMPLES = "within_examples"
 """The name that our attention has in transformers' registry."""
@@ -26,30 +29,88 @@ _SHORT_TOKENS = 512
 """Up to this length attention by plain matmuls was measured to be faster on a CPU (docs/log.md)."""
 
 
-def attend_within_examples(model: nn.Module, device: torch.device | None = None) -> bool:
-    """Let a model that uses SDPA on the CPU attend within the examples of a packed row.
+def attend_within_examples(
+    model: nn.Module,
+    device: torch.device | None = None,
+    attention: Attention = "auto",
+    dtype: torch.dtype = torch.bfloat16,
+) -> bool:
+    """Let a model attend within the examples of a packed row, and not over the whole row with a mask.
 
-    Its padded batches are computed as before. On other devices many small matmuls would cost more than they save, so
-    there, and with eager attention, the mask stays.
+    Its padded batches are computed as before. "auto" changes a model that uses SDPA: on the CPU to the matmuls of this
+    module, on a CUDA GPU to ``kernels.varlen_attention`` where that can be; with eager attention the mask stays.
 
     Args:
         model: The model.
         device: Where it will compute; None for where it is.
+        attention: What is asked for.
+        dtype: Of its matmuls.
 
     Returns:
         Whether attention is now computed within examples; FlashAttention and FlexAttention do so by themselves.
+
+    Raises:
+        UserError: what is asked for cannot be.
     """
+    decoder, _ = decoder_and_head(model)
+    place = device or next(decoder.parameters()).device
+    if attention != "auto":
+        _set_attention(decoder, attention, varlen_obstacle(model, place, dtype) if attention == VARLEN else None)
+    elif _kind(decoder) == "sdpa" and place.type == "cpu":
+        _register()
+        decoder.set_attn_implementation(_WITHIN_EXAMPLES)  # type: ignore[operator]
+    elif _kind(decoder) == "sdpa" and varlen_obstacle(model, place, dtype) is None:
+        _set_attention(decoder, VARLEN, None)
+    kind = _kind(decoder)
+    return kind in (_WITHIN_EXAMPLES, VARLEN) or "flash" in kind or "flex" in kind
+
+
+def attention_of(model: nn.Module) -> str:
+    """The name of a model's attention in transformers' registry."""
+    return _kind(decoder_and_head(model)[0])
+
+
+def use_attention_of(model: nn.Module, name: str) -> None:
+    """Give a model the attention that another process has decided on (``attention_of``)."""
+    decoder, _ = decoder_and_head(model)
+    if _kind(decoder) != name:
+        _register()
+        decoder.set_attn_implementation(name)  # type: ignore[operator]
+
+
+def mask_instead_of_bounds(model: nn.Module) -> bool:
+    """Let a model that attends by varlen use SDPA with a mask again; returns whether it did attend so."""
+    decoder, _ = decoder_and_head(model)
+    if _kind(decoder) != VARLEN:
+        return False
+    decoder.set_attn_implementation("sdpa")  # type: ignore[operator]
+    return True
+
+
+def _register() -> None:
+    """Add our kinds of attention to transformers' registry."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    decoder, _ = decoder_and_head(model)
-    kind = str(getattr(decoder.config, "_attn_implementation", None))
-    if kind == "sdpa" and (device or next(decoder.parameters()).device).type == "cpu":
-        AttentionInterface.register(_WITHIN_EXAMPLES, _attention_within_examples)
-        AttentionMaskInterface.register(_WITHIN_EXAMPLES, sdpa_mask)
-        decoder.set_attn_implementation(_WITHIN_EXAMPLES)  # type: ignore[operator]
-        return True
-    return kind == _WITHIN_EXAMPLES or "flash" in kind or "flex" in kind
+    AttentionInterface.register(_WITHIN_EXAMPLES, _attention_within_examples)
+    AttentionMaskInterface.register(_WITHIN_EXAMPLES, sdpa_mask)
+    register_varlen()
+
+
+def _kind(decoder: nn.Module) -> str:
+    return str(getattr(decoder.config, "_attn_implementation", None))
+
+
+def _set_attention(decoder: nn.Module, attention: Attention, obstacle: str | None) -> None:
+    names = {"flash": "flash_attention_2", "flex": "flex_attention"}
+    _register()
+    try:
+        if obstacle is not None:
+            raise ValueError(obstacle)
+        decoder.set_attn_implementation(names.get(attention, attention))  # type: ignore[operator]
+    except (ImportError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--attention {attention} cannot be used here: {reason}. Leave it out.") from error
 
 
 @dataclass(frozen=True)

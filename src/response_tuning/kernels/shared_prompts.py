@@ -2,10 +2,11 @@
 
 A row holds prompts and responses one after the other. Keys and values of a prompt are computed once and read by each of
 its responses, as a cache of keys and values would be (the tree attention of speculative decoding, Miao et al. 2023,
-arXiv 2305.09781, section 4.2, with one level). Segments of similar length are attended to at once, as padded batches.
+arXiv 2305.09781, section 4.2). A prefix that all prompts share may be in a cache of keys and values already: it is seen
+by every segment. Segments of similar length are attended to at once, as padded batches.
 
-Without gradients. A row's positions have to continue those of its prompt; sliding windows are not applied, so a prompt
-and a response together must fit into the model's window (``window_of``).
+Without gradients. A row's positions have to continue those of its prompt. A sliding window is applied where the
+model's attention names it (``sliding_window`` among its options, as transformers' models do).
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,7 +57,26 @@ class _Layout:
     """[length] where the groups' outputs, one after the other, have each token of the row"""
 
 
-_LAYOUT: ContextVar[_Layout] = ContextVar("layout")
+@dataclass(frozen=True)
+class _Row:
+    """A row that is being computed."""
+
+    segments: Sequence[Segment]
+    length: int
+    cached: int
+    """Tokens before the row, which are in the model's cache and which every segment sees."""
+    device: torch.device
+    layouts: dict[int | None, _Layout]
+    """By sliding window [tokens]; None for layers without one."""
+
+    def layout(self, window: int | None) -> _Layout:
+        """How the row is attended to in layers with this window."""
+        if window not in self.layouts:
+            self.layouts[window] = _layout(self, window)
+        return self.layouts[window]
+
+
+_ROW: ContextVar[_Row] = ContextVar("row")
 
 
 def can_attend_to_segments(model: nn.Module) -> bool:
@@ -73,21 +93,30 @@ def window_of(model: nn.Module) -> float:
 
 
 @contextmanager
-def attending_to_segments(model: nn.Module, segments: Sequence[Segment], length: int) -> Iterator[None]:
-    """Within this context ``model`` computes one row of ``length`` tokens that consists of ``segments``."""
+def attending_to_segments(
+    model: nn.Module, segments: Sequence[Segment], length: int, *, cached: int = 0
+) -> Iterator[None]:
+    """Within this context ``model`` computes one row of ``length`` tokens that consists of ``segments``.
+
+    Args:
+        model: a causal language model.
+        segments: the row's, which cover it.
+        length: tokens of the row.
+        cached: tokens before the row, whose keys and values are in the cache that the model is given.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
 
     decoder, _ = decoder_and_head(model)
     before = decoder.config._attn_implementation  # type: ignore[union-attr]
     AttentionInterface.register(_NAME, _attend_to_segments)
     AttentionMaskInterface.register(_NAME, _no_mask)
-    token = _LAYOUT.set(_layout(segments, length, next(decoder.parameters()).device))
+    token = _ROW.set(_Row(segments, length, cached, next(decoder.parameters()).device, {}))
     decoder.set_attn_implementation(_NAME)  # type: ignore[operator]
     try:
         yield
     finally:
         decoder.set_attn_implementation(before)  # type: ignore[operator]
-        _LAYOUT.reset(token)
+        _ROW.reset(token)
 
 
 def _no_mask(*_arguments: Any, **_options: Any) -> None:
@@ -97,10 +126,13 @@ def _no_mask(*_arguments: Any, **_options: Any) -> None:
 def _attend_to_segments(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Attention of [1, heads, length, width] within segments and to their prefixes: [1, length, heads, width]."""
+    """Attention of [1, heads, length, width] within segments and to what precedes them: [1, length, heads, width].
+
+    Keys and values [1, heads, cached + length, width] begin with those of the cache.
+    """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    layout = _LAYOUT.get()
+    layout = _ROW.get().layout(options.get("sliding_window"))
     queries, keys, values = (tensor[0].transpose(0, 1).flatten(1) for tensor in (query, key, value))
     options = {name: value for name, value in options.items() if name not in ("position_ids", "is_causal")}
     attended = []
@@ -119,20 +151,20 @@ def _attend_to_segments(
     return torch.cat(attended).index_select(0, layout.places)[None], None
 
 
-def _layout(segments: Sequence[Segment], length: int, device: torch.device) -> _Layout:
-    groups, tokens, real = [], [], []
-    for members in _alike(segments):
-        group, is_real = _group(members)
+def _layout(row: _Row, window: int | None) -> _Layout:
+    device, groups, tokens, real = row.device, [], [], []
+    for members in _alike(row.segments):
+        group, is_real = _group(members, cached=row.cached, window=window)
         groups.append(_Group(group.queries.to(device), group.keys.to(device), group.visible.to(device)))
         tokens.append(group.queries)
         real.append(is_real)
     is_token = torch.cat(real)
-    places = torch.zeros(length, dtype=torch.long)
+    places = torch.zeros(row.length, dtype=torch.long)
     places[torch.cat(tokens)[is_token]] = is_token.nonzero().squeeze(1)
     return _Layout(tuple(groups), places.to(device))
 
 
-def _group(segments: Sequence[Segment]) -> tuple[_Group, Tensor]:
+def _group(segments: Sequence[Segment], *, cached: int, window: int | None) -> tuple[_Group, Tensor]:
     """One group, and which of its queries [segments * longest] are tokens and not padding."""
     starts, lengths, prefix_starts, prefixes = (
         torch.tensor([getattr(segment, name) for segment in segments])[:, None]
@@ -144,8 +176,16 @@ def _group(segments: Sequence[Segment]) -> tuple[_Group, Tensor]:
     before = torch.where(prefix < prefixes, prefix_starts + prefix, prefix_starts)
     causal = (own[:, None] >= own).expand(len(segments), -1, -1) & (own < lengths)[:, None]
     seen = (prefix < prefixes)[:, None].expand(-1, len(own), -1)
-    visible = torch.cat((seen, causal), dim=2)[:, None]
-    return _Group(queries.flatten(), torch.cat((before, queries), dim=1).flatten(), visible), (own < lengths).flatten()
+    # Of the cache, what the window still shows to the first token.
+    kept = torch.arange(cached - min(cached, cached if window is None else window - 1), cached)
+    in_cache = torch.ones(len(segments), len(own), len(kept), dtype=torch.bool)
+    visible = torch.cat((in_cache, seen, causal), dim=2)
+    if window is not None:
+        place = cached + prefixes + own  # of a segment's tokens, from the beginning of the cache
+        places = torch.cat((kept.expand(len(segments), -1), (cached + prefix).expand(len(segments), -1), place), dim=1)
+        visible = visible & (place[:, :, None] - places[:, None] < window)
+    keys = torch.cat((kept.expand(len(segments), -1), cached + before, cached + queries), dim=1)
+    return _Group(queries.flatten(), keys.flatten(), visible[:, None]), (own < lengths).flatten()
 
 
 def _alike(segments: Sequence[Segment]) -> list[list[Segment]]:

@@ -6,6 +6,8 @@ same tiles, and bitwise identical results. Only if less than twice that fraction
 then the last bits depend on what else is on the device.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -30,8 +32,12 @@ _BYTES_PER_LOGIT, _BYTES_PER_CAPPED_LOGIT = 8, 24
 """Of a tile: the logit and its copies that live at once, in fp32 and in the matmuls' dtype."""
 
 
+@cache
 def logits_budget(device: torch.device) -> int:
-    """How many bytes the logits that exist at once may take on ``device``."""
+    """How many bytes the logits that exist at once may take on ``device``.
+
+    Decided when a process first asks: to learn how much is free takes longer than a small kernel.
+    """
     if device.type != "cuda":
         return _BUDGET_ELSEWHERE
     budget = int(torch.cuda.get_device_properties(device).total_memory * _FRACTION_OF_MEMORY)

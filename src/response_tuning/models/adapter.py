@@ -18,6 +18,7 @@ __all__ = [
     "adapter_folder",
     "base_of_adapter",
     "base_record",
+    "recorded_base",
     "write_base_record",
 ]
 
@@ -68,11 +69,8 @@ def write_base_record(
 def base_of_adapter(adapter: Path) -> str:
     """The spec of the model that an adapter was trained on, whether it still exists or not."""
     record = base_record(adapter)
-    if record.get("spec") == EMBEDDED:
-        return EMBEDDED
-    if record.get("folder"):
-        places = [Path(record["folder"]), (adapter / record["from_here"]).resolve(), Path(record["spec"])]
-        return str(next((place for place in places if place.is_absolute() and place.exists()), places[0]))
+    if record.get("spec") == EMBEDDED or record.get("folder"):
+        return recorded_base(adapter)
     settings = read_json(adapter / "adapter_config.json")
     name, revision = str(settings["base_model_name_or_path"]), settings.get("revision")
     if not record and Path(name).exists():
@@ -82,3 +80,15 @@ def base_of_adapter(adapter: Path) -> str:
     if parse_spec(name).kind == "folder":
         return name
     return f"hub:{name}@{revision}" if revision else f"hub:{name}"
+
+
+def recorded_base(folder: Path) -> str:
+    """The spec of the base that ``write_base_record`` recorded in ``folder``, whether it still exists or not.
+
+    A base in a folder is looked for where it was, and where it lies as seen from here, in case both were moved.
+    """
+    record = base_record(folder)
+    if record["spec"] == EMBEDDED or not record.get("folder"):
+        return str(record["spec"])
+    places = [Path(record["folder"]), (folder / record["from_here"]).resolve(), Path(record["spec"])]
+    return str(next((place for place in places if place.is_absolute() and place.exists()), places[0]))

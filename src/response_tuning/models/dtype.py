@@ -152,7 +152,8 @@ def _key(device: "torch.device") -> str:
     if device.type != "cpu":
         return f"{device.type} of {platform.platform()}, torch {version('torch')}"
     features = " ".join([*processor_features(), torch.backends.cpu.get_cpu_capability()])
-    return f"{processor_name()} {features}, torch {version('torch')}"
+    threads = torch.get_num_threads()
+    return f"{processor_name()} {features}, {threads} threads, torch {version('torch')}"
 
 
 def _cache_file() -> Path:

@@ -19,8 +19,9 @@ _MEBIBYTE = 1 << 20
 _PIECES = 64
 """Of a mebibyte each: smaller files are read whole, larger ones in evenly spaced pieces. Training changes them all."""
 _WEIGHTS = ("*.safetensors", "*.gguf")
-_OTHER_FILES = ("*.json", "*.jinja", "tokenizer.model")
+_OTHER_FILES = ("*.json", "*.jinja", "tokenizer.model", "rules.yaml", "demonstrations.jsonl", "preamble.txt")
 _BASE = "base_model_name_or_path"
+_RECORD = "base_model.json"
 
 
 def model_fingerprint(spec: str) -> str | None:
@@ -44,7 +45,9 @@ def model_fingerprint(spec: str) -> str | None:
         return None
     digest = hashlib.sha256()
     for file in _files(path):
-        if file.name == "base_model.json":  # where the base lies; what it is, is part of the adapter's settings
+        if file.name == _RECORD:  # where the base lies; what it is, an adapter's settings say
+            if not (file.parent / "adapter_config.json").exists():
+                digest.update(_recorded_base(file))
             continue
         digest.update(f"{file.name}\0".encode())
         digest.update(_adapter_config(file) if file.name == "adapter_config.json" else _sample(file))
@@ -76,6 +79,12 @@ def _adapter_config(file: Path) -> bytes:
     settings = json.loads(file.read_text(encoding="utf-8"))
     settings[_BASE] = model_fingerprint(base_of_adapter(file.parent)) or str(settings.get(_BASE))
     return json.dumps(settings, sort_keys=True).encode()
+
+
+def _recorded_base(file: Path) -> bytes:
+    """The base of a run that has no weights of its own: its fingerprint, or its spec where there is none."""
+    record = json.loads(file.read_text(encoding="utf-8"))
+    return str(record.get("weights") or record.get("spec")).encode()
 
 
 def _sample(file: Path) -> bytes:

@@ -1,5 +1,8 @@
 """Load the model, the tokenizer or the architecture that a model spec names (``models.spec`` has the grammar)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record
+from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record, recorded_base
 from response_tuning.models.device import pick_device
 from response_tuning.models.dtype import fixed_dtype, warn_of_emulation
 from response_tuning.models.embedded import embedded_instruct_file, import_embedded, import_gguf
@@ -34,13 +37,20 @@ from response_tuning.support.progress import say
 
 __all__ = [
     "LoadedModel",
+    "load_base_of",
     "load_model",
     "load_model_config",
     "load_tokenizer",
     "load_without_weights",
     "require_model",
+    "require_same_base",
     "resolve_model",
+    "sharing_weights",
+    "weights_identity",
 ]
+
+
+_shared: ContextVar[dict[object, "LoadedModel"] | None] = ContextVar("shared", default=None)
 
 
 @dataclass(frozen=True)
@@ -116,12 +126,46 @@ def load_model(
                 f"{spec} holds an adapter, which cannot be merged into 4-bit weights. Name its base model instead."
             )
         return _load_adapted(adapter, dtype=dtype, device=device, dequantized=dequantized)
-    packing = nf4(dtype, pick_device(device)) if four_bit else {}
+    shared = _shared.get()
+    if shared is None:
+        return _load_plain(spec, dtype=dtype, device=device, four_bit=four_bit)
+    key = (weights_identity(spec), dtype, device, four_bit)
+    if key not in shared:
+        shared[key] = _load_plain(spec, dtype=dtype, device=device, four_bit=four_bit)
+    return shared[key]
+
+
+@contextmanager
+def sharing_weights() -> Iterator[None]:
+    """Within the block, a model that several runs are made from is loaded once: nobody may change its weights."""
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def weights_identity(spec: str) -> tuple[str, str | None]:
+    """What two specs of the same weights have in common: an adapter, or the folder or hub id and its revision.
+
+    Raises:
+        UserError: as ``resolve_model``.
+    """
+    adapter = adapter_folder(spec)
+    if adapter is not None:
+        return str(adapter.resolve()), None
+    place = resolve_model(spec)
+    return (str(Path(place).resolve()) if Path(place).exists() else place), require_local(spec).revision
+
+
+def _load_plain(spec: str, *, dtype: Dtype, device: Device, four_bit: bool) -> LoadedModel:
+    picked = pick_device(device)
+    placing = nf4(dtype, picked) if four_bit else _placed(picked)
     path, revision = resolve_model(spec), require_local(spec).revision
     say(f"loading {spec}")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), use_safetensors=True, **_safely(revision), **packing
+            path, dtype=getattr(torch, dtype), use_safetensors=True, **_safely(revision), **placing
         )
         tokenizer = AutoTokenizer.from_pretrained(path, **_safely(revision))
     except (OSError, ValueError) as error:
@@ -131,7 +175,7 @@ def load_model(
     if four_bit:
         keep_packed_weights(model)
     else:
-        model.to(device=pick_device(device))  # type: ignore[call-arg]
+        model.to(device=picked)  # type: ignore[call-arg]
     commit = getattr(model.config, "_commit_hash", None) if require_local(spec).kind == "hub" else None
     return LoadedModel(model, tokenizer, path, commit or revision)
 
@@ -197,10 +241,19 @@ def _safely(revision: str | None) -> dict[str, Any]:
     return {"trust_remote_code": False} | ({} if revision is None else {"revision": revision})
 
 
+def _placed(device: torch.device) -> dict[str, Any]:
+    """Arguments that load weights straight to a GPU: of several processes, each would hold a copy in main memory."""
+    return {"device_map": {"": device}} if device.type == "cuda" else {}
+
+
 def _load_adapted(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool) -> LoadedModel:
     from peft import PeftModel
 
-    base = _load_same_base(adapter, dtype=dtype, device=device, dequantized=dequantized)
+    token = _shared.set(None)  # merging changes the weights
+    try:
+        base = load_base_of(adapter, dtype=dtype, device=device, dequantized=dequantized)
+    finally:
+        _shared.reset(token)
     merged = merge_adapter(PeftModel.from_pretrained(base.model, str(adapter)))
     merged.eval().requires_grad_(False)
     if (adapter / "generation_config.json").is_file():
@@ -209,7 +262,7 @@ def _load_adapted(adapter: Path, *, dtype: Dtype, device: Device, dequantized: b
     return LoadedModel(merged, tokenizer, base.path, base.revision, str(adapter.absolute()))
 
 
-def _load_same_base(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool) -> LoadedModel:
+def load_base_of(adapter: Path, *, dtype: Dtype, device: Device, dequantized: bool = False) -> LoadedModel:
     """Load the base model of an adapter.
 
     Raises:
@@ -221,18 +274,28 @@ def _load_same_base(adapter: Path, *, dtype: Dtype, device: Device, dequantized:
         raise UserError(f"The base model of {adapter} is not there any more: {spec}. Put it back, or train again.")
     packed = bool(record.get("four_bit"))
     base = load_model(spec, dtype=dtype, device=device, four_bit=packed and dequantized)
-    expected, found = record.get("weights"), weights_fingerprint(base.origin)
-    if expected and found and expected != found and spec != EMBEDDED:
-        raise UserError(
-            f"The base model {spec} changed since {adapter} was trained on it: its weights have the fingerprint "
-            f"{found} and had {expected}. Put the old weights back, or train again."
-        )
+    require_same_base(adapter, base)
     if not packed:
         return base
     if dequantized:
         return replace(base, model=base.model.dequantize())
     say(f"{adapter} was trained over 4-bit weights; it is merged into those of {base.path}, which were not rounded")
     return base
+
+
+def require_same_base(adapter: Path, base: LoadedModel) -> None:
+    """Require that a loaded model has the weights that an adapter was trained beside, as far as its record tells.
+
+    Raises:
+        UserError: it has others.
+    """
+    spec = base_of_adapter(adapter)
+    expected, found = base_record(adapter).get("weights"), weights_fingerprint(base.origin)
+    if expected and found and expected != found and spec != EMBEDDED:
+        raise UserError(
+            f"The base model {spec} changed since {adapter} was trained on it: its weights have the fingerprint "
+            f"{found} and had {expected}. Put the old weights back, or train again."
+        )
 
 
 def _base_spec(spec: str) -> str:
@@ -252,6 +315,10 @@ def _folder_with_model(path: Path) -> Path:
         raise UserError(
             f"The training in {path} has not finished, so there is no model yet. Resume it: "
             + command("train", "--config", path / "config.yaml", "--output", path)
+        )
+    if base_record(path):
+        raise UserError(
+            f"{path} is a run that nobody trained: it has no weights of its own. Name its model, {recorded_base(path)}."
         )
     if path.is_dir():
         raise UserError(

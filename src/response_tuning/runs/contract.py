@@ -26,7 +26,9 @@ class Run(Protocol):
 
         register_kind(RunKind("echo", recognises=lambda path: (path / "echo").exists(), load=load_echo))
 
-    ``runs.registry`` says how a package registers one, ``runs.trained`` is the kind that training makes.
+    ``runs.registry`` says how a package registers one. A kind with a model in this process needs no class of its own:
+    it makes an ``inference.responder.Responder``, and ``runs.local.LocalRun`` is its run, which whatever needs more
+    than answers and scores (chat, serving, capabilities, ratings of its own responses) takes as well.
     """
 
     @property

@@ -93,6 +93,12 @@ class RunDirectory:
         """Whether training has finished."""
         return self.adapter.is_dir() or self.model.is_dir()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it can be asked: training has finished, or it is a run that nobody trained."""
+        is_adapter = (self.path / "adapter_config.json").exists()
+        return self.is_trained or ((self.path / "base_model.json").is_file() and not is_adapter)
+
     def evaluation(self, task: str) -> Path:
         """The folder of one evaluation's results."""
         return self.path / "evaluations" / task
@@ -155,7 +161,7 @@ def evaluation_folder(model_spec: str, task: str) -> Path:
     run = run_of(path)
     if run.path != path:
         return run.evaluation(task) / _CHECKPOINTS / path.name
-    return (run if run.is_trained else _folder_of_model(model_spec)).evaluation(task)
+    return (run if run.is_complete else _folder_of_model(model_spec)).evaluation(task)
 
 
 def _folder_of_model(model_spec: str) -> RunDirectory:

@@ -11,6 +11,7 @@ recognises is a model in this process: a trained run, a kept checkpoint or a bas
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -24,6 +25,8 @@ __all__ = ["ENTRY_POINTS", "RunKind", "kind_of", "register_kind", "run_kinds"]
 
 ENTRY_POINTS = "response_tuning.runs"
 """The group of entry points."""
+_OWN = ("response_tuning.runs.in_context.kind:IN_CONTEXT", "response_tuning.runs.rules.kind:RULES")
+"""The kinds of this package, named as entry points are: each module imports this one."""
 
 
 class Load(Protocol):
@@ -43,6 +46,8 @@ class RunKind:
     recognises: Callable[[Path], bool]
     """Whether a path, which need not exist, is a run of this kind: by its files, never by its name."""
     load: Load
+    why_not_exported: str = "It has no weights of its own."
+    """Why ``rt export`` cannot write a run of this kind, and what to do instead; in whole sentences."""
 
 
 _added: list[RunKind] = []
@@ -55,7 +60,14 @@ def register_kind(kind: RunKind) -> None:
 
 def run_kinds() -> tuple[RunKind, ...]:
     """Every registered kind, in the order in which they are asked."""
-    return (*_added, *offered(ENTRY_POINTS).values())
+    return (*_added, *map(_imported, _OWN), *offered(ENTRY_POINTS).values())
+
+
+def _imported(name: str) -> RunKind:
+    module, _, attribute = name.partition(":")
+    kind = getattr(import_module(module), attribute)
+    assert isinstance(kind, RunKind)
+    return kind
 
 
 def kind_of(spec: str) -> RunKind | None:

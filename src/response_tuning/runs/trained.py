@@ -1,40 +1,66 @@
 """The kind of run that training makes: weights in this process. A base model is one that was not trained here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from response_tuning.conversation import Conversation
-from response_tuning.example import Example
-from response_tuning.inference.generate import Response, generate_responses
-from response_tuning.inference.score import log_likelihoods
-from response_tuning.models.load import LoadedModel
+from response_tuning.inference.responder import Responder
+from response_tuning.models.load import LoadedModel, load_model
+from response_tuning.runs.formats import resolve_format, trained_prefix, trained_system
+from response_tuning.support.options import Device, Dtype, FormatName
 
-__all__ = ["TrainedRun"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-_SCORED_BATCH_TOKENS = 2048
+__all__ = ["conversation_of", "load_trained", "load_with_conversation"]
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """A model in this process with its chat format: a ``Run``."""
+def load_trained(
+    spec: str,
+    format_name: FormatName | Literal["auto"],
+    *,
+    dtype: Dtype,
+    device: Device,
+    as_assistant: bool = False,
+    dequantized: bool = False,
+) -> Responder:
+    """Load a trained run, a kept checkpoint or a plain model as one that answers; as ``load_with_conversation``."""
+    return Responder(
+        *load_with_conversation(
+            spec, format_name, dtype=dtype, device=device, as_assistant=as_assistant, dequantized=dequantized
+        )
+    )
 
-    spec: str
-    loaded: LoadedModel
-    conversation: Conversation
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int = 256, batch_size: int = 16) -> list[Response]:
-        """Greedy responses to ``prompts``, in their order (``Run.generate``)."""
-        responses: dict[int, Response] = {}
-        for batch in generate_responses(
-            self.loaded, self.conversation, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size
-        ):
-            responses |= batch
-        return [responses[index] for index in range(len(prompts))]
+def load_with_conversation(
+    spec: str,
+    format_name: FormatName | Literal["auto"],
+    *,
+    dtype: Dtype,
+    device: Device,
+    as_assistant: bool = False,
+    dequantized: bool = False,
+) -> tuple[LoadedModel, Conversation]:
+    """Load any model spec for inference, with its chat format (``resolve_format``); ``dequantized`` as ``load_model``.
 
-    def score(self, prompts: Sequence[str | None], completions: Sequence[str]) -> list[float]:
-        """The log-likelihood [nats] of each completion given its prompt (``Run.score``)."""
-        encoded = [
-            self.conversation.encode(Example(prompt=prompt, completion=completion), "rt" if prompt is None else "it")
-            for prompt, completion in zip(prompts, completions, strict=True)
-        ]
-        return log_likelihoods(self.loaded, encoded, batch_tokens=_SCORED_BATCH_TOKENS)
+    Raises:
+        UserError: there is no such model.
+    """
+    loaded = load_model(spec, dtype=dtype, device=device, dequantized=dequantized)
+    return loaded, conversation_of(spec, format_name, loaded.tokenizer, as_assistant=as_assistant)
+
+
+def conversation_of(
+    spec: str,
+    format_name: FormatName | Literal["auto"],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    as_assistant: bool = False,
+) -> Conversation:
+    """The chat format of a model spec (``resolve_format``) for its tokenizer, with the prefix of its training."""
+    chosen = resolve_format(spec, format_name, tokenizer, as_assistant=as_assistant)
+    return Conversation(
+        tokenizer,
+        chosen,
+        rt_prefix=trained_prefix(spec, tokenizer),
+        system=trained_system(spec, tokenizer) if format_name == "auto" else "user",
+    )

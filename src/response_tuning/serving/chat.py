@@ -1,43 +1,26 @@
-"""Chat with a model in the terminal; responses are streamed."""
+"""Chat with runs in the terminal; responses are streamed, of several runs side by side."""
 
-import contextlib
+import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
-import tyro
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from response_tuning.models.dtype import with_fixed_dtype
-from response_tuning.support.options import Device, Dtype, FormatName
+from response_tuning.serving.chat_config import ChatConfig
+from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
-    from response_tuning.conversation import Conversation
-    from response_tuning.models.load import LoadedModel
+    from response_tuning.serving.dialogue import Dialogue
+    from response_tuning.serving.engine import Engine
+    from response_tuning.serving.job import Event, Job
 
-__all__ = ["ChatConfig", "chat"]
+__all__ = ["chat"]
 
-
-class ChatConfig(BaseModel):
-    """Chat with a run, or with any other model. Each question is answered on its own, as in training.
-
-    For example:
-        rt chat runs/quickstart/rt
-        echo "What is rain?" | rt chat runs/quickstart/rt
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    _fix_dtype = model_validator(mode="before")(with_fixed_dtype)
-
-    model: Annotated[str, tyro.conf.Positional]
-    """A run, or any other model: 'embedded', a folder, a .gguf file, or a hub id as OWNER/NAME[@REVISION]."""
-    format: FormatName | Literal["auto"] = "auto"
-    """The chat format. auto: the one that a run was trained in; question-answer for 'embedded', tulu for others."""
-    max_new_tokens: int = Field(default=256, ge=1)
-    """The longest response, in tokens."""
-    dtype: Dtype = "auto"
-    """The dtype of the weights. auto: bfloat16, or float32 if the device is faster in it."""
-    device: Device = "auto"
-    """The device to compute on."""
+_SINGLE_TURNS = (
+    "--turns: the runs see the whole dialogue. In training, each response followed one instruction, or none, unless "
+    "the data had more turns."
+)
 
 
 def chat(config: ChatConfig) -> None:
@@ -46,41 +29,70 @@ def chat(config: ChatConfig) -> None:
     Raises:
         UserError: there is no such model.
     """
-    from response_tuning.runs.load import load_with_conversation
-    from response_tuning.support.progress import say
+    from response_tuning.serving.chat_input import editing
+    from response_tuning.serving.dialogue import Dialogue
+    from response_tuning.serving.engine import Engine
+    from response_tuning.serving.load_served import load_served, named_runs
 
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")  # bytes that are no text
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    served = load_served(named_runs(config.runs), format_name=config.format, dtype=config.dtype, device=config.device)
     interactive = sys.stdin.isatty()
     if interactive:
-        say("Ask something; Ctrl-D ends.")
-    while (question := _read_question(interactive)) is not None:
-        if question:
-            _answer(loaded, conversation, question, max_new_tokens=config.max_new_tokens)
-
-
-def _read_question(interactive: bool) -> str | None:
+        say("Ask something. /help lists what else can be typed; Ctrl-D ends.")
+    if config.turns:
+        say(_SINGLE_TURNS)
+    dialogue = Dialogue(served, config.max_new_tokens, keeps_turns=config.turns, system=config.system)
+    engine = Engine(batch_size=1, batches=len(served))
     try:
-        return input("\n> " if interactive else "").strip()
-    except EOFError:
-        return None
+        with editing() if interactive else nullcontext():
+            _converse(dialogue, engine, interactive=interactive)
+    finally:
+        engine.stop()
 
 
-def _answer(loaded: "LoadedModel", conversation: "Conversation", question: str, *, max_new_tokens: int) -> None:
-    """Print the answer to one question as it is generated."""
-    import torch
-    from transformers import TextStreamer
+def _converse(dialogue: "Dialogue", engine: "Engine", *, interactive: bool) -> None:
+    from response_tuning.serving.chat_input import read_question, run_command
 
-    from response_tuning.models.chat_files import set_stop_tokens
+    while (line := read_question(interactive=interactive)) is not None:
+        if interactive and line.startswith("/"):
+            with suppress(EOFError):
+                printed = run_command(line, dialogue)
+                if printed is None:
+                    _answer(dialogue, engine, line.strip(), interactive=interactive)
+                else:
+                    print(printed)
+                continue
+            return
+        if line.strip():
+            _answer(dialogue, engine, line.strip(), interactive=interactive)
 
-    set_stop_tokens(loaded.model, conversation.stop_token_ids)
-    prompt = torch.tensor([conversation.prompt_ids(question)], device=loaded.model.device)
-    streamer = TextStreamer(loaded.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    with contextlib.suppress(KeyboardInterrupt), torch.inference_mode():
-        loaded.model.generate(  # type: ignore[operator]
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=max_new_tokens,
-            streamer=streamer,
-        )
+
+def _answer(dialogue: "Dialogue", engine: "Engine", question: str, *, interactive: bool) -> None:
+    """Print the answers to one question as they are generated."""
+    from response_tuning.serving.chat_display import Answer, show
+
+    answers = [Answer(run.name) for run in dialogue.runs]
+    events: SimpleQueue[tuple[str, Event]] = SimpleQueue()
+    jobs = dialogue.jobs(question, lambda name, event: events.put((name, event)))
+    with _stopped_by_ctrl_c(jobs):
+        for job in jobs:
+            engine.submit(job)
+        show(answers, events, interactive=interactive)
+    dialogue.remember(question, {answer.name: answer.text for answer in answers})
+
+
+@contextmanager
+def _stopped_by_ctrl_c(jobs: "Sequence[Job]") -> Iterator[None]:
+    """Let Ctrl-C end the jobs instead of raising an exception, which could come in the middle of drawing."""
+
+    def stop(*_: object) -> None:
+        for job in jobs:
+            job.cancel()
+            job.fail("stopped")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -15,6 +15,7 @@ from response_tuning.evaluation.shared.statistics import Estimate, estimate_over
 from response_tuning.example import require_prompts
 from response_tuning.models.load import resolve_model
 from response_tuning.runs.folder import check_folder, claim_folder
+from response_tuning.study.quickstart_size import SMALL_INSTRUCTIONS, fixed_size, training_data
 from response_tuning.study.report import Report, seed_table, write_report
 from response_tuning.study.running.run_job import peak_bytes
 from response_tuning.study.study_config import QuickstartConfig
@@ -49,7 +50,7 @@ def quickstart(config: QuickstartConfig) -> Quickstart:
     Raises:
         UserError: the folder holds a quickstart with another configuration, or the input of a stage is invalid.
     """
-    folder = config.output
+    config, folder = fixed_size(config), config.output
     check_folder(folder, config, ignore=_MAY_GROW)
     for source in (config.data, config.held_out):
         require_prompts(load_examples(source), source=source, purpose="the quickstart")
@@ -76,6 +77,7 @@ def quickstart(config: QuickstartConfig) -> Quickstart:
         {
             **{name: {metric: asdict(value) for metric, value in of.items()} for name, of in estimates.items()},
             "runs": runs,
+            "size": config.size,
             "seconds": stages.seconds,
             "peak_memory_bytes": stages.peak_memory_bytes,
         },
@@ -122,12 +124,18 @@ class _Stages:
         write_json(self._path, self._record)
 
 
+def _instructions(config: QuickstartConfig) -> int | None:
+    """How many of the held-out instructions are asked, the first ones; None for all of them."""
+    most = SMALL_INSTRUCTIONS if config.size == "small" else None
+    return min((number for number in (config.max_examples, most) if number is not None), default=None)
+
+
 def _training_config(config: QuickstartConfig, method: Method, output: Path, seed: int) -> TrainingConfig:
     return TrainingConfig(
         output=output,
         method=method,
         model=config.model,
-        data=config.data,
+        data=training_data(config),
         epochs=config.epochs,
         learning_rate=config.learning_rate,
         lora_rank=config.lora_rank,
@@ -142,7 +150,7 @@ def _probe_config(config: QuickstartConfig, model: str, folder: Path) -> ProbeCo
         model=model,
         data=config.held_out,
         output=folder / "evaluations" / "probe",
-        max_examples=config.max_examples,
+        max_examples=_instructions(config),
         cut_at_turn=True,  # as a user would read a base model, which invents further turns
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,

@@ -1,6 +1,7 @@
 """The options of the quickstart."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,7 @@ class QuickstartConfig(BaseModel):
     For example:
         rt quickstart
         rt quickstart --seeds 3
+        rt quickstart --size full
         rt quickstart --model Qwen/Qwen3-0.6B-Base --output runs/qwen
     """
 
@@ -29,6 +31,9 @@ class QuickstartConfig(BaseModel):
     """Training pairs: a JSONL file, or 'starter'."""
     held_out: str = STARTER_TEST
     """Held-out pairs for the probes, which chose nothing: a file, such as AlpacaEval's, or 'starter-test'."""
+    size: Literal["auto", "full", "small"] = "auto"
+    """full: all of the data. small: the first half, 160 pairs to train on and 80 instructions to ask. auto: small
+    where the full form would take this machine more than 15 minutes."""
     seeds: int = Field(default=1, ge=1)
     """Trainings of each method, with seeds from --seed on; intervals then hold for new seeds as well."""
     max_examples: int | None = Field(default=None, ge=2)

@@ -198,6 +198,12 @@ ASSETS: dict[str, Asset] = {
         sha256="67ffeee0fcb87c317c5b08a2de85557b4a7e96ada6178aa645b4954fe4b53d49",
         licence="Apache 2.0",
     ),
+    "urial": Asset(
+        path="urial/inst_1k_v4.txt",
+        url=f"{_GITHUB}/Re-Align/URIAL/127f94ed4a08955a79368355fcd878a2ee8c0e2e/urial_prompts/inst_1k_v4.txt",
+        sha256="7373f07b27e708a6cfdb7ad27299e1e4ef7ac5acb476860b96254d74f87f54e0",
+        licence="Apache 2.0",
+    ),
     "mt-bench": Asset(
         path="mt_bench/question.jsonl",
         url=f"{_FASTCHAT}/mt_bench/question.jsonl",

@@ -6,6 +6,7 @@ __all__ = [
     "EMBEDDED",
     "EMBEDDED_INSTRUCT",
     "STARTER",
+    "Attention",
     "Device",
     "Dtype",
     "FormatName",
@@ -46,5 +47,8 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 """auto: whichever the device multiplies faster in (``models.dtype``); a configuration that is in use names one."""
 LossKernel = Literal["auto", "tiles", "liger", "cut-cross-entropy"]
 """How the loss over the vocabulary is computed: in tiles, or by a library's CUDA kernels. auto: tiles."""
+Attention = Literal["auto", "varlen", "flash", "flex", "sdpa"]
+"""What computes attention: torch's FlashAttention by bounds, the flash-attn package, FlexAttention, or SDPA. auto:
+within each example, by matmuls on a CPU and by varlen on a CUDA GPU, where the model allows it."""
 PreferenceLoss = Literal["dpo", "dpo-norm", "ipo", "simpo", "orpo", "kto"]
 """The losses of preference tuning (``training.objectives.preference.losses``)."""

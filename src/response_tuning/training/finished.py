@@ -11,7 +11,7 @@ from response_tuning.support.options import Method
 
 __all__ = ["examples_fingerprint", "require_same_data"]
 
-_OPTIONS = {"data_fingerprint": "--data", "held_out_fingerprint": "--held-out"}
+_OPTIONS = {"data_fingerprint": "--data", "held_out_fingerprint": "--held-out", "start_fingerprint": "--from-run"}
 
 
 def examples_fingerprint(examples: Sequence[Example], method: Method, *, reads_system: bool = False) -> str:
@@ -36,7 +36,9 @@ def require_same_data(run: RunDirectory, fingerprints: Mapping[str, str]) -> Non
     """
     written = read_json(run.data_report) if run.data_report.is_file() else {}
     changed = [
-        option for name, option in _OPTIONS.items() if written.get(name, fingerprints[name]) != fingerprints[name]
+        option
+        for name, option in _OPTIONS.items()
+        if written.get(name, fingerprints.get(name)) != fingerprints.get(name)
     ]
     if changed:
         raise UserError(

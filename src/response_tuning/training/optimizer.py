@@ -55,7 +55,14 @@ def make_optimizer(parameters: Iterable[nn.Parameter], options: OptimizationOpti
         if device.type == "cuda":
             return _paged(groups, options.learning_rate)
         warn(f"note: memory is paged on CUDA only; plain AdamW runs on {device.type}, with the same result.")
-    return AdamW(groups, lr=options.learning_rate)
+    return AdamW(groups, lr=options.learning_rate, fused=_is_fused(options, parameters) or None)
+
+
+def _is_fused(options: OptimizationOptions, parameters: Sequence[nn.Parameter]) -> bool:
+    """Shards that are offloaded are on the CPU, whatever the device of the training."""
+    if options.fused_optimizer == "auto":
+        return all(parameter.device.type == "cuda" for parameter in parameters)
+    return options.fused_optimizer == "on"
 
 
 def _paged(groups: list[dict[str, Any]], learning_rate: float) -> Optimizer:
@@ -112,8 +119,9 @@ def restore_state(
     """
     for name, whole in state.items():
         if name == "step":
-            # AdamW counts in a tensor on the CPU, the paged one in an int.
-            optimizer.state[parameter][name] = whole if whole.is_floating_point() else int(whole)
+            # AdamW counts in a tensor, on the CPU if it is not fused; the paged one in an int.
+            place = parameter.device if optimizer.defaults.get("fused") else whole.device
+            optimizer.state[parameter][name] = whole.to(place) if whole.is_floating_point() else int(whole)
         elif hasattr(optimizer, "get_state_buffer"):
             optimizer.state[parameter][name] = optimizer.get_state_buffer(parameter).copy_(whole)
         else:

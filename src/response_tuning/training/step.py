@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from response_tuning.inference.response_loss import ResponseLoss
+from response_tuning.kernels.linear_cross_entropy import defers_overflow, overflows_unchecked
 from response_tuning.support.errors import UserError
 from response_tuning.training.batches.batching import IDLE, MicroBatch, Unit
-from response_tuning.training.batches.packing import split
+from response_tuning.training.batches.packing import collated, parts_of, split
 from response_tuning.training.checkpoint import Seeding
 from response_tuning.training.noise import embedding_noise
 from response_tuning.training.objectives.contract import Objective
@@ -67,16 +68,28 @@ def take_step(training: Training, batch: Sequence[Unit]) -> tuple[dict[str, floa
     Raises:
         UserError: one of them is not finite.
     """
-    losses = _gradients(training, batch)
-    parameters, longest = list(training.trained.values()), max(unit.tokens for unit in batch)
-    with named_part("the optimizer's state", training.config, longest=longest):
-        max_norm = training.config.optimization.max_gradient_norm
-        norm = training.strategy.step(training.optimizer, parameters, max_norm=max_norm)
-    if not all(map(math.isfinite, (*losses.values(), norm))):
+    with overflows_unchecked():
+        losses, norm = _attempt(training, batch)
+    if not _are_finite(losses, norm) and defers_overflow(training.strategy.accelerator.device):
+        losses, norm = _attempt(training, batch)  # the weights have not changed
+    if not _are_finite(losses, norm):
         raise UserError(
             f"The loss became {losses['loss']} (gradient norm {norm}). Lower --learning-rate, or use --dtype float32."
         )
     return losses, norm
+
+
+def _attempt(training: Training, batch: Sequence[Unit]) -> tuple[dict[str, float], float]:
+    """The losses of a step and the norm of its gradients; with finite gradients, the step is taken."""
+    losses = _gradients(training, batch)
+    parameters, longest = list(training.trained.values()), max(unit.tokens for unit in batch)
+    with named_part("the optimizer's state", training.config, longest=longest):
+        max_norm = training.config.optimization.max_gradient_norm
+        return losses, training.strategy.step(training.optimizer, parameters, max_norm=max_norm)
+
+
+def _are_finite(losses: Mapping[str, float], norm: float) -> bool:
+    return all(map(math.isfinite, (*losses.values(), norm)))
 
 
 def _gradients(training: Training, batch: Sequence[Unit]) -> dict[str, float]:
@@ -91,9 +104,11 @@ def _gradients(training: Training, batch: Sequence[Unit]) -> dict[str, float]:
     counts = _counts(training.objective, batch)
     totals = torch.zeros(len(weights), device=accelerator.device)
     own = own_part(batch, process=accelerator.process_index, processes=accelerator.num_processes)
-    micro_batches = list(split(own, tokens=config.batches.micro_batch_tokens, packed=training.packed))
+    parts = parts_of(own, tokens=config.batches.tokens_at_once, packed=training.packed)
     longest = max(unit.tokens for unit in batch)
-    for micro_batch, weight in training.strategy.passes(micro_batches, IDLE, training=True):
+    # Collated in the loop: a GPU computes one micro-batch while the next is collated and copied.
+    for part, weight in training.strategy.passes(parts, [], training=True):
+        micro_batch = collated(part, packed=training.packed) if part else IDLE
         here = MicroBatch(micro_batch.batch.to(accelerator.device), micro_batch.units)
         rows, length = here.batch.input_ids.shape
         size = f"of a micro-batch of {rows} x {length} tokens"
@@ -136,7 +151,7 @@ def sums_over(
     """
     strategy, accelerator = training.strategy, training.strategy.accelerator
     own = own_part(units, process=accelerator.process_index, processes=accelerator.num_processes)
-    work = list(split(own, tokens=training.config.batches.micro_batch_tokens, packed=training.packed))
+    work = list(split(own, tokens=training.config.batches.tokens_at_once, packed=training.packed))
     totals: dict[str, float] = {}
     training.model.eval()
     for micro_batch, weight in strategy.passes(work, IDLE, training=False):

@@ -6,6 +6,7 @@ training step is in ``loop``, ``step``, the objective, the strategy and ``infere
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
 from response_tuning.models.adapter import write_base_record
 from response_tuning.models.chat_files import set_stop_tokens, write_chat_files
+from response_tuning.models.context import require_context
 from response_tuning.models.dtype import fastest_dtype, warn_of_emulation
-from response_tuning.models.fingerprint import weights_fingerprint
-from response_tuning.models.load import LoadedModel, load_tokenizer
+from response_tuning.models.fingerprint import model_fingerprint, weights_fingerprint
+from response_tuning.models.load import LoadedModel, load_model_config, load_tokenizer
 from response_tuning.models.spec import parse_spec
 from response_tuning.runs.folder import RunDirectory, check_folder, claim_folder, remove_leftovers
 from response_tuning.runs.load import resolve_format
@@ -37,6 +39,8 @@ from response_tuning.support.options import Dtype, FormatName, LossKernel, Metho
 from response_tuning.support.progress import say, warn
 from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
+from response_tuning.training.continuing import load_start, options_of_start, start_of
+from response_tuning.training.device_settings import device_settings
 from response_tuning.training.encoding import conversation_for
 from response_tuning.training.finished import examples_fingerprint, require_same_data
 from response_tuning.training.loop import run_steps
@@ -54,10 +58,11 @@ from response_tuning.training.parallel.processes import (
 )
 from response_tuning.training.parallel.registry import make_strategy
 from response_tuning.training.planning.memory import named_part
+from response_tuning.training.planning.micro_batch import micro_batch_tokens
 from response_tuning.training.step import Training
 from response_tuning.training.summary import summary, summary_line, unlearnable_stop_token
 from response_tuning.training.targets import coverage
-from response_tuning.training.training_config import CHANGES_NO_RUN, EncodingOptions, TrainingConfig
+from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingConfig
 from response_tuning.training.tuning import make_trainable, require_known_tokens
 
 __all__ = ["load_rows", "resolve", "train"]
@@ -93,7 +98,7 @@ def train(config: TrainingConfig, *, on_step: Callable[[dict[str, Any]], None] =
             launch(config, processes)
         return run
     accelerator = join_processes(config.memory.device, offloads=config.parallel.offload == "cpu")
-    with process_named_in_errors(accelerator):
+    with process_named_in_errors(accelerator), device_settings(config.memory, accelerator.device):
         if not decided_by_first(accelerator, lambda: _is_finished(run, config, examples)):
             _train(config, run, objective, examples, accelerator, on_step)
     return run
@@ -128,8 +133,9 @@ def _train(
     tokenizer = load_tokenizer(config.model)
     conversation = conversation_for(tokenizer, config.encoding)
     _require_system_texts(examples.train, config)
-    encoded, report = _encode(examples.train, conversation, config.method, config.encoding)
-    held_out, held_out_dropped = _encode_held_out(examples.held_out, conversation, config.method, config.encoding)
+    encoded, report = _encode(examples.train, conversation, config, source=config.data)
+    held_out, held_out_dropped = _encode_held_out(examples.held_out, conversation, config)
+    config = _with_micro_batches(config, [*encoded, *held_out], accelerator)
     with named_part("the base model's weights", config):
         loaded = strategy.load(config)
     require_known_tokens(loaded, [*encoded, *held_out])
@@ -169,13 +175,29 @@ def _train(
         run.best_weights.unlink(missing_ok=True)
 
 
+def _with_micro_batches(
+    config: TrainingConfig, encoded: Sequence[EncodedExample], accelerator: Accelerator
+) -> TrainingConfig:
+    """``config`` with a number of tokens for each micro-batch, the same in all processes."""
+    if config.batches.micro_batch_tokens != "auto":
+        return config
+    model_config, longest = load_model_config(config.model), max(len(example.input_ids) for example in encoded)
+    tokens = decided_by_first(
+        accelerator, lambda: micro_batch_tokens(config, model_config, longest=longest, device=accelerator.device)
+    )
+    return changed(config, micro_batch_tokens=tokens)
+
+
 def _try_out(
     base: PreTrainedModel, encoded: list[EncodedExample], config: TrainingConfig, device: torch.device
 ) -> bool:
     """Validate that the loss knows how the model computes its logits, and decide whether to pack."""
     with named_part("the logits that the loss is checked against", config):
         _check_loss(base, encoded[0], config.memory.loss_kernel)
-    return decide_packing(base, encoded, config.batches, seed=config.seed, device=device)
+    attention, dtype = config.memory.attention, getattr(torch, config.memory.dtype)
+    return decide_packing(
+        base, encoded, config.batches, seed=config.seed, device=device, attention=attention, dtype=dtype
+    )
 
 
 def _check_loss(base: PreTrainedModel, example: EncodedExample, kernel: LossKernel) -> None:
@@ -191,7 +213,8 @@ def _prepare(
     """Add to ``base`` what is trained, distribute it over the processes, and make its optimizer."""
     device = strategy.accelerator.device
     with named_part("the adapter", config):
-        model = make_trainable(base, config.adapter, config.memory, device)
+        start = partial(load_start, folder=start_of(config))
+        model = make_trainable(base, config.adapter, config.memory, device, start=start)
     strategy.wrap(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(trained, config.optimization, device)
@@ -201,14 +224,19 @@ def _prepare(
 def resolve(config: TrainingConfig) -> TrainingConfig:
     """Replace "auto" by what it means here, so that the saved configuration gives the same result anywhere.
 
-    A run that was begun keeps its dtype, whatever would be fastest on the machine that resumes it.
+    A run that was begun keeps its dtype, whatever would be fastest on the machine that resumes it, and its
+    micro-batches.
     """
-    resolved: dict[str, Any] = {}
-    if config.encoding.format == "auto":
+    resolved = options_of_start(config)
+    if config.encoding.format == "auto" and "format" not in resolved:
         resolved["format"] = _format_of(config.model)
     if config.memory.dtype == "auto":
         begun = written_options(RunDirectory(config.output).config).get("dtype")
         resolved["dtype"] = _dtype(config, begun if begun in ("bfloat16", "float32") else None)
+    if config.batches.micro_batch_tokens == "auto":
+        begun_tokens = written_options(RunDirectory(config.output).config).get("micro_batch_tokens")
+        if isinstance(begun_tokens, int):
+            resolved["micro_batch_tokens"] = begun_tokens
     return changed(config, **resolved) if resolved else config
 
 
@@ -233,6 +261,8 @@ def _load_all(config: TrainingConfig, objective: Objective) -> DataSets:
         "data_fingerprint": examples_fingerprint(examples, config.method, reads_system=reads_system),
         "held_out_fingerprint": examples_fingerprint(held_out, config.method, reads_system=reads_system),
     }
+    if config.from_run:
+        fingerprints["start_fingerprint"] = str(model_fingerprint(config.from_run))
     return DataSets(examples, held_out, fingerprints)
 
 
@@ -264,18 +294,23 @@ def _require_system_texts(examples: Sequence[Example], config: TrainingConfig) -
 
 
 def _encode(
-    examples: list[Example], conversation: Conversation, method: Method, options: EncodingOptions
+    examples: list[Example], conversation: Conversation, config: TrainingConfig, *, source: str
 ) -> tuple[list[EncodedExample], EncodingReport]:
-    return encode_examples(examples, conversation, method, max_length=options.max_length, overlong=options.overlong)
+    options = config.encoding
+    encoded, report = encode_examples(
+        examples, conversation, config.method, max_length=options.max_length, overlong=options.overlong
+    )
+    require_context(encoded, report, load_model_config(config.model), source=source)
+    return encoded, report
 
 
 def _encode_held_out(
-    examples: list[Example], conversation: Conversation, method: Method, options: EncodingOptions
+    examples: list[Example], conversation: Conversation, config: TrainingConfig
 ) -> tuple[list[EncodedExample], list[int]]:
     """The encoded examples, and the row numbers of those that are dropped."""
     if not examples:
         return [], []
-    encoded, report = _encode(examples, conversation, method, options)
+    encoded, report = _encode(examples, conversation, config, source=config.validation.held_out)
     say(f"held out: {report.rows_kept} examples, {report.supervised_tokens:,} supervised tokens")
     return encoded, report.rows_dropped_overlong
 

@@ -10,6 +10,7 @@ rules between groups. What depends on the machine or the data is validated where
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tyro
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -25,6 +26,7 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.options import (
     EMBEDDED,
     STARTER,
+    Attention,
     Device,
     Dtype,
     FormatName,
@@ -42,6 +44,7 @@ from response_tuning.training.presets import PresetName, preset_values
 
 __all__ = [
     "CHANGES_NO_RUN",
+    "DEFAULT_MICRO_BATCH_TOKENS",
     "AdapterOptions",
     "BatchOptions",
     "CheckpointOptions",
@@ -61,12 +64,16 @@ CHANGES_NO_RUN = frozenset(
     {
         *("output", "data", "held_out"),  # the data are compared by their content
         *("gpus", "processes", "nodes", "sharding", "offload", "device"),
-        *("micro_batch_tokens", "packing", "gradient_checkpointing", "loss_kernel", "fused_layers", "optimizer"),
+        *("micro_batch_tokens", "packing", "gradient_checkpointing", "loss_kernel", "attention"),
+        *("fused_layers", "optimizer", "fused_optimizer", "deterministic"),
         *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every"),
     }
 )
 """Options that do not change what a run is, apart from rounding: memory, speed, and what is kept on the way. A training
 that ran out of memory is resumed with others, on another device, in another number of processes, sharded or not."""
+
+DEFAULT_MICRO_BATCH_TOKENS = 1024
+"""The tokens of a micro-batch where the device's memory does not decide."""
 
 
 def _word(value: Any) -> Any:
@@ -117,10 +124,16 @@ class BatchOptions(BaseModel):
     """Passes over the data."""
     batch_size: int = Field(default=16, ge=1)
     """Examples per optimizer step."""
-    micro_batch_tokens: int = Field(default=1024, ge=1)
-    """The most tokens, padding counted, to compute at once. Memory and speed depend on it, the result does not."""
+    micro_batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """The most tokens, padding counted, to compute at once. Memory and speed depend on it, the result does not. auto:
+    as many as a CUDA GPU's memory allows, elsewhere 1024."""
     packing: Switch = "auto"
     """Put whole examples into one row, each attending to itself alone, instead of padding. auto: where that is less."""
+
+    @property
+    def tokens_at_once(self) -> int:
+        """``micro_batch_tokens``, or its default while nobody has resolved "auto"."""
+        return DEFAULT_MICRO_BATCH_TOKENS if self.micro_batch_tokens == "auto" else self.micro_batch_tokens
 
 
 class AdapterOptions(BaseModel):
@@ -153,6 +166,8 @@ class OptimizationOptions(BaseModel):
     """AdamW's decoupled weight decay, of matrices only."""
     optimizer: Literal["adamw", "paged"] = "adamw"
     """paged: AdamW whose state can leave the GPU (CUDA with the extra qlora; elsewhere plain, with a note)."""
+    fused_optimizer: Switch = "auto"
+    """Take AdamW's step in one kernel instead of several for each operation. auto: on CUDA."""
     max_gradient_norm: float = Field(default=1.0, gt=0)
     """Longer gradients are scaled down to this norm."""
 
@@ -232,6 +247,13 @@ class MemoryOptions(BaseModel):
     """Recompute each layer in the backward pass instead of keeping its activations: less memory, a third more time."""
     loss_kernel: LossKernel = "auto"
     """What computes the loss: tiles of the vocabulary (auto), or the extras liger or cut-cross-entropy on CUDA."""
+    tf32: bool = False
+    """Multiply float32 in TF32 on CUDA: several times as fast, with 10 bits of precision."""
+    deterministic: bool = False
+    """Use deterministic kernels on CUDA, and stop with an error where torch has none. A CPU always is deterministic."""
+    attention: Attention = "auto"
+    """What computes attention: varlen or flash (CUDA), flex, or sdpa. auto: varlen on CUDA if the model allows it, and
+    within each example of a packed row on the CPU."""
     fused_layers: Switch = "auto"
     """Adapter layers and norms with hand-written gradients. auto: on the CPU, where they were measured to be faster."""
 
@@ -274,7 +296,8 @@ class CheckpointOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     checkpoint_every_seconds: float = Field(default=60, ge=0)
-    """How often to save a checkpoint to resume from; also saved on Ctrl-C and SIGTERM."""
+    """How often to save a checkpoint to resume from, or as often as a twentieth of the time allows, where saving takes
+    long; 0: after every step. Also saved on Ctrl-C and SIGTERM."""
     keep_checkpoints: int = Field(default=1, ge=1)
     """How many checkpoints to keep until training is done; an earlier one is used where the last is damaged."""
     keep_adapter_every: int = Field(default=0, ge=0)
@@ -290,6 +313,7 @@ class TrainingConfig(BaseModel):
         rt train --preset paper --model meta-llama/Llama-3.1-8B --data answers.jsonl --output runs/paper
         rt train --data answers.jsonl --output runs/mine --gpus 4
         rt train --preference-loss dpo --model runs/mine --data pairs.jsonl --output runs/preferred --learning-rate 2e-5
+        rt train --from runs/mine --method it --data pairs.jsonl --output runs/continued
         rt train --config runs/mine/config.yaml --output runs/again --seed 1
     """
 
@@ -301,6 +325,9 @@ class TrainingConfig(BaseModel):
     """rt: responses alone. it: instruction-response pairs. mixed: rows with a prompt as it, rows without one as rt."""
     model: str = EMBEDDED
     """The base model: 'embedded', a folder, a .gguf file or a hub id."""
+    from_run: Annotated[str, tyro.conf.arg(aliases=["--from"], metavar="RUN")] = ""
+    """Continue from the adapter of a run, or of a checkpoint that it kept, with this method and data. Base model,
+    adapter options, format and prefix are that run's."""
     data: str = STARTER
     """A JSONL file with 'completion' and, for it, 'prompt' in every row; or 'starter'."""
     objective: str = "auto"
@@ -368,6 +395,15 @@ class TrainingConfig(BaseModel):
         if self.checkpoints.keep_adapter_every and self.adapter.tuning == "full":
             raise ValueError(
                 "--keep-adapter-every keeps adapters, and --tuning full trains none. Leave one of them out."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_adapter_to_continue(self) -> "TrainingConfig":
+        if self.from_run and self.adapter.tuning == "full":
+            raise ValueError(
+                "--from-run continues an adapter, and --tuning full trains none. To train every weight of a run, name "
+                "it as --model."
             )
         return self
 

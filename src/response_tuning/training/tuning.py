@@ -1,6 +1,6 @@
 """What is trained: the base model, loaded for one way of tuning, and its adapter."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -81,7 +81,14 @@ def require_known_tokens(loaded: LoadedModel, encoded: Iterable[EncodedExample])
         )
 
 
-def make_trainable(model: nn.Module, adapter: AdapterOptions, memory: MemoryOptions, device: torch.device) -> nn.Module:
+def make_trainable(
+    model: nn.Module,
+    adapter: AdapterOptions,
+    memory: MemoryOptions,
+    device: torch.device,
+    *,
+    start: Callable[[PeftModel], None] = lambda _: None,
+) -> nn.Module:
     """Add an adapter to a frozen model, or let every weight train, with the memory options that it trains with.
 
     Args:
@@ -89,6 +96,7 @@ def make_trainable(model: nn.Module, adapter: AdapterOptions, memory: MemoryOpti
         adapter: What is trained.
         memory: Gradient checkpointing and fused layers.
         device: Where it will train.
+        start: Gives a new adapter its first weights, if they are not to be random.
 
     Raises:
         UserError: the model cannot recompute its layers.
@@ -96,7 +104,7 @@ def make_trainable(model: nn.Module, adapter: AdapterOptions, memory: MemoryOpti
     if adapter.tuning == "full":
         model = train_all_weights(model)
     else:
-        model = add_adapter(model, adapter, fused=fuses_layers(memory.fused_layers, device))
+        model = add_adapter(model, adapter, fused=fuses_layers(memory.fused_layers, device), start=start)
     if memory.gradient_checkpointing:
         recompute_activations(model)
     return model
@@ -122,7 +130,9 @@ def train_all_weights(model: nn.Module) -> nn.Module:
     return model.requires_grad_(True)
 
 
-def add_adapter(model: nn.Module, adapter: AdapterOptions, *, fused: bool) -> PeftModel:
+def add_adapter(
+    model: nn.Module, adapter: AdapterOptions, *, fused: bool, start: Callable[[PeftModel], None] = lambda _: None
+) -> PeftModel:
     """Add an adapter to every layer that can have one (``training.targets``); its weights are fp32, the base is frozen.
 
     LoRA (Hu et al. 2021, arXiv 2106.09685; QLoRA is the same over 4-bit weights) and two changes of it: rsLoRA
@@ -147,6 +157,7 @@ def add_adapter(model: nn.Module, adapter: AdapterOptions, *, fused: bool) -> Pe
             f"PEFT cannot add an adapter to {type(model).__name__}: {str(error).splitlines()[0]} Choose --tuning full."
         ) from error
     assert isinstance(adapted, PeftModel)
+    start(adapted)
     if fused:
         fuse_layers(adapted)
     return adapted

@@ -15,10 +15,12 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBas
 
 from response_tuning.conversation import Conversation
 from response_tuning.evaluation.capabilities import capabilities as core_module
-from response_tuning.evaluation.capabilities.capabilities import evaluate_core, harness_model
+from response_tuning.evaluation.capabilities.capabilities import evaluate_core
 from response_tuning.evaluation.capabilities.capabilities_config import CoreConfig
+from response_tuning.evaluation.capabilities.harness_model import harness_model
 from response_tuning.evaluation.capabilities.task_data import harness_tasks_folder
 from response_tuning.example import Example
+from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import FormatName
@@ -188,7 +190,7 @@ def test_what_is_scored_are_the_ids_of_the_conversation_with_one_bos(
 ) -> None:
     evaluate_core(config.model_copy(update={"format": name}))
     conversation = Conversation(tokenizer, name)
-    harness = harness_model(LoadedModel(model, tokenizer, "tiny"), conversation, batch_size=1)
+    harness = harness_model(Responder(LoadedModel(model, tokenizer, "tiny"), conversation), batch_size=1)
     for sample in read_rows(config.output / "samples" / "piqa.jsonl"):  # type: ignore[operator]
         question = f"Question: {sample['doc']['goal']}\nAnswer:"
         for (context, choice), text in zip(
@@ -215,7 +217,7 @@ def test_no_token_is_added_to_a_template_that_brings_no_bos(
     )
     assert adding("Hi").input_ids[0] == tokenizer.bos_token_id
     conversation = Conversation(adding, "own")
-    harness = harness_model(LoadedModel(model, adding, "tiny"), conversation, batch_size=1)
+    harness = harness_model(Responder(LoadedModel(model, adding, "tiny"), conversation), batch_size=1)
     prompt = harness.apply_chat_template([{"role": "user", "content": "Which river?"}])
     assert harness.tok_encode(prompt) == conversation.prompt_ids("Which river?")
     assert harness.tok_batch_encode([prompt])[0].tolist() == [conversation.prompt_ids("Which river?")]
@@ -231,7 +233,7 @@ def test_few_shot_examples_are_earlier_turns_and_generation_follows_the_bare_hea
     assert context.count("Question: Question: What is") == 9
     assert context.endswith("Answer:\n\nAnswer:")
     harness = harness_model(
-        LoadedModel(model, tokenizer, "tiny"), Conversation(tokenizer, "question-answer"), batch_size=1
+        Responder(LoadedModel(model, tokenizer, "tiny"), Conversation(tokenizer, "question-answer")), batch_size=1
     )
     assert harness.tok_encode(context) == tokenizer(context, add_special_tokens=False).input_ids
     assert harness.tok_encode(context).count(tokenizer.bos_token_id) == 1
@@ -251,7 +253,7 @@ def test_generation_stops_at_the_conversations_stop_token(
         return torch.zeros_like(logits).index_fill(-1, torch.tensor(stop), 9)
 
     model.get_output_embeddings().register_forward_hook(say_stop)
-    harness = harness_model(LoadedModel(model, tokenizer, "tiny"), conversation, batch_size=1)
+    harness = harness_model(Responder(LoadedModel(model, tokenizer, "tiny"), conversation), batch_size=1)
     request = Instance("generate_until", {}, ("<s>Hi", {"until": [], "do_sample": False, "temperature": 0.0}), 0)
     assert harness.generate_until([request], disable_tqdm=True) == [""]
     assert len(steps) == 1
@@ -272,7 +274,7 @@ def test_a_finished_task_is_read_and_only_a_missing_one_is_run(
     both = evaluate_core(config.model_copy(update={"tasks": ("piqa", "arc_easy")}))
     assert run == ["arc_easy"]
     assert both.metrics["piqa"] == first.metrics["piqa"]
-    monkeypatch.setattr(core_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(core_module, "load_run", None)  # would fail if it were called
     assert evaluate_core(config.model_copy(update={"tasks": ("piqa", "arc_easy")})) == both
 
 

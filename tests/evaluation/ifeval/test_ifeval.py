@@ -24,7 +24,8 @@ from response_tuning.evaluation.ifeval.ifeval_config import IfevalConfig
 from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
 from response_tuning.evaluation.ifeval.sentence_data import provide_sentence_data
 from response_tuning.evaluation.shared import answering as answering_module
-from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.inference.generate import Response
+from response_tuning.runs.local import answer_in_batches
 from response_tuning.support.assets import MIRROR_VARIABLE
 from response_tuning.support.errors import UserError
 from tests.conftest import SHARED_DATA
@@ -187,7 +188,7 @@ def test_a_finished_evaluation_is_read_and_not_done_again(
     config: IfevalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate_ifeval(config)
-    monkeypatch.setattr(answering_module, "load_with_conversation", None)  # would fail if it were called
+    monkeypatch.setattr(answering_module, "load_run", None)  # would fail if it were called
     assert evaluate_ifeval(config) == first
 
 
@@ -197,7 +198,7 @@ def test_with_sentences_there_since_the_verdicts_are_made_anew_of_the_same_respo
     if sentences_available():
         pytest.skip("NLTK's data punkt_tab is here")
     first = evaluate_ifeval(config)
-    monkeypatch.setattr(answering_module, "generate_responses", lambda *_, **__: iter(()))
+    monkeypatch.setattr(answering_module, "answer_in_batches", lambda *_, **__: iter(()))
     path = config.output / "metrics.json"  # type: ignore[operator]
     path.write_text(path.read_text().replace('"sentences_available": false', '"sentences_available": true'))
     assert evaluate_ifeval(config) == first
@@ -209,19 +210,19 @@ def test_an_interrupted_evaluation_keeps_its_responses(config: IfevalConfig, mon
     asked: list[int] = []
 
     def interrupted(*arguments: Any, **options: Any):  # type: ignore[no-untyped-def]
-        yield next(generate_responses(*arguments, **options))
+        yield next(answer_in_batches(*arguments, **options))
         raise KeyboardInterrupt
 
     def counted(*arguments: Any, **options: Any):  # type: ignore[no-untyped-def]
-        asked.append(len(arguments[2]))
-        yield from generate_responses(*arguments, **options)
+        asked.append(len(arguments[1]))
+        yield from answer_in_batches(*arguments, **options)
 
-    monkeypatch.setattr(answering_module, "generate_responses", interrupted)
+    monkeypatch.setattr(answering_module, "answer_in_batches", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate_ifeval(config)
     partial = config.output / "generations.jsonl"  # type: ignore[operator]
     partial.write_text(partial.read_text() + '{"key": "0123", "te')  # killed in the middle of a line
-    monkeypatch.setattr(answering_module, "generate_responses", counted)
+    monkeypatch.setattr(answering_module, "answer_in_batches", counted)
     assert evaluate_ifeval(config) == whole
     assert asked == [8 - 3]
     begun, maker, *rows = map(json.loads, partial.read_text().splitlines())

@@ -14,7 +14,7 @@ from response_tuning.evaluation.probe.probe_config import ProbeConfig
 from response_tuning.evaluation.probe.ranking import RANKINGS
 from response_tuning.evaluation.shared import answering as answering_module
 from response_tuning.example import Example, write_examples
-from response_tuning.inference.generate import generate_responses
+from response_tuning.runs.local import answer_in_batches
 from response_tuning.support.errors import UserError
 
 _MEASURED = {"follows", "correct", "responds", "stops", "loops", "copies", "on_topic"}
@@ -88,7 +88,7 @@ def test_other_settings_are_probed_anew(config: ProbeConfig) -> None:
 
 def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = probe(config.model_copy(update={"output": config.output.with_name("whole")}))  # type: ignore[union-attr]
-    generate = generate_responses
+    generate = answer_in_batches
     asked: list[int] = []
 
     def interrupted(*arguments: object, **options: object):  # type: ignore[no-untyped-def]
@@ -97,13 +97,13 @@ def test_an_interrupted_probe_keeps_its_responses(config: ProbeConfig, monkeypat
         raise KeyboardInterrupt
 
     def counted(*arguments: object, **options: object):  # type: ignore[no-untyped-def]
-        asked.append(len(arguments[2]))  # type: ignore[arg-type]
+        asked.append(len(arguments[1]))  # type: ignore[arg-type]
         yield from generate(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(answering_module, "generate_responses", interrupted)
+    monkeypatch.setattr(answering_module, "answer_in_batches", interrupted)
     with pytest.raises(KeyboardInterrupt):
         probe(config)
-    monkeypatch.setattr(answering_module, "generate_responses", counted)
+    monkeypatch.setattr(answering_module, "answer_in_batches", counted)
     assert probe(config) == whole
     assert asked == [8 - 3]
 
@@ -141,7 +141,7 @@ def test_other_comparisons_are_made_with_the_responses_that_are_there(
     config: ProbeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = probe(_ranked(config))
-    monkeypatch.setattr(answering_module, "generate_responses", lambda *_, **__: iter(()))
+    monkeypatch.setattr(answering_module, "answer_in_batches", lambda *_, **__: iter(()))
     again = probe(_ranked(config).model_copy(update={"seed": 1, "others": 2}))
     assert set(first.metrics) == _MEASURED | set(RANKINGS)
     assert [row["response"] for row in again.rows] == [row["response"] for row in first.rows]

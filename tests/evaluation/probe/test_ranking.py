@@ -7,15 +7,21 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation, EncodedExample
-from response_tuning.evaluation.probe import ranking as ranking_module
 from response_tuning.evaluation.probe.ranking import RANKINGS, rank_responses
 from response_tuning.evaluation.shared.relevance import nearest_texts
 from response_tuning.example import Example
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.load import LoadedModel
+from response_tuning.runs import local as local_module
+from response_tuning.runs.local import LocalRun
 from response_tuning.support.options import Prefix
 
 OTHERS, HARD_OTHERS, SEED = 3, 2, 5
+
+
+def run_of(model: LlamaForCausalLM, conversation: Conversation) -> LocalRun:
+    return LocalRun("tiny", Responder(LoadedModel(model, conversation.tokenizer, "tiny"), conversation))
 
 
 def log_likelihood(model: LlamaForCausalLM, encoded: EncodedExample) -> float:
@@ -34,9 +40,7 @@ def test_every_share_is_that_of_comparisons_made_one_by_one(
 ) -> None:
     pairs = examples[:9]
     conversation = Conversation(tokenizer, "tulu", rt_prefix=prefix)
-    found = rank_responses(
-        LoadedModel(model, tokenizer, "tiny"), conversation, pairs, others=OTHERS, hard_others=HARD_OTHERS, seed=SEED
-    )
+    found = rank_responses(run_of(model, conversation), pairs, others=OTHERS, hard_others=HARD_OTHERS, seed=SEED)
     completions = [pair.completion for pair in pairs]
     nearest = nearest_texts(completions, HARD_OTHERS)
     generator = random.Random(SEED)
@@ -69,17 +73,16 @@ def test_pairs_are_scored_once_and_responses_alone_only_for_mutual_information(
 ) -> None:
     scored: list[EncodedExample] = []
 
-    def counted(loaded: LoadedModel, encoded: list[EncodedExample], **options: object) -> list[float]:
+    def counted(responder: Responder, encoded: list[EncodedExample], **options: object) -> list[float]:
         scored.extend(encoded)
-        return log_likelihoods(loaded, encoded, **options)  # type: ignore[arg-type]
+        return log_likelihoods(responder, encoded, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ranking_module, "log_likelihoods", counted)
+    monkeypatch.setattr(local_module, "log_likelihoods", counted)
 
     def rank(*, pmi: bool) -> list[dict[str, float]]:
         scored.clear()
         return rank_responses(
-            LoadedModel(model, tokenizer, "tiny"),
-            Conversation(tokenizer, "tulu"),
+            run_of(model, Conversation(tokenizer, "tulu")),
             examples[:5],
             others=4,  # all there are, so that the nearest are among them
             hard_others=4,

@@ -62,7 +62,7 @@ def forbid_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(answering, "load_with_conversation", fail)
+    monkeypatch.setattr(answering, "load_run", fail)
 
 
 def test_every_response_of_every_benchmark_is_in_one_state_and_rates_say_over_how_many(

@@ -110,7 +110,7 @@ def test_quality_is_what_the_probe_calls_an_answer(
 
 def test_responses_are_not_generated_twice(config: SelectiveConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(config)
-    monkeypatch.setattr(answering_module, "generate_responses", None)  # would fail if it were called
+    monkeypatch.setattr(answering_module, "answer_in_batches", None)  # would fail if it were called
     second = run(config, wanted_quality=0.1, seed=1)
     assert second.rows == first.rows
 

@@ -9,6 +9,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from response_tuning.conversation import FORMATS, Conversation
 from response_tuning.evaluation.selective.self_rating import rate_responses, rating_request
 from response_tuning.example import Example
+from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.options import FormatName
 
@@ -24,7 +25,9 @@ def test_a_rating_is_the_mean_of_the_digits_under_the_models_own_next_token_prob
 ) -> None:
     conversation = Conversation(tokenizer, format_name)
     pairs = [(example.prompt or "", example.completion[: 10 * number]) for number, example in enumerate(examples[:5])]
-    ratings = rate_responses(LoadedModel(model, tokenizer, "tiny"), conversation, pairs, batch_tokens=batch_tokens)
+    ratings = rate_responses(
+        Responder(LoadedModel(model, tokenizer, "tiny"), conversation), pairs, batch_tokens=batch_tokens
+    )
     for (instruction, response), rating in zip(pairs, ratings, strict=True):
         prompt = conversation.prompt_ids(rating_request(instruction, response))
         probabilities = [

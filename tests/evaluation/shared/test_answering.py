@@ -12,8 +12,9 @@ from response_tuning.asking.ask import Failure
 from response_tuning.evaluation.shared import answering
 from response_tuning.evaluation.shared.answering import Answered, respond
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
-from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.inference.generate import Response
 from response_tuning.models.fingerprint import model_fingerprint
+from response_tuning.runs.local import answer_in_batches
 from response_tuning.support.files import read_json_lines, write_json_lines
 from tests.conftest import tiny_model
 from tests.evaluation.judges import SERVED, whole_rows
@@ -45,7 +46,7 @@ def test_kept_responses_are_read_without_loading_a_model(
         "format": "tulu",
         "fingerprint": model_fingerprint(str(model_folder)),
     }
-    monkeypatch.setattr(answering, "load_with_conversation", None)
+    monkeypatch.setattr(answering, "load_run", None)
     assert answer(config, INSTRUCTIONS, tmp_path) == first
     # Whatever a first try in smaller batches had answered would be lost otherwise.
     assert answer(config.model_copy(update={"batch_size": 2}), INSTRUCTIONS, tmp_path) == first
@@ -128,10 +129,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     asked: list[list[str]] = []
 
     def counting(*arguments: Any, **options: Any) -> Iterator[dict[int, Response]]:
-        asked.append(list(arguments[2]))
-        return generate_responses(*arguments, **options)
+        asked.append(list(arguments[1]))
+        return answer_in_batches(*arguments, **options)
 
-    monkeypatch.setattr(answering, "generate_responses", counting)
+    monkeypatch.setattr(answering, "answer_in_batches", counting)
     return asked
 
 

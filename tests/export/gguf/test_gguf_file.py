@@ -10,6 +10,7 @@ from response_tuning.export.export_config import GgufType
 from response_tuning.export.gguf.gguf_file import check_can_be_gguf, write_gguf
 from response_tuning.export.proof import engines
 from response_tuning.export.proof.proof import Engine, Proof, make_reference, prove
+from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.errors import UserError
 from tests.export.conftest import SHAPES, random_model
@@ -35,7 +36,7 @@ def compare(
     loaded = LoadedModel(model, tokenizer, "tiny")
     path = tmp_path / "tiny.gguf"
     write_gguf(path, loaded, conversation, name="tiny", licence="unknown", gguf_type=gguf_type)
-    references = make_reference(loaded, conversation, prompts=3, new_tokens=12)
+    references = make_reference(Responder(loaded, conversation), prompts=3, new_tokens=12)
     tolerance = STORED_BITS_TOLERANCE[gguf_type]
     return prove(references, llama_cpp(path, conversation), file=path.name, tolerance=tolerance)
 
@@ -61,7 +62,7 @@ def test_case_31_a_server_reads_the_text_of_a_control_token_as_the_token(
         licence="unknown",
         gguf_type="f16",
     )
-    engine, end = llama_cpp(tmp_path / "tiny.gguf", conversation), tokenizer.convert_tokens_to_ids("<|im_end|>")
+    engine, end = llama_cpp(tmp_path / "tiny.gguf", conversation), tokenizer.get_vocab()["<|im_end|>"]
     for text, read_as_tokens in (("Say it < | im_end | >.", 0), ("Say <|im_end|> twice: <|im_end|>.", 2)):
         ours, served = conversation.prompt_ids(text), engine.render(text)
         assert isinstance(end, int)
@@ -102,7 +103,7 @@ def test_transformers_reads_the_same_weights_back(
     loaded = LoadedModel(model, tokenizer, "tiny")
     path = tmp_path / "tiny.gguf"
     write_gguf(path, loaded, conversation, name="tiny", licence="unknown", gguf_type="f16")
-    references = make_reference(loaded, conversation, prompts=2, new_tokens=8)
+    references = make_reference(Responder(loaded, conversation), prompts=2, new_tokens=8)
     engine = engines.gguf_engine(path, stop_ids=conversation.stop_token_ids, device="cpu")
     proof = prove(references, engine, file=path.name, tolerance=0.02)
     assert engine.name == "transformers"

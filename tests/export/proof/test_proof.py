@@ -5,6 +5,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from response_tuning.conversation import Conversation
 from response_tuning.export.proof.proof import Continuation, Engine, Reference, make_reference, prove
+from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel
 
 OWN = Reference(
@@ -72,7 +73,9 @@ def test_a_run_answers_greedily_and_keeps_the_likeliest_tokens(
     tokenizer: PreTrainedTokenizerBase, model: LlamaForCausalLM
 ) -> None:
     conversation = Conversation(tokenizer, "tulu")
-    (reference,) = make_reference(LoadedModel(model, tokenizer, "tiny"), conversation, prompts=1, new_tokens=5)
+    (reference,) = make_reference(
+        Responder(LoadedModel(model, tokenizer, "tiny"), conversation), prompts=1, new_tokens=5
+    )
     assert reference.prompt_ids == conversation.prompt_ids(reference.instruction)
     for token, score, likeliest in zip(
         reference.answer.token_ids, reference.answer.log_probabilities, reference.likeliest, strict=True

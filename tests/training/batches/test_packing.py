@@ -45,7 +45,7 @@ from response_tuning.training.batches.packing import (
     decide_packing,
     obstacle,
     pack,
-    split,
+    parts_of,
 )
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import BatchOptions, TrainingConfig
@@ -419,9 +419,9 @@ def test_training_goes_on_as_it_began_whatever_auto_means_by_then(
         seen.append(packed)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return split(*arguments, packed=packed, **options)
+        return parts_of(*arguments, packed=packed, **options)
 
-    monkeypatch.setattr(training_step, "split", noted)
+    monkeypatch.setattr(training_step, "parts_of", noted)
     monkeypatch.setattr(packing, "_operations", lambda *_arguments, packed, **_options: 2 if packed else 1)
     with pytest.raises(KeyboardInterrupt):
         train(changed(config, checkpoint_every_seconds=0))

@@ -166,7 +166,10 @@ def test_a_message_of_a_process_is_said_once_with_its_name(
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_is_said_by_the_process_that_writes(config: TrainingConfig) -> None:
+def test_a_disk_that_is_full_is_said_by_the_process_that_writes(
+    config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_GRACE_SECONDS", 1.0)
     config.output.mkdir()
     whole = changed(config, epochs=1, processes=1)
     write_config(config.output / "config.yaml", resolve(whole))

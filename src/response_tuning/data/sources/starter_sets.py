@@ -10,8 +10,17 @@ from response_tuning.example import Row
 from response_tuning.support.options import STARTER
 from response_tuning.support.records import BadRow
 
-__all__ = ["STARTER_HELD_OUT", "STARTER_LOOK_ALIKES", "STARTER_REFUSALS", "STARTER_TEST", "StarterSets"]
+__all__ = [
+    "STARTER_DEMONSTRATIONS",
+    "STARTER_HELD_OUT",
+    "STARTER_LOOK_ALIKES",
+    "STARTER_REFUSALS",
+    "STARTER_TEST",
+    "StarterSets",
+]
 
+STARTER_DEMONSTRATIONS = "starter-demonstrations"
+"""The data spec of three pairs to show in a prompt, as URIAL has them: a list, a refusal and steps."""
 STARTER_HELD_OUT = "starter-held-out"
 """The data spec of the starter set's held-out pairs, with checks: the development split."""
 STARTER_TEST = "starter-test"
@@ -24,6 +33,7 @@ STARTER_LOOK_ALIKES = "starter-look-alikes"
 _FILES = {
     STARTER: "train.jsonl",
     STARTER_HELD_OUT: "held_out.jsonl",
+    STARTER_DEMONSTRATIONS: "demonstrations.jsonl",
     STARTER_TEST: "test.jsonl",
     STARTER_REFUSALS: "refusals.jsonl",
     STARTER_LOOK_ALIKES: "look_alikes.jsonl",

@@ -35,10 +35,9 @@ from response_tuning.evaluation.shared.answering import backend_of
 from response_tuning.evaluation.shared.evaluate_unjudged import Measurement, evaluate_unjudged
 from response_tuning.evaluation.shared.identity import result_settings
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
-from response_tuning.models.chat_files import set_stop_tokens
 from response_tuning.models.fingerprint import is_of_same_model
-from response_tuning.models.load import LoadedModel
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_run
+from response_tuning.runs.local import responder_of
 from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
 from response_tuning.support.files import read_json, write_json, write_json_lines
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-__all__ = ["CoreResult", "evaluate_core", "harness_model"]
+__all__ = ["CoreResult", "evaluate_core"]
 
 _FEW_SHOT: dict[CoreTask, int] = {"gsm8k": 8}
 """Examples before the question; none for all other tasks (An & Kim 2024, section 4)."""
@@ -117,22 +116,6 @@ def _measure(config: CoreConfig, folder: Path, settings: dict[str, Any]) -> Meas
     return Measurement(result, backend, ("lm-eval",), facts)
 
 
-def harness_model(loaded: LoadedModel, conversation: Conversation, *, batch_size: int) -> "HFLM":
-    """A loaded model for the harness: it adds no token to the rendered chat template, and has our stop tokens."""
-    from lm_eval.models.huggingface import HFLM
-
-    set_stop_tokens(loaded.model, conversation.stop_token_ids)
-    return HFLM(
-        pretrained=loaded.model,
-        tokenizer=loaded.tokenizer,
-        backend="causal",
-        # The template contains the beginning-of-sequence token, if the tokenizer has one.
-        add_bos_token=False,
-        softmax_dtype="float32",
-        batch_size=batch_size,
-    )
-
-
 def _result_path(folder: Path, task: str) -> Path:
     return folder / "tasks" / f"{task}.json"
 
@@ -151,12 +134,14 @@ def _saved(folder: Path, task: CoreTask, settings: dict[str, Any], data_folder: 
 
 
 def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, settings: dict[str, Any]) -> None:
+    from response_tuning.evaluation.capabilities.harness_model import harness_model  # needs the extra
+
     with _quiet_harness():
         manager = _task_manager(config, folder)
-        loaded, conversation = load_with_conversation(
-            config.model, config.format, dtype=config.dtype, device=config.device
-        )
-        model = harness_model(loaded, conversation, batch_size=config.batch_size)
+        run = load_run(config.model, config.format, dtype=config.dtype, device=config.device)
+        responder = responder_of(run, purpose="rt eval core")
+        conversation = responder.conversation
+        model = harness_model(responder, batch_size=config.batch_size)
         for task in tasks:
             say(f"{task}")
             started = time.perf_counter()
@@ -166,7 +151,7 @@ def _run_tasks(config: CoreConfig, tasks: Sequence[CoreTask], *, folder: Path, s
                 "settings": settings,
                 **({} if config.data_dir is None else {"data_hash": local_data_hash(task, config.data_dir)}),
                 "format": conversation.format_name,
-                "backend": backend_of(loaded, conversation, model=config.model, dtype=config.dtype),
+                "backend": backend_of(run, dtype=config.dtype),
                 "chat_template": model.tokenizer.chat_template,
                 "seconds": round(time.perf_counter() - started, 1),
             }

@@ -32,6 +32,7 @@ from response_tuning.evaluation.shared.statistics import (
     holm,
     paired_p_value,
 )
+from response_tuning.evaluation.token_shift.shift_report import TOKEN_SHIFT, shift_views
 from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.models.spec import is_local
 from response_tuning.runs.folder import RunDirectory, evaluation_folder
@@ -84,7 +85,8 @@ def compare(config: CompareConfig) -> Comparison:
     if config.output is not None:
         write_json(config.output, asdict(comparison))
     if config.report is not None:
-        write_comparison(comparison, config.report)
+        folders = {name: found[name][TOKEN_SHIFT] for name in runs if TOKEN_SHIFT in found[name]}
+        write_comparison(comparison, config.report, shifts=shift_views(folders))
     return comparison
 
 
@@ -132,8 +134,8 @@ def _require_different(runs: Mapping[str, str], found: Mapping[str, Mapping[str,
 
 def _read(folder: Path, spec: str) -> _Evaluation:
     metrics = read_json(folder / "metrics.json")
-    if RunDirectory(Path(spec)).is_trained and not is_of_same_model(metrics.get("fingerprint"), spec):
-        warn(f"{spec} has other weights than those that {folder} was made with. Evaluate it again.")
+    if RunDirectory(Path(spec)).is_complete and not is_of_same_model(metrics.get("fingerprint"), spec):
+        warn(f"{spec} changed since {folder} was made: it has other weights or rules. Evaluate it again.")
     path = rows_file(folder)
     rows = [] if path is None else read_json_lines(path)
     if path is None or not all("values" in row for row in rows):

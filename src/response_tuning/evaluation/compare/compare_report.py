@@ -1,10 +1,12 @@
 """A comparison as one self-contained HTML page. Numbers are computed here and drawn by ``compare.html.jinja``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from response_tuning.evaluation.compare.comparison import Comparison, MetricComparison
 from response_tuning.evaluation.shared.statistics import Estimate
+from response_tuning.evaluation.token_shift.shift_report import ShiftView
 from response_tuning.support.page import write_page
 
 __all__ = ["write_comparison"]
@@ -29,8 +31,8 @@ class _Row:
     high: float
 
 
-def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write a comparison to ``path``; equal comparisons give identical pages."""
+def write_comparison(comparison: Comparison, path: Path, *, shifts: Sequence[ShiftView] = ()) -> None:
+    """Write a comparison to ``path``, with the token shift of those runs that have it; equal input, equal pages."""
     rows = {
         task: [row for metric, values in compared.metrics.items() for row in _rows(metric, values)]
         for task, compared in comparison.tasks.items()
@@ -42,6 +44,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         first=next(iter(comparison.runs)),
         rows=rows,
         findings=_findings(rows),
+        shifts=shifts,
         has_p=any(row.p is not None for shown in rows.values() for row in shown),
         plot_width=_PLOT_WIDTH,
     )

@@ -38,7 +38,7 @@ from response_tuning.evaluation.shared.results import results_folder, save_metri
 from response_tuning.evaluation.shared.statistics import Estimate, estimate_mean
 from response_tuning.example import require_prompts
 from response_tuning.inference.generate import Response
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_run
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json_lines, write_json, write_json_lines
 from response_tuning.support.progress import say
@@ -131,7 +131,7 @@ def probe_responses(config: ProbeConfig) -> ProbeResult:
 
 
 def _refuse_model_options(config: ProbeConfig) -> None:
-    for option in ("formats", "checkpoints", "ranking"):
+    for option in ("formats", "checkpoints", "tokens", "ranking"):
         if getattr(config, option):
             raise UserError(f"--{option} needs a model. Leave out --{option}, or --responses {config.responses}.")
 
@@ -148,18 +148,17 @@ def _answer(
             f"{config.data} has {len(asked.examples)} examples; ranking each against {others} others needs at least "
             f"{others + 1}. Lower --others and --hard-others, give more data, or leave out --ranking."
         )
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
-    responses = answer_all(loaded, conversation, asked.prompts, config=config, folder=folder)
+    run = load_run(config.model, config.format, dtype=config.dtype, device=config.device)
+    responses = answer_all(run, asked.prompts, config=config, folder=folder)
     rankings = rank_responses(
-        loaded,
-        conversation,
+        run,
         asked.examples,
         others=config.others,
         hard_others=config.hard_others,
         seed=config.seed,
         pmi=config.pmi,
     )
-    return responses, backend_of(loaded, conversation, model=config.model, dtype=config.dtype), rankings
+    return responses, backend_of(run, dtype=config.dtype), rankings
 
 
 def _explain(result: ProbeResult) -> None:

@@ -20,6 +20,7 @@ class ProbeConfig(BaseModel):
         rt probe runs/mine
         rt probe embedded --formats
         rt probe runs/mine --checkpoints
+        rt probe runs/mine --tokens
         rt probe runs/mine --data starter-test --run-code
         rt probe embedded --cut-at-turn
         rt probe --responses responses.jsonl --data questions.jsonl
@@ -42,6 +43,10 @@ class ProbeConfig(BaseModel):
     checkpoints: bool = False
     """Measure the checkpoints of a run (checkpoints/step-N) and its end: a curve over training, as JSON and a chart."""
 
+    tokens: bool = Field(default=False, exclude=True)
+    """Compare a run with the model that it was made from, token by token, on the same responses (Lin et al. 2023)."""
+    tokens_on: str = Field(default="own", exclude=True)
+    """The responses that --tokens reads: the 'own' of the run, the 'references' of --data, or those of a probed run."""
     run_code: bool = False
     """Run code in responses, in a subprocess with limits, where a row's checks have tests. Without it, such rows have
     no verdict on being correct."""

@@ -10,14 +10,19 @@ if TYPE_CHECKING:
 
     from response_tuning.evaluation.probe.checkpoints import CheckpointProbe
     from response_tuning.evaluation.probe.probe import FormatComparison, ProbeResult
+    from response_tuning.evaluation.token_shift.token_shift import TokenShift
 
-    _Result = ProbeResult | FormatComparison | list[CheckpointProbe]
-    """That of a plain probe, of --formats, and of --checkpoints."""
+    _Result = ProbeResult | FormatComparison | list[CheckpointProbe] | TokenShift
+    """That of a plain probe, of --formats, of --checkpoints, and of --tokens."""
 
 __all__ = ["PROBE"]
 
 
 def _run(config: ProbeConfig) -> "_Result":
+    if config.tokens and config.responses is None:
+        from response_tuning.evaluation.token_shift.token_shift import probe_tokens
+
+        return probe_tokens(config)
     from response_tuning.evaluation.probe.checkpoints import probe_checkpoints
     from response_tuning.evaluation.probe.probe import compare_formats, probe, probe_responses
 
@@ -30,8 +35,10 @@ def _run(config: ProbeConfig) -> "_Result":
 
 def _table(config: ProbeConfig, result: "_Result") -> "RenderableType":
     from response_tuning.evaluation.probe.probe_table import probe_table
+    from response_tuning.evaluation.token_shift.shift_table import shift_table
+    from response_tuning.evaluation.token_shift.token_shift import TokenShift
 
-    return probe_table(config, result)
+    return shift_table(config.model, result) if isinstance(result, TokenShift) else probe_table(config, result)
 
 
 PROBE: Evaluation[ProbeConfig, "_Result"] = Evaluation(

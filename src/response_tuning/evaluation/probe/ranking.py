@@ -20,11 +20,11 @@ however many comparisons use it, and each instruction is computed once for all o
 import random
 from collections.abc import Sequence
 
-from response_tuning.conversation import Conversation, EncodedExample
 from response_tuning.evaluation.shared.relevance import nearest_texts
 from response_tuning.example import Example
-from response_tuning.inference.score import log_likelihoods
-from response_tuning.models.load import LoadedModel
+from response_tuning.inference.responder import PromptTooLongError
+from response_tuning.runs.contract import Run
+from response_tuning.runs.local import lengths_of, score_examples
 from response_tuning.support.progress import progress_bar
 
 __all__ = ["RANKINGS", "rank_responses"]
@@ -33,8 +33,7 @@ RANKINGS = ("ranks", "ranks_hard", "ranks_pmi", "ranks_hard_pmi")
 
 
 def rank_responses(
-    loaded: LoadedModel,
-    conversation: Conversation,
+    run: Run,
     examples: Sequence[Example],
     *,
     others: int,
@@ -45,8 +44,7 @@ def rank_responses(
     """Per example, the proportion of comparisons that its own response wins, by ranking.
 
     Args:
-        loaded: the model that scores.
-        conversation: the chat format, and the prefix of a response without an instruction.
+        run: scores the responses; it decides what a response without an instruction follows.
         examples: pairs; more of them than ``others`` and ``hard_others``.
         others: random other responses per example.
         hard_others: nearest other responses per example.
@@ -57,15 +55,20 @@ def rank_responses(
     nearest = nearest_texts([example.completion for example in examples], hard_others)
     compared = [[own, *drawn[own], *nearest[own]] for own in range(len(examples))]
     pairs = list(dict.fromkeys((own, other) for own, row in enumerate(compared) for other in row))
-    encoded = [_pair(conversation, examples[own], examples[other]) for own, other in pairs]
-    alone = [conversation.encode(example, "rt") for example in examples] if pmi else []
-    with progress_bar("ranking", len(encoded) + len(alone)) as bar:
-        scores = log_likelihoods(loaded, [*encoded, *alone], bar=bar)
+    asked = [examples[own].model_copy(update={"completion": examples[other].completion}) for own, other in pairs]
+    alone = [Example(completion=example.completion) for example in examples] if pmi else []
+    with progress_bar("ranking", len(asked) + len(alone)) as bar:
+        try:
+            scores = score_examples(run, [*asked, *alone], bar=bar)
+        except PromptTooLongError as error:
+            own, other = [*pairs, *((row, row) for row in range(len(alone)))][error.index]
+            raise error.named(f"Row {own + 1} with the completion of row {other + 1}") from None
     by_pair = dict(zip(pairs, scores, strict=False))
-    means = {pair: by_pair[pair] / example.supervised_count for pair, example in zip(pairs, encoded, strict=True)}
+    lengths = lengths_of(run, [example.completion for example in examples])
+    means = {pair: score / lengths[pair[1]] for pair, score in by_pair.items()}
     rankings = {"ranks": (drawn, means), "ranks_hard": (nearest, means)}
     if pmi:
-        unconditional = scores[len(encoded) :]
+        unconditional = scores[len(asked) :]
         information = {pair: score - unconditional[pair[1]] for pair, score in by_pair.items()}
         rankings |= {"ranks_pmi": (drawn, information), "ranks_hard_pmi": (nearest, information)}
     return [
@@ -77,11 +80,6 @@ def rank_responses(
 def _random_others(count: int, others: int, *, seed: int) -> list[list[int]]:
     generator = random.Random(seed)
     return [generator.sample([other for other in range(count) if other != own], others) for own in range(count)]
-
-
-def _pair(conversation: Conversation, asked: Example, answered: Example) -> EncodedExample:
-    """One example's instruction with another's response."""
-    return conversation.encode(asked.model_copy(update={"completion": answered.completion}), "it")
 
 
 def _win_rate(own: int, others: Sequence[int], scores: dict[tuple[int, int], float]) -> float:

@@ -24,7 +24,7 @@ from response_tuning.evaluation.selective.risk_coverage import abstention, risk_
 from response_tuning.evaluation.selective.selective_config import SelectiveConfig
 from response_tuning.evaluation.selective.selective_plot import draw_curves
 from response_tuning.evaluation.selective.selective_result import Selection, SelectiveResult
-from response_tuning.evaluation.selective.self_rating import rate_responses
+from response_tuning.evaluation.selective.self_rating import SelfRating, rate_responses
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluate_judged import Cases, Judged, Role, evaluate_judged
 from response_tuning.evaluation.shared.judge import Case, Judgement
@@ -32,12 +32,14 @@ from response_tuning.evaluation.shared.response_verdicts import response_verdict
 from response_tuning.evaluation.shared.statistics import estimate_mean
 from response_tuning.example import Example, require_prompts
 from response_tuning.inference.generate import Response
+from response_tuning.inference.responder import PromptTooLongError, Responder
 from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.models.spec import is_local
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.load import load_responder
 from response_tuning.support.errors import UserError
 from response_tuning.support.plots import check_plot
 from response_tuning.support.progress import progress_bar, say
+from response_tuning.support.records import preview
 
 __all__ = ["RESPONDS", "evaluate_selective", "own_response_ids"]
 
@@ -90,8 +92,7 @@ def own_response_ids(conversation: Conversation, response: Response) -> list[int
 
     An empty response is measured on the stop token, as it has no other.
     """
-    ids = conversation.response_ids(response.text)
-    return ids if response.stopped or not response.text else ids[:-1]
+    return conversation.response_ids(response.text, ended=response.stopped or not response.text)
 
 
 def _check(config: SelectiveConfig) -> None:
@@ -164,28 +165,40 @@ def _own_confidences(
     names = [name for name in config.confidence if name != "judge"]
     if not names:
         return {}
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
+    purpose = f"--confidence {' '.join(names)}"
+    responder = load_responder(config.model, config.format, dtype=config.dtype, device=config.device, purpose=purpose)
     # A model in this process answers every instruction.
     responses = [response for response in answered.responses if isinstance(response, Response)]
     confidences: dict[str, list[float]] = {}
     if "likelihood" in names:
         encoded = [
-            _encoded(conversation, instruction, response)
+            _encoded(responder, instruction, response)
             for instruction, response in zip(instructions, responses, strict=True)
         ]
         with progress_bar("scoring own responses", len(encoded)) as bar:
-            confidences["likelihood"] = mean_log_likelihoods(loaded, encoded, bar=bar)
+            confidences["likelihood"] = mean_log_likelihoods(responder, encoded, bar=bar)
     if "self" in names:
-        pairs = [(instruction, response.text) for instruction, response in zip(instructions, responses, strict=True)]
-        ratings = rate_responses(loaded, conversation, pairs)
+        ratings = _own_ratings(responder, instructions, responses)
         confidences["self"] = [rating.expected for rating in ratings]
         confidences["digit_share"] = [rating.digit_share for rating in ratings]
     return confidences
 
 
-def _encoded(conversation: Conversation, instruction: str, response: Response) -> EncodedExample:
-    prompt = conversation.prompt_ids(instruction)
-    return EncodedExample([*prompt, *own_response_ids(conversation, response)], len(prompt))
+def _own_ratings(responder: Responder, instructions: Sequence[str], responses: Sequence[Response]) -> list[SelfRating]:
+    pairs = [(instruction, response.text) for instruction, response in zip(instructions, responses, strict=True)]
+    try:
+        return rate_responses(responder, pairs)
+    except PromptTooLongError as error:
+        row = error.index
+        name = f"The request to rate the response to row {row + 1} ({preview(instructions[row])})"
+        raise error.named(name) from None
+
+
+def _encoded(responder: Responder, instruction: str, response: Response) -> EncodedExample:
+    """A prompt and the model's own response, which the context may have ended."""
+    prompt = responder.conversation.prompt_ids(instruction)
+    ids = [*prompt, *own_response_ids(responder.conversation, response)]
+    return EncodedExample(ids[: responder.context], len(prompt))
 
 
 def _rows(

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-import torch
 from jinja2 import StrictUndefined, Template
 
-from response_tuning.conversation import Conversation, EncodedExample
-from response_tuning.inference.batch import Batch, collate, length_sorted_groups
-from response_tuning.inference.response_loss import ResponseLoss
-from response_tuning.models.load import LoadedModel
-from response_tuning.support.progress import Bar, progress_bar
+from response_tuning.conversation import EncodedExample
+from response_tuning.inference.responder import Responder
+from response_tuning.inference.score import log_likelihoods
+from response_tuning.support.progress import progress_bar
 
 __all__ = ["SelfRating", "rate_responses", "rating_request"]
 
@@ -35,19 +33,22 @@ class SelfRating:
 
 
 def rate_responses(
-    loaded: LoadedModel, conversation: Conversation, pairs: Sequence[tuple[str, str]], *, batch_tokens: int = 2048
+    responder: Responder, pairs: Sequence[tuple[str, str]], *, batch_tokens: int = 2048
 ) -> list[SelfRating]:
     """Have a model rate responses, in length-sorted batches of at most ``batch_tokens`` padded tokens.
 
     Args:
-        loaded: the model.
-        conversation: its chat format.
+        responder: the model, and how it is asked.
         pairs: instruction and response.
         batch_tokens: a longer request is a batch of its own.
+
+    Raises:
+        PromptTooLongError: a request does not fit the model's context; its index is that of the pair.
     """
+    conversation = responder.conversation
     prompts = [conversation.prompt_ids(rating_request(instruction, response)) for instruction, response in pairs]
-    replies = [tuple(conversation.response_ids(str(rating))[:-1]) for rating in _RATINGS]
-    scored = _log_probabilities(loaded, prompts, replies, batch_tokens=batch_tokens)
+    replies = [conversation.response_ids(str(rating), ended=False) for rating in _RATINGS]
+    scored = _log_probabilities(responder, prompts, replies, batch_tokens=batch_tokens)
     return [_rating(log_probabilities) for log_probabilities in scored]
 
 
@@ -60,57 +61,17 @@ def rating_request(instruction: str, response: str) -> str:
 
 
 def _log_probabilities(
-    loaded: LoadedModel, prompts: Sequence[list[int]], replies: Sequence[tuple[int, ...]], *, batch_tokens: int
+    responder: Responder, prompts: Sequence[list[int]], replies: Sequence[list[int]], *, batch_tokens: int
 ) -> list[list[float]]:
-    """For each prompt, the log-probability, in nats, of each reply's beginning.
+    """For each prompt, the log-probability, in nats, of each reply's beginning; the prompt is computed once.
 
     A digit is one token in most formats, but some tokenizers encode some or all digits after a space as two tokens.
-    Prefixes that replies have in common are computed once.
     """
-    totals = [[0.0] * len(replies) for _ in prompts]
-    prefixes = sorted({reply[:length] for reply in replies for length in range(len(reply))})
-    with progress_bar("rating own responses", len(prompts) * len(prefixes)) as bar:
-        for prefix in prefixes:
-            continued = [
-                place
-                for place, reply in enumerate(replies)
-                if len(reply) > len(prefix) and reply[: len(prefix)] == prefix
-            ]
-            requests = [[*prompt, *prefix] for prompt in prompts]
-            nexts = [replies[place][len(prefix)] for place in continued]
-            scores = _next_token_scores(loaded, requests, nexts, batch_tokens=batch_tokens, bar=bar)
-            for total, row in zip(totals, scores, strict=True):
-                for place, score in zip(continued, row, strict=True):
-                    total[place] += score
-    return totals
-
-
-@torch.inference_mode()
-def _next_token_scores(
-    loaded: LoadedModel, prompts: Sequence[list[int]], choices: Sequence[int], *, batch_tokens: int, bar: Bar
-) -> list[list[float]]:
-    """The log-probabilities of each of ``choices`` as the next token of each prompt."""
-    loss_of = ResponseLoss(loaded.model)
-    # No predicting position attends to the choice after the prompt, so any of them serves.
-    encoded = [EncodedExample([*prompt, choices[0]], len(prompt)) for prompt in prompts]
-    scores: list[list[float]] = [[] for _ in prompts]
-    for group in length_sorted_groups(encoded, tokens=batch_tokens):
-        batch = _with_choices(collate([encoded[index] for index in group]), choices).to(loaded.model.device)
-        losses = loss_of(batch).view(len(group), len(choices))
-        for index, row in zip(group, losses.tolist(), strict=True):
-            scores[index] = [-loss for loss in row]
-        bar.advance(len(group))
-    return scores
-
-
-def _with_choices(batch: Batch, choices: Sequence[int]) -> Batch:
-    """The same rows, each with every choice as a target of its predicting position."""
-    return Batch(
-        batch.input_ids,
-        batch.predicting_positions.repeat_interleave(len(choices)),
-        torch.tensor(choices).repeat(len(batch.rows)),
-        batch.rows.repeat_interleave(len(choices)),
-    )
+    responder.require_fit(prompts)
+    encoded = [EncodedExample([*prompt, *reply], len(prompt)) for prompt in prompts for reply in replies]
+    with progress_bar("rating own responses", len(encoded)) as bar:
+        scores = log_likelihoods(responder, encoded, batch_tokens=batch_tokens, bar=bar)
+    return [scores[start : start + len(replies)] for start in range(0, len(scores), len(replies))]
 
 
 def _rating(log_probabilities: Sequence[float]) -> SelfRating:

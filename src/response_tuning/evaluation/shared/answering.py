@@ -9,7 +9,7 @@ bf16 numbers and so, rarely, a word; a saved response is the one of the batch th
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,15 +18,17 @@ from response_tuning.asking.ask import Answer, Failure, Question, require_model_
 from response_tuning.asking.ask_once import ask_once, failure_state, forecast, outcome_of
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.ledger import Record, Row, open_ledger, read_ledger
-from response_tuning.conversation import Conversation
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
-from response_tuning.inference.generate import Response, generate_responses
+from response_tuning.inference.generate import Response
+from response_tuning.inference.responder import PromptTooLongError
 from response_tuning.models.fingerprint import model_fingerprint
-from response_tuning.models.load import LoadedModel
 from response_tuning.models.spec import is_local
-from response_tuning.runs.load import load_with_conversation
+from response_tuning.runs.contract import Run
+from response_tuning.runs.load import load_run
+from response_tuning.runs.local import LocalRun, answer_in_batches
 from response_tuning.support.options import Device, Dtype, FormatName
 from response_tuning.support.progress import progress_bar, say
+from response_tuning.support.records import preview
 
 __all__ = ["Answered", "Answering", "answer_all", "backend_of", "respond", "respond_here"]
 
@@ -109,9 +111,9 @@ def respond_here(
     kept = _kept(config, instructions, folder)
     if kept is not None:
         return kept
-    loaded, conversation = load_with_conversation(config.model, config.format, dtype=config.dtype, device=config.device)
-    generated = answer_all(loaded, conversation, instructions, config=config, folder=folder)
-    return generated, backend_of(loaded, conversation, model=config.model, dtype=config.dtype)
+    run = load_run(config.model, config.format, dtype=config.dtype, device=config.device)
+    generated = answer_all(run, instructions, config=config, folder=folder)
+    return generated, backend_of(run, dtype=config.dtype)
 
 
 def _kept(
@@ -144,20 +146,21 @@ def _valid(record: Record | None, limit: int) -> dict[str, Row]:
     return valid
 
 
-def backend_of(loaded: LoadedModel, conversation: Conversation, *, model: str, dtype: Dtype) -> dict[str, str | None]:
-    """What makes the responses of a model in this process; ``model`` is its spec."""
+def backend_of(run: Run, *, dtype: Dtype) -> dict[str, str | None]:
+    """What makes the responses of a run; of one without a model in this process, its kind alone."""
+    fingerprint = model_fingerprint(run.spec)
+    if not isinstance(run, LocalRun):
+        return {"backend": type(run).__name__, "dtype": dtype, "fingerprint": fingerprint}
     return {
         "backend": "transformers",
         "dtype": dtype,
-        "device": str(loaded.model.device),
-        "format": conversation.format_name,
-        "fingerprint": model_fingerprint(model),
+        "device": str(run.responder.loaded.model.device),
+        "format": run.responder.conversation.format_name,
+        "fingerprint": fingerprint,
     }
 
 
-def answer_all(
-    loaded: LoadedModel, conversation: Conversation, instructions: Sequence[str], *, config: Answering, folder: Path
-) -> list[Response]:
+def answer_all(run: Run, instructions: Sequence[str], *, config: Answering, folder: Path) -> list[Response]:
     """Greedy responses to all instructions, in their order; equal instructions are answered once.
 
     Each batch is saved in ``folder`` when it is done; saved responses are not generated again.
@@ -168,7 +171,7 @@ def answer_all(
     made_with = _made_with(config)
     keys = _keys(made_with, instructions)
     with open_ledger(folder / _LEDGER, _IDENTITY) as ledger:
-        backend = backend_of(loaded, conversation, model=config.model, dtype=config.dtype)
+        backend = backend_of(run, dtype=config.dtype)
         maker = {"key": made_with, "settings": _settings(config), "backend": backend}
         if ledger.rows.get(made_with) != maker:
             ledger.add(maker)
@@ -176,19 +179,27 @@ def answer_all(
         missing = {key: text for key, text in zip(keys, instructions, strict=True) if key not in rows}
         missing_keys = list(missing)
         with progress_bar("answering", len(set(keys)), done=len(set(keys)) - len(missing)) as bar:
-            for batch in generate_responses(
-                loaded,
-                conversation,
-                list(missing.values()),
-                max_new_tokens=config.max_new_tokens,
-                batch_size=config.batch_size,
-            ):
+            batches = answer_in_batches(
+                run, list(missing.values()), max_new_tokens=config.max_new_tokens, batch_size=config.batch_size
+            )
+            for batch in _naming_rows(batches, [keys.index(key) for key in missing_keys], instructions):
                 for position, response in batch.items():
                     row = {"key": missing_keys[position], **asdict(response), "max_new_tokens": config.max_new_tokens}
                     ledger.add(row)
                     rows[row["key"]] = row
                 bar.advance(len(batch))
         return [_response(rows[key]) for key in keys]
+
+
+def _naming_rows(
+    batches: Iterator[dict[int, Response]], rows: Sequence[int], instructions: Sequence[str]
+) -> Iterator[dict[int, Response]]:
+    """The batches; an instruction that does not fit is an error with its row, of which ``rows`` has the indices."""
+    try:
+        yield from batches
+    except PromptTooLongError as error:
+        row = rows[error.index]
+        raise error.named(f"Row {row + 1} of the {len(instructions)} prompts ({preview(instructions[row])})") from None
 
 
 def _settings(config: Answering) -> dict[str, Any]:

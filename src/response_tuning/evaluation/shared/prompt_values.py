@@ -23,7 +23,7 @@ def rows_file(folder: Path) -> Path | None:
 
 
 def prompt_values(rows: Sequence[Mapping[str, Any]]) -> PromptValues:
-    """The ``values`` of rows that have a ``prompt`` or an ``instruction``, and maybe a ``task`` and a reference."""
+    """The ``values`` of rows, each with a ``prompt`` or an ``instruction``, and maybe a ``task`` and a reference."""
     seen: Counter[tuple[str, str, str]] = Counter()
     values: PromptValues = {}
     for row in rows:

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import LogitsProcessor, PreTrainedModel
 
 from response_tuning.conversation import Conversation
 from response_tuning.data.sources.load_examples import STARTER_HELD_OUT, load_examples
 from response_tuning.example import Turn
+from response_tuning.inference.responder import Responder
 from response_tuning.models.chat_files import set_stop_tokens
-from response_tuning.models.load import LoadedModel
 
 __all__ = [
     "Continuation",
@@ -113,40 +113,48 @@ class Proof:
         )
 
 
-def make_reference(
-    loaded: LoadedModel, conversation: Conversation, *, prompts: int, new_tokens: int
-) -> list[Reference]:
-    """The run's answers to the first held-out starter instructions."""
-    set_stop_tokens(loaded.model, conversation.stop_token_ids)
+def make_reference(responder: Responder, *, prompts: int, new_tokens: int) -> list[Reference]:
+    """The run's answers to the first held-out starter instructions, ended by stop tokens alone."""
+    model, stop_ids = responder.loaded.model, responder.conversation.stop_token_ids
+    set_stop_tokens(model, stop_ids)
     references = []
     for example in load_examples(STARTER_HELD_OUT)[:prompts]:
         instruction = example.prompt or ""
-        ids = conversation.prompt_ids(instruction)
-        answer, likeliest = answer_greedily(loaded.model, ids, new_tokens, stop_ids=conversation.stop_token_ids)
+        ids = responder.conversation.prompt_ids(instruction)
+        answer, likeliest = answer_greedily(
+            model, ids, new_tokens, stop_ids=stop_ids, processors=responder.processors_of([ids])
+        )
         references.append(Reference(instruction, ids, answer, likeliest))
     return references
 
 
 @torch.inference_mode()
 def answer_greedily(
-    model: PreTrainedModel, prompt_ids: list[int], new_tokens: int, *, stop_ids: Sequence[int]
+    model: PreTrainedModel,
+    prompt_ids: list[int],
+    new_tokens: int,
+    *,
+    stop_ids: Sequence[int],
+    processors: Sequence[LogitsProcessor] = (),
 ) -> tuple[Continuation, list[dict[int, float]]]:
     """A model's answer to prompt ids, ended by its own generation config, and the most likely tokens of each step.
 
-    ``stop_ids`` are the ids that count as a stop token in the result; they do not end the generation.
+    ``stop_ids`` are the ids that count as a stop token in the result; they do not end the generation. ``processors``
+    are the run's own logits processors: probabilities are those after them.
     """
     ids = torch.tensor([prompt_ids], device=model.device)
     output = model.generate(  # type: ignore[operator]
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=new_tokens,
+        logits_processor=list(processors),
         return_dict_in_generate=True,
-        output_logits=True,
+        output_scores=True,
     )
     tokens: list[int] = []
     log_probabilities: list[float | None] = []
     likeliest: list[dict[int, float]] = []
-    for token, logits in zip(output.sequences[0, len(prompt_ids) :].tolist(), output.logits, strict=True):
+    for token, logits in zip(output.sequences[0, len(prompt_ids) :].tolist(), output.scores, strict=True):
         scores = logits[0].float().log_softmax(dim=-1)
         values, indices = scores.topk(min(_KEPT_PER_STEP, len(scores)))
         tokens.append(stop_ids[0] if token in stop_ids else token)

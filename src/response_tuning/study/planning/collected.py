@@ -42,6 +42,7 @@ class Collected:
         suffix: str = "",
         proofs: Sequence[str] = ("",),
         gpus: int = 0,
+        training: Mapping[str, Any] | None = None,
     ) -> Stage:
         """Add a stage, or find it by its content.
 
@@ -56,6 +57,7 @@ class Collected:
             suffix: of a result that is a file.
             proofs: paths below its result, one of which exists once it has finished.
             gpus: how many it computes on.
+            training: the options of a training.
         """
         key = key_of({"kind": kind, "content": content, "needs": list(needs)})
         if key not in self.stages:
@@ -69,6 +71,7 @@ class Collected:
                 needs=list(dict.fromkeys(needs)),
                 proof=[f"{place}/{proof}".rstrip("/") for proof in proofs],
                 gpus=gpus,
+                training=dict(training or {}),
             )
         return self.stages[key]
 

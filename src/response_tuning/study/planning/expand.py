@@ -24,7 +24,7 @@ from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingCon
 __all__ = ["expand", "plan_of"]
 
 _TRAINED_PROOFS = ("adapter", "model")
-_MADE_PROOFS = ("config.yaml",)
+_MADE_PROOFS = ("config.yaml", "rules.yaml", "demonstrations.jsonl")
 _MEASURED_PROOFS = ("metrics.json",)
 _TWIN = "twin"
 _PLACEHOLDER = "model"
@@ -182,7 +182,15 @@ class _Expansion:
             f"seed{cell.seed}",
         )
         return self._collected.add(
-            "run", "runs", name, words, content=content, needs=data.needs, proofs=_TRAINED_PROOFS, gpus=gpus
+            "run",
+            "runs",
+            name,
+            words,
+            content=content,
+            needs=data.needs,
+            proofs=_TRAINED_PROOFS,
+            gpus=gpus,
+            training={**options, "data": data.spec},
         )
 
     def _place_of(self, reason: str) -> Sequence[str | int]:

@@ -15,7 +15,7 @@ __all__ = ["ENTRY_POINTS", "StudyMethod", "study_methods"]
 ENTRY_POINTS = "response_tuning.study_methods"
 """The group of entry points."""
 
-_OF_EVERY_METHOD = frozenset({"model", "method", "format"})
+_OF_EVERY_METHOD = frozenset({"model", "method"})
 _OF_RT_ALONE = frozenset({"instructions", "prefix"})
 
 
@@ -37,6 +37,8 @@ class StudyMethod:
     is."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The options of the command."""
+    takes_format: bool = True
+    """Whether the axis ``format`` makes a difference to it."""
     needs: Literal["", "sftmix"] = ""
     """sftmix: it first trains a reference that keeps adapters, which tells which examples are learned easily."""
 
@@ -47,6 +49,8 @@ class StudyMethod:
 
     def has(self, axis: str) -> bool:
         """Whether an axis makes a difference to it."""
+        if axis == "format":
+            return self.takes_format
         if not self.is_trained:
             return axis in _OF_EVERY_METHOD
         return axis not in _OF_RT_ALONE or self.options.get("method") == "rt"
@@ -64,7 +68,13 @@ _METHODS = (
         needs="sftmix",
     ),
     *(
-        StudyMethod(name=f"in-context {style}", help=what, command="in-context", options={"style": style})
+        StudyMethod(
+            name=f"in-context {style}",
+            help=what,
+            command="in-context",
+            options={"style": style},
+            takes_format=False,  # its prompt is a document, not a dialogue
+        )
         for style, what in (
             ("response", "demonstrations of responses alone in the prompt (URIAL-R)"),
             ("pairs", "demonstrations of pairs in the prompt (URIAL)"),
@@ -77,7 +87,7 @@ _METHODS = (
             name=f"rules without {left_out}",
             help=f"the rule-based adapter without the rule {left_out}",
             command="rules",
-            options={"rules": ",".join(rule for rule in ("eos", "pieces", "diversity") if rule != left_out)},
+            options={"without": left_out},
         )
         for left_out in ("eos", "pieces", "diversity")
     ),

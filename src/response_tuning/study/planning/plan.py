@@ -36,6 +36,8 @@ class Stage(BaseModel):
     """Paths in the study's folder, one of which exists once the stage has finished."""
     gpus: int = 0
     """How many GPUs it computes on, where there are any."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """The options of a training, to forecast it."""
 
 
 class MeasuredCell(BaseModel):

@@ -66,6 +66,8 @@ class Contrast:
     p: float
     detectable: float
     """The smallest true difference that this number of prompts and seeds shows in 80% of such studies."""
+    largest: float
+    """The largest difference that the scale has; infinite without a scale."""
     adjusted_p: float | None = None
     """By Holm's method over the tests of the study; None where the metric is shown without a test."""
 
@@ -141,14 +143,16 @@ def _contrast(of: Results, metric: str, arm: Arm, other: Arm, resamples: int) ->
         return None
     first, second = tables[::2], tables[1::2]
     seeds = len(sides) if arm.seeds or other.seeds else 0
+    scale = of.scales.get(metric) or _proportions(tables)
     if len(sides) == 1:
         estimate = estimate_difference(first[0], second[0], bounds=of.scales.get(metric))
         p, detectable = paired_p_value(first[0], second[0]), _detectable(first[0], second[0])
     else:
         one, two = _linear(first), _linear(second)
-        estimate = estimate_over_seeds(one.tolist(), two.tolist(), resamples=resamples)
+        estimate = estimate_over_seeds(one.tolist(), two.tolist(), bounds=scale, resamples=resamples)
         p, detectable = _over_seeds(one - two, _detectable(first[0], second[0]))
-    return Contrast(of.label, metric, arm, other, estimate, seeds, p, detectable)
+    largest = float("inf") if scale is None else scale[1] - scale[0]
+    return Contrast(of.label, metric, arm, other, estimate, seeds, p, min(detectable, largest), largest)
 
 
 def _paired_cells(arm: Arm, other: Arm) -> list[tuple[Any, Any]]:
@@ -173,9 +177,14 @@ def _table(cells: Sequence[Mapping[Prompt, Mapping[str, Ratio]]], metric: str) -
 
 def _mean(table: Table, scale: Scale | None, resamples: int) -> Estimate:
     if len(table) > 1:
-        return estimate_over_seeds(_linear(table).tolist(), resamples=resamples)
+        return estimate_over_seeds(_linear(table).tolist(), bounds=scale or _proportions(table), resamples=resamples)
     parts, wholes = zip(*table[0], strict=True)
     return estimate_mean(parts, bounds=scale) if set(wholes) == {1.0} else estimate_ratio(parts, wholes)
+
+
+def _proportions(table: Table) -> Scale | None:
+    """The scale of values that are all proportions."""
+    return (0.0, 1.0) if all(0 <= part <= whole for row in table for part, whole in row) else None
 
 
 def _linear(table: Table) -> NDArray[np.float64]:

@@ -33,6 +33,8 @@ def _sentence(one: Contrast) -> str:
     )
     if one.differs:
         return f"{said}."
+    if one.detectable >= one.largest:
+        return f"{said}: no difference is shown, and this number of prompts and seeds could show none."
     return f"{said}: no difference is shown. This study shows one of {one.detectable:.3f} or more in 80% of cases."
 
 

@@ -27,6 +27,8 @@ from response_tuning.support.progress import warn
 __all__ = ["write_study_report"]
 
 _TEMPLATE = "study/reporting/page.html.jinja"
+SUFFIXES = (".svg", ".png")
+"""Of the files of a figure; the page holds the first."""
 _PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _SIZE = re.compile(r'(<svg[^>]*?) (?:height|width)="[^"]*"')
 
@@ -81,7 +83,9 @@ def _figures(study: StudyResults, target: Path) -> list[ShownFigure]:
     shown = []
     for kind in figure_kinds():
         for drawn in kind.draw(study):
-            for suffix in (".svg", ".png"):
+            drawn.figure.draw_without_rendering()  # places everything once, not again for each file
+            drawn.figure.set_layout_engine("none")
+            for suffix in SUFFIXES:
                 write_figure(drawn.figure, target / "figures" / f"{drawn.name}{suffix}")
             svg = (target / "figures" / f"{drawn.name}.svg").read_text(encoding="utf-8")
             shown.append(ShownFigure(drawn.name, drawn.caption, _inline(svg)))

@@ -41,10 +41,15 @@ class _SlurmFuture:
     def __post_init__(self) -> None:
         self.depth = 1 + max((one.depth for one in self.after), default=0)
 
-    def done(self) -> bool:
-        """Whether it has ended."""
-        self.executor.flush()
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended or will not start."""
         return self.is_cancelled or (self.submitted is not None and bool(self.submitted.done()))
+
+    def done(self) -> bool:
+        """Whether it has ended, once everything that can be is submitted."""
+        self.executor.flush()
+        return self.has_ended
 
     def result(self) -> Ended:
         """How it ended; a job that Slurm ended is a failure with its state."""
@@ -104,7 +109,7 @@ class SlurmExecutor:
 
     def flush(self) -> None:
         """Submit what was gathered: an array for each depth and each need, the shallow ones first."""
-        ready = [one for one in self._gathered if self._knows_dependencies or all(each.done() for each in one.after)]
+        ready = [one for one in self._gathered if self._knows_dependencies or all(each.has_ended for each in one.after)]
         self._gathered = [one for one in self._gathered if one not in ready]
         groups: dict[tuple[int, int, int], list[_SlurmFuture]] = {}
         for one in ready:

@@ -65,7 +65,6 @@ class _Forking:
 
     def __call__(self, job: Job, log: int, lock: int) -> Attempt:
         """Run a command; meanwhile pass on what the driver asks."""
-        self._load()
         child = os.fork()
         if child == 0:
             _run_here(job, log, lock)
@@ -81,7 +80,8 @@ class _Forking:
                 with suppress(ProcessLookupError):
                     os.kill(child, _SIGNALS.get(asked or "", signal.SIGINT))
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Import what most commands need, once."""
         if self._is_loaded:
             return
         self._is_loaded = True
@@ -131,6 +131,8 @@ def main() -> None:
             continue  # the command that it was meant for has ended
         values = json.loads(line)
         job = Job(**{**values, "words": tuple(values["words"]), "proofs": tuple(values["proofs"])})
+        if job.words[0] != "data":
+            forking.load()  # before the time of the command begins
         ended = run_job(job, forking)
         with suppress(BrokenPipeError):
             answers.write(json.dumps(asdict(ended)) + "\n")

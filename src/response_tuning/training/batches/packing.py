@@ -32,19 +32,23 @@ from torch import Tensor, nn
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.inference.batch import Batch, collate, padding_to_round
-from response_tuning.kernels.packed_attention import attend_within_examples
+from response_tuning.kernels.packed_attention import attend_within_examples, mask_instead_of_bounds
+from response_tuning.kernels.varlen_attention import packed_arguments
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.support.errors import UserError
+from response_tuning.support.options import Attention
 from response_tuning.support.progress import say
 from response_tuning.training.batches.batching import MicroBatch, Unit, epoch_batches, micro_batches, units
 from response_tuning.training.training_config import BatchOptions
 
 __all__ = [
     "collate_packed",
+    "collated",
     "decide_packing",
     "obstacle",
     "pack",
     "padded_lengths",
+    "parts_of",
     "restarting_positions",
     "split",
 ]
@@ -93,7 +97,7 @@ def collate_packed(examples: Sequence[EncodedExample]) -> Batch:
     targets = input_ids[predicting + 1]
     # A real token: one with an embedding of zeros, alone in its part of the row, gives NaN gradients in Gemma 3n.
     row = nn.functional.pad(input_ids, (0, all_positions.numel() - len(input_ids)), value=int(input_ids[0]))
-    return Batch(row[None, :], predicting, targets, rows, all_positions)
+    return Batch(row[None, :], predicting, targets, rows, all_positions, tuple(padded))
 
 
 def padded_lengths(lengths: Sequence[int]) -> list[int]:
@@ -114,9 +118,18 @@ def _is_last(positions: Tensor) -> Tensor:
 
 def split(batch: Sequence[Unit], *, tokens: int, packed: bool) -> Iterator[MicroBatch]:
     """The micro-batches of a step: packed rows, or padded ones, of at most ``tokens`` tokens each."""
-    for part in pack(batch, tokens=tokens) if packed else micro_batches(batch, tokens=tokens):
-        examples = [example for unit in part for example in unit.examples]
-        yield MicroBatch(collate_packed(examples) if packed else collate(examples), part)
+    return (collated(part, packed=packed) for part in parts_of(batch, tokens=tokens, packed=packed))
+
+
+def parts_of(batch: Sequence[Unit], *, tokens: int, packed: bool) -> list[list[Unit]]:
+    """The units of each micro-batch of a step."""
+    return pack(batch, tokens=tokens) if packed else micro_batches(batch, tokens=tokens)
+
+
+def collated(part: Sequence[Unit], *, packed: bool) -> MicroBatch:
+    """One micro-batch: a packed row, or padded ones."""
+    examples = [example for unit in part for example in unit.examples]
+    return MicroBatch(collate_packed(examples) if packed else collate(examples), part)
 
 
 @torch.no_grad()
@@ -127,6 +140,13 @@ def obstacle(model: nn.Module, examples: Sequence[EncodedExample]) -> str | None
     the others must stay bitwise identical: a leak of a state-space model in bf16 is no larger than rounding. The hidden
     states must be those of each example alone up to rounding, since matmuls of another shape round otherwise.
     """
+    try:
+        return _obstacle(model, examples)
+    except NotImplementedError as error:  # of varlen attention
+        return str(error)
+
+
+def _obstacle(model: nn.Module, examples: Sequence[EncodedExample]) -> str | None:
     decoder, head = decoder_and_head(model)
     name = type(decoder).__name__
     if "position_ids" not in signature(decoder.forward).parameters:
@@ -157,9 +177,12 @@ def _sees_another(
 def _hidden_states(decoder: nn.Module, examples: Sequence[Tensor]) -> Tensor:
     """Final hidden states [tokens, hidden] of the examples in one packed row."""
     device = next(decoder.parameters()).device
-    positions = restarting_positions([len(example) for example in examples]).to(device)
+    lengths = [len(example) for example in examples]
+    positions = restarting_positions(lengths).to(device)
     input_ids = torch.cat(list(examples)).to(device)
-    hidden: Tensor = decoder(input_ids=input_ids[None, :], position_ids=positions, use_cache=False).last_hidden_state
+    with packed_arguments(decoder, lengths, device) as bounds:
+        output = decoder(input_ids=input_ids[None, :], position_ids=positions, use_cache=False, **bounds)
+    hidden: Tensor = output.last_hidden_state
     return hidden[0]
 
 
@@ -175,6 +198,8 @@ def decide_packing(
     *,
     seed: int,
     device: torch.device | None = None,
+    attention: Attention = "auto",
+    dtype: torch.dtype = torch.bfloat16,
 ) -> bool:
     """Decide whether to pack, and log why.
 
@@ -187,14 +212,20 @@ def decide_packing(
         batches: Whether packing is asked for, and the sizes of batches.
         seed: Of the batches.
         device: Where the model will compute; None for where it is.
+        attention: What is to compute attention.
+        dtype: Of the training's matmuls.
 
     Raises:
-        UserError: packing is asked for, and this model cannot do it.
+        UserError: packing is asked for, and this model cannot do it; or ``attention`` cannot be used.
     """
     if batches.packing == "off":
+        if attention != "auto":
+            attend_within_examples(model, device, attention, dtype)
         return False
-    within = attend_within_examples(model, device)
+    within = attend_within_examples(model, device, attention, dtype)
     reason = obstacle(model, examples)
+    if reason is not None and attention == "auto" and mask_instead_of_bounds(model):
+        within, reason = False, obstacle(model, examples)
     if reason is not None:
         if batches.packing == "on":
             raise UserError(f"Examples cannot be packed: {reason}. Choose --packing off or auto.")
@@ -236,7 +267,7 @@ def _operations(
     group = pack if packed else micro_batches
     operations = 0
     for step in epoch_batches(examples, batch_size=batches.batch_size, seed=seed):
-        for part in group(units(step), tokens=batches.micro_batch_tokens):
+        for part in group(units(step), tokens=batches.tokens_at_once):
             lengths = [unit.tokens for unit in part]
             as_packed = padded_lengths(lengths) if within else [sum(padded_lengths(lengths))]
             squares = as_packed if packed else len(lengths) * [max(lengths)]

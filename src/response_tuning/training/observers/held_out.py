@@ -85,7 +85,7 @@ class HeldOutLoss:
         mean = held_out_loss(
             training.model,
             own,
-            tokens_at_once=training.config.batches.micro_batch_tokens,
+            tokens_at_once=training.config.batches.tokens_at_once,
             autocast=training.autocast,
             strategy=training.strategy,
         )

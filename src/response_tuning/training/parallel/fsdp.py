@@ -24,7 +24,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from response_tuning.kernels.packed_attention import attend_within_examples
+from response_tuning.kernels.packed_attention import attention_of, use_attention_of
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import LoadedModel
 from response_tuning.support.errors import UserError
@@ -48,10 +48,9 @@ class FullySharded:
         narrow: Whether weights are fp32 and computed with in bf16.
     """
 
-    def __init__(self, accelerator: Accelerator, parallel: ParallelOptions, *, packs: bool, narrow: bool) -> None:
+    def __init__(self, accelerator: Accelerator, parallel: ParallelOptions, *, narrow: bool) -> None:
         self.accelerator = accelerator
         self._parallel = parallel
-        self._packs = packs
         self._narrow = narrow
         self._root: _Root | None = None
 
@@ -73,9 +72,8 @@ class FullySharded:
 
     def decide(self, model: nn.Module, trial: Callable[[], Decision]) -> Decision:
         """See ``Strategy``. The first process decides, which alone has the weights."""
-        decision = decided_by_first(self.accelerator, trial)
-        if self._packs:
-            attend_within_examples(model, self.accelerator.device)  # as in the first
+        decision, attention = decided_by_first(self.accelerator, lambda: (trial(), attention_of(model)))
+        use_attention_of(model, attention)
         return decision
 
     def wrap(self, model: nn.Module) -> None:

@@ -17,8 +17,7 @@ def make_strategy(config: TrainingConfig, accelerator: Accelerator) -> Strategy:
     sharding = config.parallel.sharding
     if sharding != "none" and (accelerator.num_processes > 1 or config.parallel.offload == "cpu"):
         narrow = config.adapter.tuning == "full" and config.memory.dtype == "bfloat16"
-        packs = config.batches.packing != "off"
-        return FullySharded(accelerator, config.parallel, packs=packs, narrow=narrow)
+        return FullySharded(accelerator, config.parallel, narrow=narrow)
     if sharding != "none":
         warn(f"note: --sharding {sharding} does nothing in one process. See --gpus and --processes.")
     return Replicated(accelerator)

@@ -69,7 +69,7 @@ def next_settings(config: TrainingConfig, *, longest: int) -> list[dict[str, Any
         longest: Tokens of the longest example: a micro-batch never gets smaller than that.
     """
     changes: list[dict[str, Any]] = []
-    tokens = config.batches.micro_batch_tokens
+    tokens = config.batches.tokens_at_once
     while tokens > longest:
         tokens = max(longest, tokens // 2)
         changes.append({"micro_batch_tokens": tokens})
@@ -122,7 +122,7 @@ def named_part(part: str, config: TrainingConfig, *, longest: int | None = None)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        message = _message(part, config, config.batches.micro_batch_tokens if longest is None else longest)
+        message = _message(part, config, config.batches.tokens_at_once if longest is None else longest)
     else:
         return
     # Raised outside the handler: it would otherwise keep the frames, and their memory, of the error that it replaces.

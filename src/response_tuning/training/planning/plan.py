@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from response_tuning.conversation import EncodedExample, encode_examples
 from response_tuning.example import Example
+from response_tuning.models.context import require_context
 from response_tuning.models.device import pick_device
 from response_tuning.models.heads import decoder_and_head
 from response_tuning.models.load import load_model_config, load_tokenizer
@@ -22,6 +23,7 @@ from response_tuning.training.batches.packing import pack, padded_lengths
 from response_tuning.training.encoding import conversation_for
 from response_tuning.training.objectives.registry import make_objective
 from response_tuning.training.planning.memory import available_memory, named_part, next_settings, program_memory
+from response_tuning.training.planning.micro_batch import micro_batch_tokens
 from response_tuning.training.planning.plan_memory import (
     MemoryPlan,
     MicroBatchSize,
@@ -149,9 +151,12 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
     available = available_memory(device)
     encoded, held_out, rows_each = _encode(config)
     model_config = load_model_config(config.model)
+    longest = max(len(example.input_ids) for example in [*encoded, *held_out])
+    tokens_at_once = micro_batch_tokens(config, model_config, longest=longest, device=device)
+    config = changed(config, micro_batch_tokens=tokens_at_once)
     packed = _packs(config.batches.packing, device)
     batches = [
-        _sizes(batch, config.batches.micro_batch_tokens, packed=packed)
+        _sizes(batch, config.batches.tokens_at_once, packed=packed)
         for batch in epoch_batches(encoded, batch_size=config.batches.batch_size * rows_each, seed=config.seed)
     ]
     sizes = [size for batch in batches for size in batch]
@@ -181,13 +186,14 @@ def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedE
     for source in (config.data, config.validation.held_out):
         examples = load_rows(source, config.method, objective, systems=config.encoding.reads_system)
         if examples:
-            encoded, _ = encode_examples(
+            encoded, report = encode_examples(
                 examples,
                 conversation,
                 config.method,
                 max_length=config.encoding.max_length,
                 overlong=config.encoding.overlong,
             )
+            require_context(encoded, report, load_model_config(config.model), source=source)
         both.append(encoded if examples else [])
     return both[0], both[1], rows_each
 
@@ -354,7 +360,7 @@ def _held_out_seconds(
         return 0.0
     every = config.validation.held_out_every or tokens.steps
     measurements = -(-tokens.all_steps // every)
-    sizes = _sizes(held_out, config.batches.micro_batch_tokens, packed=False)
+    sizes = _sizes(held_out, config.batches.tokens_at_once, packed=False)
     layers = speed.layer_per_token * sum(size.padded for size in sizes)
     loss = speed.loss_per_token * sum(size.supervised for size in sizes)
     return (
@@ -385,7 +391,7 @@ def _suggest(
         if not cut:
             continue
         batches = epoch_batches(cut, batch_size=smaller.batches.batch_size, seed=smaller.seed)
-        tokens, packed = smaller.batches.micro_batch_tokens, _packs(smaller.batches.packing, device)
+        tokens, packed = smaller.batches.tokens_at_once, _packs(smaller.batches.packing, device)
         sizes = [size for batch in batches for size in _sizes(batch, tokens, packed=packed)]
         total = _memory(model_config, smaller, sizes, program=program, device=device).total
         tried.append(Suggestion(options, total, total <= available))

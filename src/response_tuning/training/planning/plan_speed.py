@@ -83,7 +83,7 @@ def measure_speed(
     peak = max(matmul_rates(device, getattr(torch, config.memory.dtype), seconds=_PEAK_FRACTION * seconds))
     layer = _one_layer(model_config, config.adapter, config.memory, device).to(device)
     if any(size.examples for size in micro_batches):
-        attend_within_examples(layer, device)
+        attend_within_examples(layer, device, config.memory.attention, getattr(torch, config.memory.dtype))
     head = _head_rows(model_config, config.adapter.tuning, config.memory.dtype, device)
     timer = _Timer(
         layer, head, _layer_count(model_config), model_config.get_text_config().vocab_size, config.memory.dtype, device

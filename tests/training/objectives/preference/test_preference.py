@@ -14,6 +14,7 @@ from torch.nn.functional import log_softmax, logsigmoid
 
 from response_tuning.data.preferences import mismatched, paired
 from response_tuning.example import Example, write_examples
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.inference.score import log_likelihoods
 from response_tuning.runs.load import load_with_conversation
@@ -222,7 +223,8 @@ def test_kto_is_its_formula_however_a_step_is_split(config: TrainingConfig, pair
     tuned, conversation = load_with_conversation(str(first.output), "auto", dtype="float32", device="cpu")
     base, _ = load_with_conversation(config.model, "auto", dtype="float32", device="cpu")
     encoded = [conversation.encode(example, "it") for example in mismatched(rows, source="")]
-    gains = torch.tensor(log_likelihoods(tuned, encoded)) - torch.tensor(log_likelihoods(base, encoded))
+    now, before = (log_likelihoods(Responder(loaded, conversation), encoded) for loaded in (tuned, base))
+    gains = torch.tensor(now) - torch.tensor(before)
     own, z = gains[::2], gains[1::2].mean().clamp(min=0)
     signs = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
     assert log[1]["divergence"] == pytest.approx(float(z), rel=1e-3, abs=1e-4)

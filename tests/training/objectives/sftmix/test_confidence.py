@@ -12,6 +12,7 @@ from tests.training.conftest import interrupt_after
 
 from response_tuning.conversation import EncodedExample
 from response_tuning.example import Example, write_examples
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.score import mean_log_likelihoods
 from response_tuning.runs.folder import RunDirectory
 from response_tuning.runs.load import load_with_conversation
@@ -76,7 +77,7 @@ def test_confidences_are_the_negated_mean_perplexities_over_the_reference_run(
     for point in (*run.kept_checkpoints.values(), run.path):
         loaded, conversation = load_with_conversation(str(point), "auto", dtype="float32", device="cpu")
         encoded = [conversation.encode(example, "rt") for example in examples[:13]]
-        expected.append(torch.tensor(mean_log_likelihoods(loaded, encoded)).neg().exp())
+        expected.append(torch.tensor(mean_log_likelihoods(Responder(loaded, conversation), encoded)).neg().exp())
     assert [row["row"] for row in rows] == list(range(1, 14))
     perplexities = torch.tensor([row["perplexities"] for row in rows])
     torch.testing.assert_close(perplexities, torch.stack(expected, dim=1), rtol=1e-4, atol=1e-4)

@@ -152,6 +152,7 @@ def estimate_over_seeds(
     values: Sequence[Sequence[float]],
     baseline: Sequence[Sequence[float]] | None = None,
     *,
+    bounds: tuple[float, float] | None = None,
     resamples: int = RESAMPLES,
 ) -> Estimate:
     """The mean over several seeds that answered the same prompts, or the paired difference of two such means.
@@ -162,6 +163,8 @@ def estimate_over_seeds(
     Args:
         values: of each seed, one value per prompt, in the same order of prompts.
         baseline: the same of the baseline: as many seeds, each trained with the seed of the row it is paired with.
+        bounds: the lowest and the highest single value that the scale has, which the interval does not leave; (0, 1)
+            where all values are 0 or 1. With two seeds, the interval is often wider than the scale.
         resamples: how many to draw; fewer where there are hundreds of estimates.
 
     Returns:
@@ -171,6 +174,7 @@ def estimate_over_seeds(
         ValueError: there are no values, or the seeds do not have the same prompts.
     """
     table = _table(values)
+    sides = [values] if baseline is None else [values, baseline]
     if baseline is not None:
         other = _table(baseline)
         if other.shape != table.shape:
@@ -179,10 +183,16 @@ def estimate_over_seeds(
             return estimate_difference([(v, 1.0) for v in values[0]], [(v, 1.0) for v in baseline[0]])
         table = table - other
     if len(table) > 1 and np.ptp(table) == 0:  # resampling would give no width; all seeds agree, so the prompts decide
-        return estimate_over_seeds(values[:1], baseline[:1] if baseline is not None else None)
+        return estimate_over_seeds(values[:1], baseline[:1] if baseline is not None else None, bounds=bounds)
     if len(table) == 1 or table.shape[1] == 1:
         return estimate_mean(table.mean(axis=0).tolist())
-    return _estimate(table.mean(), table.shape[1], *percentile_bounds(seed_draws(table, resamples=resamples)))
+    scale = (0.0, 1.0) if bounds is None and all(_are_binary(_table(side)) for side in sides) else bounds
+    low, high = percentile_bounds(seed_draws(table, resamples=resamples))
+    if scale is not None:
+        width = scale[1] - scale[0]
+        lowest, highest = scale if baseline is None else (-width, width)
+        low, high = max(low, lowest), min(high, highest)
+    return _estimate(table.mean(), table.shape[1], low, high)
 
 
 def _table(values: Sequence[Sequence[float]]) -> Floats:

@@ -9,7 +9,7 @@ from response_tuning.study.planning.collected import slug
 from response_tuning.study.reporting.contrasts import Value
 from response_tuning.study.reporting.figures.contract import Drawn, StudyResults
 from response_tuning.study.reporting.figures.dots import shown_metrics
-from response_tuning.study.reporting.figures.style import Look, look_of, new_figure, tidy
+from response_tuning.study.reporting.figures.style import Look, label, look_of, new_figure, tidy
 from response_tuning.study.reporting.published import published_with
 from response_tuning.study.reporting.results import Arm, Results
 
@@ -85,11 +85,10 @@ def _curves(
             )
             for each in positions:
                 arm = of.arms[each]
-                papers = published_with(of.evaluation, metric, arm.axes) if axis in arm.axes else []
-                spots = [places[arm.axes[axis]]] * len(papers)
-                axes.plot(
-                    spots, [one.value for one in papers], "d", color=look.colour, markerfacecolor="none", markersize=4
-                )
+                if axis in arm.axes:
+                    papers = [one.value for one in published_with(of.evaluation, metric, arm.axes)]
+                    spots = [places[arm.axes[axis]]] * len(papers)
+                    axes.plot(spots, papers, "d", color=look.colour, markerfacecolor="none", markersize=4)
         axes.set_xticks([*places.values()], [f"{value:g}" if is_number(value) else str(value) for value in places])
         axes.set_xlabel(axis)
         tidy(axes, along="y")
@@ -116,7 +115,7 @@ def _line(
     )
     for arm, value in points:
         if axis not in arm.axes and value is not None:
-            axes.axhline(value.estimate.value, color=look.colour, linestyle=look.line, linewidth=1.2, label=name)
+            axes.axhline(value.estimate.value, color=look.colour, linestyle=look.line, linewidth=1.2, label=label(name))
             axes.axhspan(value.estimate.low, value.estimate.high, color=look.colour, alpha=0.08, linewidth=0)
     if drawn:
         spots = [place + _NUDGE * number for place, _ in drawn]
@@ -133,5 +132,5 @@ def _line(
             marker=look.marker,
             linestyle=look.line,
             markersize=5,
-            label=name,
+            label=label(name),
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from response_tuning.study.planning.collected import slug
 from response_tuning.study.reporting.contrasts import Contrast, Value
 from response_tuning.study.reporting.figures.contract import Drawn, StudyResults
-from response_tuning.study.reporting.figures.style import QUIET, interval, look_of, new_figure, tidy
+from response_tuning.study.reporting.figures.style import QUIET, interval, label, look_of, new_figure, tidy
 from response_tuning.study.reporting.published import published_with
 from response_tuning.study.reporting.results import Results
 
@@ -62,7 +62,7 @@ def _means(of: Results, metrics: Sequence[str], values: Mapping[tuple[str, str],
             papers = [one.value for one in published_with(of.evaluation, metric, arm.axes)]
             if papers:
                 axes.plot(papers, [place + 0.28] * len(papers), "d", color=QUIET, markerfacecolor="none", markersize=4)
-        axes.set_yticks(range(len(of.arms)), [arm.name for arm in of.arms])
+        axes.set_yticks(range(len(of.arms)), [label(arm.name) for arm in of.arms])
         axes.set_ylim(len(of.arms) - 0.4, -0.6)
         tidy(axes)
     for axes in panels[len(metrics) :]:
@@ -103,7 +103,7 @@ def _differences(
                 estimate = one.estimate
                 look = looks[one.arm.name]
                 interval(axes, place, estimate.value, estimate.low, estimate.high, look, filled=one.differs)
-        axes.set_yticks(range(len(pairs)), [f"{arm} − {baseline}" for arm, baseline in pairs])  # noqa: RUF001
+        axes.set_yticks(range(len(pairs)), [label(f"{arm} − {baseline}") for arm, baseline in pairs])  # noqa: RUF001
         axes.set_ylim(len(pairs) - 0.4, -0.6)
         tidy(axes)
     for axes in panels[len(metrics) :]:

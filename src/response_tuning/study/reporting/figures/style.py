@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["INK", "LINE", "PAGE_COLOURS", "QUIET", "Look", "interval", "look_of", "new_figure", "tidy"]
+__all__ = ["INK", "LINE", "PAGE_COLOURS", "QUIET", "Look", "interval", "label", "look_of", "new_figure", "tidy"]
 
 INK, QUIET, LINE = "#1d2126", "#666e78", "#dfe2e6"
 _METHODS = {"base": "#7b838d", "rt": "#c8570b", "it": "#1668b5"}
@@ -24,6 +24,7 @@ PAGE_COLOURS = {
 }
 """Colours of figures that are the page's own, which differ in the dark."""
 
+_LABEL_CHARACTERS = 40
 _SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.0,
@@ -91,6 +92,11 @@ def interval(
     axes.plot([low, high], [place, place], color=look.colour, linewidth=2, alpha=0.55, solid_capstyle="butt")
     face = look.colour if filled else "none"
     axes.plot([value], [place], look.marker, color=look.colour, markerfacecolor=face, markersize=6)
+
+
+def label(name: str) -> str:
+    """A name that leaves the panels their width: the end of a long one, which says more than the path before it."""
+    return name if len(name) <= _LABEL_CHARACTERS else f"…{name[1 - _LABEL_CHARACTERS :]}"
 
 
 def tidy(axes: "Axes", *, along: str = "x") -> None:

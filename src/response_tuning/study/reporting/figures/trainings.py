@@ -8,7 +8,7 @@ from response_tuning.study.planning.cells import arm_name
 from response_tuning.study.planning.collected import slug
 from response_tuning.study.reporting.figures.contract import Drawn, StudyResults
 from response_tuning.study.reporting.figures.dots import shown_metrics
-from response_tuning.study.reporting.figures.style import look_of, new_figure, tidy
+from response_tuning.study.reporting.figures.style import label, look_of, new_figure, tidy
 from response_tuning.study.reporting.results import Arm
 from response_tuning.study.smoothing import smoothed
 from response_tuning.support.files import read_json_lines
@@ -36,7 +36,13 @@ def training_curves(study: StudyResults) -> Iterator[Drawn]:
     for name, runs in losses.items():
         steps = min(len(run) for run in runs)
         mean = [sum(run[step] for run in runs) / len(runs) for step in range(steps)]
-        axes.plot(range(1, steps + 1), smoothed(mean), color=looks[name].colour, linestyle=looks[name].line, label=name)
+        axes.plot(
+            range(1, steps + 1),
+            smoothed(mean),
+            color=looks[name].colour,
+            linestyle=looks[name].line,
+            label=label(name),
+        )
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("nats per supervised token")
     tidy(axes, along="y")
@@ -64,7 +70,7 @@ def seeds(study: StudyResults) -> Iterator[Drawn]:
                 found = [spot for spot in spots if spot is not None]
                 look = looks[arm.name]
                 axes.plot(found, [place] * len(found), look.marker, color=look.colour, markerfacecolor="none")
-            axes.set_yticks(range(len(repeated)), [arm.name for arm in repeated])
+            axes.set_yticks(range(len(repeated)), [label(arm.name) for arm in repeated])
             axes.set_ylim(len(repeated) - 0.4, -0.6)
             tidy(axes)
         yield Drawn(slug("seeds", of.label), f"{of.label}: the mean of each seed's run.", figure)

@@ -1,6 +1,7 @@
 """How likely the reference finds each response of a preference training: computed once, before the training starts.
 
-The reference is the model that the training starts from: the base of the adapter, which may itself be a run. Its
+The reference is the model that the training starts from: the base of the adapter, which may itself be a run, with the
+adapter that the training continues from, if it does. Its
 log-likelihoods depend on nothing that training changes, so they are kept in the run's folder, for a training that is
 resumed, and in the cache, for another one on the same data from the same model.
 """
@@ -8,7 +9,7 @@ resumed, and in the cache, for another one on the same data from the same model.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -16,11 +17,13 @@ from accelerate.utils import gather_object
 
 from response_tuning.conversation import EncodedExample, encode_examples
 from response_tuning.example import Example
+from response_tuning.inference.responder import Responder
 from response_tuning.inference.score import log_likelihoods
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.support.assets import cache_folder
 from response_tuning.support.files import read_json, write_json
 from response_tuning.support.progress import progress_bar
+from response_tuning.training.continuing import start_of, with_start
 from response_tuning.training.encoding import conversation_for
 from response_tuning.training.objectives.contract import DataSets
 from response_tuning.training.parallel.processes import decided_by_first
@@ -116,6 +119,7 @@ def _measure(config: TrainingConfig, examples: Sequence[Example]) -> LogLikeliho
         return []
     with named_part("the reference model", config):
         loaded = load_base(config.model, config.adapter.tuning, dtype=config.memory.dtype, device=config.memory.device)
+        loaded = replace(loaded, model=with_start(loaded.model, start_of(config)))
     conversation = conversation_for(loaded.tokenizer, config.encoding)
     encoded, report = encode_examples(
         examples,
@@ -125,8 +129,8 @@ def _measure(config: TrainingConfig, examples: Sequence[Example]) -> LogLikeliho
         overlong=config.encoding.overlong,
     )
     with progress_bar("log-likelihoods of the reference", len(encoded)) as bar:
-        tokens = config.batches.micro_batch_tokens
-        values = iter(log_likelihoods(loaded, encoded, batch_tokens=tokens, bar=bar))
+        tokens = config.batches.tokens_at_once
+        values = iter(log_likelihoods(Responder(loaded, conversation), encoded, batch_tokens=tokens, bar=bar))
     dropped = set(report.rows_dropped_overlong)
     return [None if row in dropped else next(values) for row in range(1, len(examples) + 1)]
 
@@ -136,6 +140,7 @@ def _key(config: TrainingConfig, fingerprint: str) -> str:
     parts = {
         "examples": fingerprint,
         "model": model_fingerprint(config.model) or config.model,
+        **({"start": model_fingerprint(config.from_run)} if config.from_run else {}),
         "four_bit": config.adapter.tuning == "qlora",
         "method": config.method,
         "encoding": config.encoding.model_dump(mode="json"),

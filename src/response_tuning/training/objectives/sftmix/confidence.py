@@ -104,7 +104,7 @@ def _perplexities_at(point: Path, examples: Sequence[Example], config: TrainingC
             str(point), "auto", dtype=config.memory.dtype, device=config.memory.device
         )
     encoded = [_cut(conversation.encode(example, config.method), config.encoding.max_length) for example in examples]
-    losses = example_losses(loaded.model, encoded, batch_tokens=config.batches.micro_batch_tokens)
+    losses = example_losses(loaded.model, encoded, batch_tokens=config.batches.tokens_at_once)
     return [
         math.exp(min(loss / example.supervised_count, _LARGEST_EXPONENT))
         for loss, example in zip(losses, encoded, strict=True)
