@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from response_tuning.cli.main import main
 from response_tuning.data.recipes.recipe import Made, run_recipe
 from response_tuning.example import Example, read_examples, write_examples
+from response_tuning.study.definition.read_study import Overrides, read_study
+from response_tuning.study.planning import estimate
+from response_tuning.study.planning.expand import plan_of
+from response_tuning.study.running import run_job
 from response_tuning.support.errors import UserError
 from response_tuning.synthesis.invent_prompts import InventPrompts, InventPromptsConfig
 from tests.inference.faulty_server import FaultyServer, serve
@@ -92,9 +95,21 @@ def test_a_dry_run_asks_nothing_and_a_source_without_a_usable_answer_is_an_error
     assert not (tmp_path / "pairs.jsonl").exists()
 
 
-@pytest.mark.parametrize("scale", [[], ["--scale", "gpu"]])
-def test_the_study_of_invented_prompts_can_be_planned(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: list[str]
-) -> None:
-    assert main(["study", "plan", "invented-prompts", "--output", str(tmp_path / "study"), *scale]) == 0
-    assert "invent" in capsys.readouterr().out
+@pytest.mark.parametrize("scale", [None, "gpu", "paper"])
+def test_the_study_of_invented_prompts_is_whole_at_each_scale(scale: str | None) -> None:
+    plan = plan_of(read_study("invented-prompts", Overrides(scale=scale)))
+    made = [stage for stage in plan.stages.values() if stage.words[:2] == ["data", "invent-prompts"]]
+    assert len(made) == 1
+    trained = [stage for stage in plan.stages.values() if stage.training]
+    assert {(stage.training or {})["method"] for stage in trained} == {"rt", "it"}
+
+
+def test_a_plan_does_not_ask_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(read_study("invented-prompts"))
+    monkeypatch.setattr(estimate, "_MOST", 10)
+    monkeypatch.setattr(run_job, "run_job", lambda *_: pytest.fail("a plan made data"))
+    monkeypatch.setattr("response_tuning.training.planning.plan.make_plan", lambda *_, **__: pytest.fail("trained"))
+    invented = [stage for stage in plan.stages.values() if stage.training and "invented" in str(stage.training["data"])]
+    for stage in invented:
+        assert "asks a model" in estimate._forecast([stage], plan, Path("nowhere")).note
+    assert len(invented) == 2
