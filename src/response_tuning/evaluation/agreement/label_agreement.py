@@ -19,13 +19,15 @@ def label_table(labelled: Mapping[str, Sequence[tuple[bool, bool]]], *, unreadab
     """
     left_out = f"; {unreadable:,} without a readable label are left out" if unreadable else ""
     table = Table(title="labels beside people's", caption=f"with 95% confidence interval{left_out}")
-    for column in ("class", "kappa", "precision", "recall", "people", "model", "n"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for name, pairs in labelled.items():
-        counts = confusion(pairs)
-        estimates = (counts.kappa, counts.precision, counts.recall)
-        said = (sum(label for _, label in pairs), sum(verdict for verdict, _ in pairs))
-        table.add_row(name, *map(_written, estimates), *map(str, said), str(len(pairs)))
+    table.add_column("")
+    for name in labelled:
+        table.add_column(name, justify="right")
+    counts = [confusion(pairs) for pairs in labelled.values()]
+    for name in ("kappa", "precision", "recall"):
+        table.add_row(name, *(_written(getattr(each, name)) for each in counts))
+    table.add_row("labelled so by people", *(str(each.true_positives + each.false_negatives) for each in counts))
+    table.add_row("labelled so by the model", *(str(each.true_positives + each.false_positives) for each in counts))
+    table.add_row("messages", *(str(each.n) for each in counts))
     return table
 
 
