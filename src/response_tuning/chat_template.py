@@ -12,12 +12,12 @@ import re
 
 from response_tuning.support.errors import UserError
 
-__all__ = ["FIXED_DATE", "marked", "read_mark", "with_fixed_date"]
+__all__ = ["FIXED_DATE", "has_system_role", "marked", "read_mark", "with_fixed_date"]
 
 FIXED_DATE = "2024-07-26"
 """The date that templates of Llama 3 print where there is no clock."""
 
-_MARK = re.compile(r"\{#- response-tuning: format ([\w-]+), prefix (\w+) -#\}")
+_MARK = re.compile(r"\{#- response-tuning: format ([\w-]+), prefix (\w+)(, system role)? -#\}")
 _CLOCK = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
 _CLOCK_EXISTS = re.compile(r"strftime_now\s+is\s+(not\s+)?defined")
 
@@ -82,19 +82,45 @@ _PROLOGUE = """
 )
 
 
-def marked(template: str, *, format_name: str, prefix: str) -> str:
+_SYSTEM_BRANCH = "{%- set ns.system = ns.system + ns.text + '\\n\\n' -%}"
+_MESSAGES = "{%- set messages = ns.stripped -%}"
+
+
+def _with_system_role(prologue: str) -> str:
+    """The prologue where system messages before the first turn keep their role, joined to one."""
+    leading = "{%- set ns.lead = ns.lead + ns.text + '\\n\\n' -%}"
+    lead = "([{'role': 'system', 'content': ns.lead | trim}] if ns.lead else [])"
+    for old, new in (
+        ("joined='')", "joined='', lead='')"),
+        (_SYSTEM_BRANCH, f"{{%- if ns.turns -%}}{_SYSTEM_BRANCH}{{%- else -%}}{leading}{{%- endif -%}}"),
+        (_MESSAGES, f"{{%- set messages = {lead} + ns.stripped -%}}"),
+    ):
+        assert prologue.count(old) == 1
+        prologue = prologue.replace(old, new)
+    return prologue
+
+
+def marked(template: str, *, format_name: str, prefix: str, system_role: bool = False) -> str:
     """A template for plain turns as it is saved: with the mark and the prologue. One that has them gets a new mark.
 
     Args:
         template: renders user and assistant turns in ``messages``, and the header for ``add_generation_prompt``.
         format_name: the chat format.
         prefix: what response tuning trains responses after.
+        system_role: whether system messages before the first turn keep their role; the template has to render it.
     """
-    mark = f"{{#- response-tuning: format {format_name}, prefix {prefix} -#}}"
+    role = ", system role" if system_role else ""
+    mark = f"{{#- response-tuning: format {format_name}, prefix {prefix}{role} -#}}"
     if _MARK.match(template):
         return _MARK.sub(mark, template, count=1)
     prologue = re.sub(r"\n *", "", _PROLOGUE)
-    return mark + prologue + template
+    return mark + (_with_system_role(prologue) if system_role else prologue) + template
+
+
+def has_system_role(template: object) -> bool:
+    """Whether a saved template is marked as one that keeps the role of system messages."""
+    found = _MARK.match(template) if isinstance(template, str) else None
+    return found is not None and found[3] is not None
 
 
 def read_mark(template: object) -> tuple[str, str] | None:

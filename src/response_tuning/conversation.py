@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast, get_args
 
 from response_tuning.chat_template import marked, read_mark, with_fixed_date
-from response_tuning.example import Example, Turn
+from response_tuning.example import Example, Turn, split_system
 from response_tuning.support.errors import UserError
-from response_tuning.support.options import EMBEDDED, FormatName, Method, Overlong, Prefix
+from response_tuning.support.options import EMBEDDED, FormatName, Method, Overlong, Prefix, RtKeeps, SystemPlace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,6 +50,9 @@ class ChatFormat:
     before_instruction: str
     after_instruction: str
     assistant_header: str
+    before_system: str | None = None
+    """The text before a system message in a turn of its own. None: this format has no such turn."""
+    after_system: str = ""
     lead: str = ""
     stop: str | None = None
     """The token that ends a response. Tokenizers without it use their end-of-sequence token."""
@@ -65,11 +68,19 @@ class ChatFormat:
 
 FORMATS: dict[FormatName, ChatFormat] = {
     # Tulu's tags, used by the RT paper (An & Kim 2024, appendix A; Wang et al. 2023).
-    "tulu": ChatFormat(before_instruction="<|user|>\n", after_instruction="\n", assistant_header="<|assistant|>\n"),
+    "tulu": ChatFormat(
+        before_instruction="<|user|>\n",
+        after_instruction="\n",
+        assistant_header="<|assistant|>\n",
+        before_system="<|system|>\n",
+        after_system="\n",
+    ),
     "chatml": ChatFormat(
         before_instruction="<|im_start|>user\n",
         after_instruction="<|im_end|>\n",
         assistant_header="<|im_start|>assistant\n",
+        before_system="<|im_start|>system\n",
+        after_system="<|im_end|>\n",
         stop="<|im_end|>",
     ),
     # Plain text that is frequent in pre-training data, for base models too small to learn new tags.
@@ -133,12 +144,13 @@ class EncodedExample:
 class _RenderedFormat:
     """A chat format as one tokenizer renders it: its texts, its stop token and its template."""
 
-    prompt_text: Callable[[Sequence[Turn]], str]
-    """Renders turns, the last of which is the user's, followed by the assistant header."""
+    prompt_text: Callable[[Sequence[Turn], str], str]
+    """Renders a system message in a turn of its own ("" for none) and turns, followed by the assistant header."""
     header_text: str
     lead: str
     stop_token_id: int
     chat_template: str
+    has_system_role: bool
     preamble: str = ""
     closing: str | None = None
 
@@ -150,28 +162,49 @@ class Conversation:
         tokenizer: the model's.
         chat_format: the name of a format, or the format of a run whose prompt is a text of its own.
         rt_prefix: what response tuning trains responses after.
+        system: where system messages go.
+        rt_keeps: what response tuning keeps before the header, of rows that have it.
 
     Raises:
-        UserError: the tokenizer has no end-of-sequence token, or its own template has a training prefix that differs
-            from its generation prompt.
+        UserError: the tokenizer has no end-of-sequence token, its own template has a training prefix that differs from
+            its generation prompt, or the format has no system role and one is asked for.
     """
 
     def __init__(
-        self, tokenizer: "PreTrainedTokenizerBase", chat_format: FormatName | ChatFormat, *, rt_prefix: Prefix = "none"
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        chat_format: FormatName | ChatFormat,
+        *,
+        rt_prefix: Prefix = "none",
+        system: SystemPlace = "user",
+        rt_keeps: RtKeeps = "nothing",
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise UserError("The tokenizer has no end-of-sequence token, so no response could ever end.")
         self.tokenizer = tokenizer
         self.format_name = chat_format.name if isinstance(chat_format, ChatFormat) else chat_format
         self.rt_prefix = rt_prefix
-        self._format = _rendered(tokenizer, chat_format)
+        self.system_role = system == "role"
+        self.rt_keeps = rt_keeps
+        self._format = _rendered(tokenizer, chat_format, system_role=self.system_role)
+        if self.system_role and not self._format.has_system_role:
+            named = [name for name, known in FORMATS.items() if known.before_system is not None]
+            raise UserError(
+                f"The chat format {self.format_name!r} has no system role here. Choose --format {' or '.join(named)}, "
+                "or leave system messages at the head of the user's turn (--system user)."
+            )
         self._control_tokens = _control_tokens(tokenizer)
         self._rt_prompt_ids = self._prefix_ids()
 
     @property
     def chat_template(self) -> str:
         """The Jinja template to save with the tokenizer; any server then renders the same prompts."""
-        return marked(self._format.chat_template, format_name=self.format_name, prefix=self.rt_prefix)
+        return marked(
+            self._format.chat_template,
+            format_name=self.format_name,
+            prefix=self.rt_prefix,
+            system_role=self.system_role,
+        )
 
     @property
     def prefix_text(self) -> str:
@@ -202,17 +235,30 @@ class Conversation:
         tags = [prompt[prompt[0] == self.tokenizer.bos_token_id], *self._header_ids()[:1]]
         return list(dict.fromkeys(tags))
 
-    def prompt_ids(self, instruction: str, earlier_turns: Sequence[Turn] = ()) -> list[int]:
-        """The prompt for generation: [BOS], earlier turns, user turn and assistant header."""
+    def prompt_ids(
+        self, instruction: str, earlier_turns: Sequence[Turn] = (), *, system: str | None = None
+    ) -> list[int]:
+        """The prompt for generation: [BOS], system turn, earlier turns, user turn and assistant header.
+
+        Without a system role, the system text is put at the head of the user's first turn.
+        """
         turns = _alternating([*earlier_turns, _user(instruction)])
+        if system is not None and not self.system_role:
+            turns = _with_head(turns, system)
+        return self._ids_of(turns, system if system is not None and self.system_role else "")
+
+    def _ids_of(self, turns: Sequence[Turn], system: str = "") -> list[int]:
+        """The ids of a system turn ("" for none) and other turns, followed by the assistant header."""
         stripped = [Turn(role=turn.role, content=turn.content.strip()) for turn in turns]
-        preamble = self._format.preamble
+        preamble, system = self._format.preamble, system.strip()
 
         def render(plain: Callable[[str], str]) -> str:
-            text = self._format.prompt_text([Turn(role=turn.role, content=plain(turn.content)) for turn in stripped])
+            hidden = plain(system)  # first, since it is rendered first
+            turns = [Turn(role=turn.role, content=plain(turn.content)) for turn in stripped]
+            text = self._format.prompt_text(turns, hidden)
             return text.replace(preamble, plain(preamble), 1) if preamble else text
 
-        return self._rendered_ids(render, [preamble, *(turn.content for turn in stripped)])
+        return self._rendered_ids(render, [preamble, system, *(turn.content for turn in stripped)])
 
     def control_tokens_in(self, text: str) -> list[str]:
         """The texts of control tokens that ``text`` contains. They are encoded as ordinary text everywhere here."""
@@ -261,10 +307,16 @@ class Conversation:
         Raises:
             UserError: instruction tuning of an example without a prompt.
         """
+        prompt_text, turns, system = split_system(example)
         if method == "rt" or (method == "mixed" and example.prompt is None):
-            prompt = self._rt_prompt_ids
+            keeps = self.rt_keeps == "system" and system is not None
+            prompt = self._system_prefix_ids(system or "") if keeps else self._rt_prompt_ids
         elif example.prompt is None:
             raise UserError("Instruction tuning needs a prompt in every example.")
+        elif self.system_role and system is not None:
+            # A user's turn of which only the system text remains was made for it alone.
+            whole = [turn for turn in (*turns, _user(prompt_text or "")) if turn.content.strip()]
+            prompt = self._ids_of(_alternating(whole), system)
         else:
             prompt = self.prompt_ids(example.prompt, example.earlier_turns or ())
         return EncodedExample([*prompt, *self.response_ids(example.completion)], len(prompt))
@@ -279,9 +331,18 @@ class Conversation:
         assert isinstance(text, str)
         return text
 
+    def _system_prefix_ids(self, system: str) -> list[int]:
+        """What a response is trained after where response tuning keeps the system text: the prompt without a request.
+
+        The user's turn of the prefix ``empty_user`` follows a system turn; without a system role it holds the text.
+        """
+        if not self.system_role:
+            return self._ids_of([_user(system)])
+        return self._ids_of([_user("")] if self.rt_prefix == "empty_user" else [], system)
+
     def _prefix_ids(self) -> list[int]:
         """What response tuning trains responses after: the ids that a whole prompt ends in, after its BOS."""
-        whole = self._format.prompt_text([_user("")])
+        whole = self._format.prompt_text([_user("")], "")
         if self.rt_prefix == "empty_user":
             return self._text_ids(whole)
         if self._format.preamble:
@@ -300,7 +361,7 @@ class Conversation:
         Tokenized by itself, a tokenizer may put a space before it that it has in no prompt.
         """
         header = self._format.header_text
-        text = self._format.prompt_text([_user(_PROBE_INSTRUCTION)])
+        text = self._format.prompt_text([_user(_PROBE_INSTRUCTION)], "")
         whole, alone = self._text_ids(text), self._text_ids(header)
         if alone and whole[-len(alone) :] == alone:
             return alone
@@ -360,18 +421,29 @@ def _alternating(turns: Sequence[Turn]) -> list[Turn]:
     return joined
 
 
+def _with_head(turns: Sequence[Turn], system: str) -> list[Turn]:
+    """The turns with a system message at the head of the user's first turn, as the data reader puts it."""
+    first = next(place for place, turn in enumerate(turns) if turn.role == "user")
+    return [*turns[:first], _user(f"{system}\n\n{turns[first].content}"), *turns[first + 1 :]]
+
+
 def _leading_bos(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
     bos = tokenizer.bos_token
     return bos if isinstance(bos, str) and text.startswith(bos) else ""
 
 
-def _rendered(tokenizer: "PreTrainedTokenizerBase", chat_format: FormatName | ChatFormat) -> _RenderedFormat:
+def _rendered(
+    tokenizer: "PreTrainedTokenizerBase", chat_format: FormatName | ChatFormat, *, system_role: bool
+) -> _RenderedFormat:
     if chat_format == "own":
         return _own_format(tokenizer)
-    return _text_format(tokenizer, chat_format if isinstance(chat_format, ChatFormat) else FORMATS[chat_format])
+    text = chat_format if isinstance(chat_format, ChatFormat) else FORMATS[chat_format]
+    return _text_format(tokenizer, text, system_role=system_role)
 
 
-def _text_format(tokenizer: "PreTrainedTokenizerBase", chat_format: ChatFormat) -> _RenderedFormat:
+def _text_format(
+    tokenizer: "PreTrainedTokenizerBase", chat_format: ChatFormat, *, system_role: bool
+) -> _RenderedFormat:
     stop_id = tokenizer.eos_token_id
     stop_text: str = tokenizer.eos_token
     if chat_format.stop is not None and chat_format.stop in tokenizer.get_vocab():
@@ -385,32 +457,38 @@ def _text_format(tokenizer: "PreTrainedTokenizerBase", chat_format: ChatFormat) 
             return chat_format.before_instruction + turn.content + chat_format.after_instruction
         return chat_format.assistant_header + chat_format.lead + turn.content + ending
 
-    def prompt_text(turns: Sequence[Turn]) -> str:
-        return bos + chat_format.preamble + "".join(map(turn_text, turns)) + chat_format.assistant_header
+    def prompt_text(turns: Sequence[Turn], system: str) -> str:
+        lead = f"{chat_format.before_system}{system}{chat_format.after_system}" if system else ""
+        return bos + chat_format.preamble + lead + "".join(map(turn_text, turns)) + chat_format.assistant_header
 
     return _RenderedFormat(
         prompt_text=prompt_text,
         header_text=chat_format.assistant_header,
         lead=chat_format.lead,
         stop_token_id=stop_id,
-        chat_template=_jinja_template(chat_format, before=bos + chat_format.preamble, ending=ending),
+        chat_template=_jinja_template(
+            chat_format, before=bos + chat_format.preamble, ending=ending, system_role=system_role
+        ),
+        has_system_role=chat_format.before_system is not None,
         preamble=chat_format.preamble,
         closing=chat_format.closing,
     )
 
 
-def _jinja_template(chat_format: ChatFormat, *, before: str, ending: str) -> str:
+def _jinja_template(chat_format: ChatFormat, *, before: str, ending: str, system_role: bool) -> str:
     def quote(text: str) -> str:  # a JSON string is a Jinja string, but for its escapes of two halves
         return json.dumps(text, ensure_ascii=False)
 
     user = f"{quote(chat_format.before_instruction)} + content + {quote(chat_format.after_instruction)}"
+    system = f"{quote(chat_format.before_system or '')} + content + {quote(chat_format.after_system)}"
+    of_system = f"{{% elif message['role'] == 'system' %}}{{{{ {system} }}}}" if system_role else ""
     header = quote(chat_format.assistant_header)
     answer = f"{header} + {quote(chat_format.lead)} + content + {quote(ending)}"
     return (
         f"{{{{ {quote(before)} }}}}"
         "{% for message in messages %}"
         "{% set content = message['content'] %}"
-        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}{{% else %}}{{{{ {answer} }}}}{{% endif %}}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}{of_system}{{% else %}}{{{{ {answer} }}}}{{% endif %}}"
         "{% endfor %}"
         f"{{% if add_generation_prompt %}}{{{{ {header} }}}}{{% endif %}}"
     )
@@ -430,12 +508,13 @@ def _own_format(tokenizer: "PreTrainedTokenizerBase") -> _RenderedFormat:
         assert isinstance(text, str)
         return text
 
-    def prompt_text(turns: Sequence[Turn]) -> str:
-        return render([turn.model_dump() for turn in turns], add_generation_prompt=True)
+    def prompt_text(turns: Sequence[Turn], system: str) -> str:
+        lead = [{"role": "system", "content": system}] if system else []
+        return render([*lead, *(turn.model_dump() for turn in turns)], add_generation_prompt=True)
 
     question = {"role": "user", "content": _PROBE_INSTRUCTION}
     answer = {"role": "assistant", "content": _PROBE_RESPONSE}
-    prompt, turn = prompt_text([_user(_PROBE_INSTRUCTION)]), render([question], add_generation_prompt=False)
+    prompt, turn = prompt_text([_user(_PROBE_INSTRUCTION)], ""), render([question], add_generation_prompt=False)
     finished = render([question, answer], add_generation_prompt=False)
     if not (prompt.startswith(turn) and len(prompt) > len(turn)):
         raise UserError("The model's own chat template adds no generation prompt, so there is no response header.")
@@ -454,7 +533,21 @@ def _own_format(tokenizer: "PreTrainedTokenizerBase") -> _RenderedFormat:
         lead="",
         stop_token_id=ending[0],
         chat_template=template,
+        has_system_role=_renders_system(prompt_text, prompt[len(turn) :]),
     )
+
+
+def _renders_system(prompt_text: Callable[[Sequence[Turn], str], str], header: str) -> bool:
+    """Whether a template renders a system message in a turn of its own, with and without a question after it."""
+    from jinja2 import TemplateError
+
+    try:
+        asked, alone = (prompt_text(turns, _PROBE_RESPONSE) for turns in ([_user(_PROBE_INSTRUCTION)], []))
+    except (TemplateError, IndexError, KeyError):
+        return False
+    if alone.count(_PROBE_RESPONSE) != 1 or not alone.endswith(header):
+        return False
+    return asked.startswith(alone.removesuffix(header)) and _PROBE_INSTRUCTION in asked
 
 
 @dataclass

@@ -25,6 +25,7 @@ __all__ = [
     "read_examples",
     "refuse_bad",
     "require_prompts",
+    "split_system",
     "write_examples",
 ]
 
@@ -185,6 +186,31 @@ def require_prompts(examples: list[Example], *, source: str, purpose: str) -> No
             f"{source}: {len(missing)} of {len(examples)} rows have no prompt, which {purpose} needs "
             f"(the first is row {missing[0]}). Response tuning (--method rt) needs no prompts."
         )
+
+
+def split_system(example: Example) -> tuple[str | None, tuple[Turn, ...], str | None]:
+    """The prompt and the earlier turns without the system text, and the system text; None if there is none.
+
+    A system message is at the head of the user's first turn, before a blank line, as every reader puts it there. The
+    field ``system`` says which part of that turn it is.
+    """
+    turns = tuple(example.earlier_turns or ())
+    system = (example.model_extra or {}).get("system")
+    if not isinstance(system, str) or not system.strip():
+        return example.prompt, turns, None
+    first = next((place for place, turn in enumerate(turns) if turn.role == "user"), None)
+    if first is None:
+        return _without_head(example.prompt, system), turns, system
+    rest = _without_head(turns[first].content, system) or ""
+    return example.prompt, (*turns[:first], Turn(role="user", content=rest), *turns[first + 1 :]), system
+
+
+def _without_head(text: str | None, head: str) -> str | None:
+    """``text`` without ``head`` and the blank line after it, where it begins with it."""
+    if text is None or not text.startswith(head):
+        return text
+    rest = text[len(head) :]
+    return rest.removeprefix("\n\n") if not rest or rest.startswith("\n\n") else text
 
 
 def example_from(row: object) -> Example:

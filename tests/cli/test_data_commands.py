@@ -25,7 +25,8 @@ def test_a_recipe_prints_what_it_made_and_what_it_left_out(
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "long.txt").write_text("The mill stood by the river. Nobody came there any more.")
     (tmp_path / "texts" / "short.txt").write_text("Too short.")
-    assert main(["data", "non-instructional", "texts", "--least-words", "5", "--output", "halves.jsonl"]) == 0
+    options = ["--continuation", "own", "--least-words", "5", "--output", "halves.jsonl"]
+    assert main(["data", "non-instructional", "texts", *options]) == 0
     printed = capsys.readouterr().out
     assert "1 examples written to halves.jsonl" in printed
     assert "left out, too short" in printed

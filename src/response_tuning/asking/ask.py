@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from response_tuning.asking.ask_options import AskOptions
+from response_tuning.example import Turn
 from response_tuning.models.spec import GRAMMAR, is_local, parse_spec
 from response_tuning.support.errors import UserError
 from response_tuning.support.extras import require_extra
@@ -45,7 +46,10 @@ class Question:
     key: str
     """Identifies it in a ledger."""
     text: str
+    """The user's message; the last one, if ``earlier_turns`` precede it."""
     system: str | None = None
+    earlier_turns: tuple[Turn, ...] = ()
+    """The conversation before it, sent as messages of their own."""
     max_tokens: int
     expected_characters: int
     """The expected length of the answer, for the cost estimate."""
@@ -250,9 +254,17 @@ async def _ask(model: "Model", question: Question, options: AskOptions) -> Answe
 
 
 async def _generate(model: "Model", question: Question, options: AskOptions) -> "ModelOutput":
-    from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig
+    from inspect_ai.model import (
+        ChatMessage,
+        ChatMessageAssistant,
+        ChatMessageSystem,
+        ChatMessageUser,
+        GenerateConfig,
+    )
 
-    messages: list[ChatMessage] = [ChatMessageUser(content=question.text)]
+    sides = {"user": ChatMessageUser, "assistant": ChatMessageAssistant}
+    messages: list[ChatMessage] = [sides[turn.role](content=turn.content) for turn in question.earlier_turns]
+    messages.append(ChatMessageUser(content=question.text))
     if question.system is not None:
         messages.insert(0, ChatMessageSystem(content=question.system))
     return await model.generate(

@@ -11,14 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from response_tuning.asking.ask import Answer, Ending, Failure, Question, ask_all, open_model
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.cost import Cost, estimate_cost
 from response_tuning.asking.ledger import Ledger, Record, Row, open_ledger, read_ledger
+from response_tuning.example import Turn
 from response_tuning.models.fingerprint import model_fingerprint
-from response_tuning.support.progress import progress_bar, say
+from response_tuning.support.progress import progress_bar, say, warn
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
 
 __all__ = [
     "ERROR",
@@ -30,6 +34,7 @@ __all__ = [
     "ledger_path",
     "outcome_of",
     "question_key",
+    "stage",
 ]
 
 ERROR: Final = "error after retries"
@@ -39,6 +44,9 @@ REFUSED_QUESTION: Final = "refused by the server"
 
 MakeRow = Callable[[Question, Answer | Failure], dict[str, Any]]
 """Makes what is kept with an outcome: at least a ``state``. The question's key and the answer are added to it."""
+
+OpenModel = Callable[[AskOptions], "Model"]
+"""Opens the model to ask."""
 
 _UNREADABLE = frozenset({"unparsed", "no marker"})
 """States of answers in which what was asked for is not found."""
@@ -54,8 +62,11 @@ def ledger_path(output: Path) -> Path:
     return output.with_suffix(".audit.jsonl")
 
 
-def question_key(text: str, *, system: str = "") -> str:
+def question_key(text: str, *, system: str = "", earlier_turns: Sequence[Turn] = ()) -> str:
     """Identifies a question by its text: the same question has the same answer in whichever row it stands."""
+    if earlier_turns:
+        parts = [system, *(part for turn in earlier_turns for part in (turn.role, turn.content)), text]
+        return f"turn {hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
     digest = hashlib.sha256((system + text).encode()).hexdigest()[:16]
     return f"answer {digest}" if system else digest
 
@@ -92,6 +103,7 @@ def ask_once(
     make_row: MakeRow,
     *,
     exact_limit: bool = False,
+    opens: OpenModel = open_model,
 ) -> list[Row]:
     """Ask those of ``questions`` that have no outcome yet, equal ones once; returns a row for each question.
 
@@ -107,6 +119,7 @@ def ask_once(
         make_row: called for each outcome as it arrives, and for kept ones; its row is on disk before the next call.
         exact_limit: whether an answer has to be the one under exactly this limit: a longer one is no answer then, and
             one that was cut off at another limit neither.
+        opens: opens the model, where there is something to ask.
 
     Raises:
         UserError: the model cannot be asked, or the ledger was started with another identity.
@@ -115,10 +128,56 @@ def ask_once(
         kept = _Kept.of(ledger.record, options, exact_limit=exact_limit)
         pending = kept.pending(questions)
         if pending:
-            _ask(pending, ledger, kept, options, make_row)
+            answered = len({question.key for question in questions}) - len(pending)
+            _ask(pending, ledger, kept, options, make_row, opens=opens, answered=answered)
         rows = [_read_again(question, kept, make_row) for question in questions]
         _write_changed(ledger, kept, questions, rows)
         return rows
+
+
+def stage(
+    name: str,
+    questions: Sequence[Question],
+    path: Path,
+    identity: dict[str, Any],
+    options: AskOptions,
+    make_row: MakeRow,
+) -> list[Row] | None:
+    """One of several successive asks of a command: print its cost, ask, and say how to ask again what failed.
+
+    Args:
+        name: what is asked, for the printed lines.
+        questions: all of this stage.
+        path: the ledger, which several stages may share.
+        identity: as ``ask_once``.
+        options: as ``ask_once``. With ``dry_run`` nothing is asked.
+        make_row: as ``ask_once``.
+
+    Returns:
+        A row for each question; None after a dry run in which some have no outcome yet.
+
+    Raises:
+        UserError: as ``ask_once``.
+    """
+    cost = forecast(questions, path, identity, options)
+    say(f"{name}: {cost}")
+    if options.dry_run and cost.questions:
+        return None
+    rows = ask_once(questions, path, identity, options, make_row)
+    states = Counter(row["state"] for row in rows)
+    for state, way in _WAYS.items():
+        if states[state]:
+            warn(f"{name}: {states[state]:,} of {len(rows):,} ended in {state!r}; re-run with {way} to ask for these.")
+    return rows
+
+
+_WAYS = {
+    "truncated": "a larger --max-tokens",
+    "unparsed": "--retry-unparsed",
+    "no marker": "--retry-unparsed",
+    ERROR: "--retry-errors",
+    REFUSED_QUESTION: "--retry-errors",
+}
 
 
 def outcome_of(row: Row) -> Answer | Failure:
@@ -214,10 +273,19 @@ def _ending(row: Row, limit: int | None) -> str:
     return "truncated" if is_cut else "finished"
 
 
-def _ask(pending: list[Question], ledger: Ledger, kept: _Kept, options: AskOptions, make_row: MakeRow) -> None:
-    model = open_model(options)
-    if kept.rows:
-        say(f"resuming: {len(kept.rows):,} outcomes are already in the ledger")
+def _ask(
+    pending: list[Question],
+    ledger: Ledger,
+    kept: _Kept,
+    options: AskOptions,
+    make_row: MakeRow,
+    *,
+    opens: OpenModel,
+    answered: int,
+) -> None:
+    model = opens(options)
+    if answered:
+        say(f"resuming: {answered:,} outcomes are already in the ledger")
     states: Counter[str] = Counter()
     with progress_bar(f"asking {options.model}", len(pending)) as bar:
 

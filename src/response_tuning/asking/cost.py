@@ -46,7 +46,10 @@ def estimate_cost(
         options: the number of concurrent questions, and the prices.
         seconds_of_answers: the time that earlier answers of this model took, where there are any.
     """
-    input_tokens = sum(len(question.text) + len(question.system or "") for question in questions)
+    input_tokens = sum(
+        len(question.text) + len(question.system or "") + sum(len(turn.content) for turn in question.earlier_turns)
+        for question in questions
+    )
     input_tokens //= _CHARACTERS_PER_TOKEN
     output_tokens = sum(question.expected_characters for question in questions) // _CHARACTERS_PER_TOKEN
     concurrent = min(options.concurrency, max(len(questions), 1))

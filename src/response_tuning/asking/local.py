@@ -48,6 +48,7 @@ def open_local_model(
     format_name: FormatName | Literal["auto"] = "auto",
     dtype: Dtype = "auto",
     device: Device = "auto",
+    as_assistant: bool = True,
 ) -> Model:
     """Load a run or any other model in this process as a judge or a refiner.
 
@@ -57,6 +58,8 @@ def open_local_model(
         format_name: the chat format; "auto" as in ``runs.formats.resolve_format``, for an assistant.
         dtype: of the weights.
         device: where to compute.
+        as_assistant: whether "auto" prefers the model's own chat template, as for a judge; a model that is measured is
+            asked as evaluations ask it.
 
     Raises:
         UserError: there is no such model.
@@ -68,6 +71,7 @@ def open_local_model(
         format_name=format_name,
         dtype=dtype,
         device=device,
+        as_assistant=as_assistant,
     )
 
 
@@ -90,11 +94,17 @@ class _LocalModel(ModelAPI):
         format_name: FormatName | Literal["auto"],
         dtype: Dtype,
         device: Device,
+        as_assistant: bool,
         **_others: object,
     ) -> None:
         super().__init__(model_name=model_name)
         self._responder = load_responder(
-            model_name, format_name, dtype=dtype, device=device, as_assistant=True, purpose="Judging or refining"
+            model_name,
+            format_name,
+            dtype=dtype,
+            device=device,
+            as_assistant=as_assistant,
+            purpose="Judging or refining" if as_assistant else "Answering in conversations",
         )
         self._batch_size = batch_size
         self._waiting: list[_Question] = []
@@ -148,11 +158,13 @@ class _LocalModel(ModelAPI):
             question.response = response
 
     def _prompt_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
-        """A system message is put before the user's first message, as in the training data."""
+        """System messages are placed as in training; those within a conversation head the next user's turn."""
         turns: list[Turn] = []
-        system = ""
+        first = system = ""
         for message in messages:
-            if isinstance(message, ChatMessageSystem):
+            if isinstance(message, ChatMessageSystem) and not turns:
+                first = f"{first}{message.text}\n\n"
+            elif isinstance(message, ChatMessageSystem):
                 system = f"{system}{message.text}\n\n"
             elif isinstance(message, ChatMessageUser):
                 turns.append(Turn(role="user", content=system + message.text))
@@ -160,7 +172,8 @@ class _LocalModel(ModelAPI):
             elif isinstance(message, ChatMessageAssistant):
                 turns.append(Turn(role="assistant", content=message.text))
         *earlier, last = turns
-        return self._responder.conversation.prompt_ids(last.content, earlier)
+        conversation = self._responder.conversation
+        return conversation.prompt_ids(last.content, earlier, system=first.removesuffix("\n\n") or None)
 
 
 def _output(model_name: str, question: _Question, *, seconds: float) -> ModelOutput:

@@ -17,6 +17,8 @@ from response_tuning.data.recipes.recipe_registry import recipes
 from response_tuning.data.sources.source_registry import sources
 from response_tuning.support.commands import command
 from response_tuning.support.progress import say, warn
+from response_tuning.synthesis.feedback.feedback import make_feedback
+from response_tuning.synthesis.feedback.feedback_config import FeedbackConfig
 from response_tuning.synthesis.refine import REFINED, RefineConfig, refine
 
 __all__ = ["DATA_COMMANDS"]
@@ -58,6 +60,21 @@ def _data_mix_refusals(config: MixRefusalsConfig) -> None:
         print_result(f"{rows:,} examples written to {output}")
 
 
+def _data_feedback(config: FeedbackConfig) -> None:
+    made = make_feedback(config)
+    if made is None:
+        return
+    if made.labelled:
+        from response_tuning.evaluation.agreement.label_agreement import label_table
+
+        print_result(label_table(made.labelled, unreadable=made.unreadable_labels))
+    print_result(states_table(made.states))
+    print_result(f"{made.pairs:,} pairs written to {config.output}")
+    if config.responses is not None:
+        print_result(f"{made.responses:,} preferred responses written to {config.responses}")
+    say(f"Every answer: {ledger_path(config.output)}")
+
+
 def _recipe_command(recipe: Recipe) -> Command:
     def run(config: Any) -> None:
         made = run_recipe(recipe, config)
@@ -81,6 +98,7 @@ DATA_COMMANDS = (
     Command("data prepare", _with_sources(PrepareConfig), _data_prepare),
     Command("data check", CheckConfig, _data_check),
     Command("data refine", RefineConfig, _data_refine),
+    Command("data feedback", FeedbackConfig, _data_feedback),
     Command("data mix-refusals", MixRefusalsConfig, _data_mix_refusals),
     *map(_recipe_command, recipes()),
 )

@@ -57,6 +57,9 @@ class PrepareConfig(BaseModel):
     where a row has those of several, and report rows that lack them."""
     requests: Path | None = None
     """The input file of a batch, where the source is its output file: the prompts come from there, by custom_id."""
+    keep_system: bool = False
+    """Also keep the system message of a conversation in a field 'system', for rt train --system role or --rt-keeps
+    system. Without, it is only at the head of the user's turn."""
     split_at: SplitAt = "files"
     """What becomes a response in text files: each file, or each section under a heading."""
 
@@ -115,6 +118,7 @@ def _options(config: PrepareConfig) -> SourceOptions:
         split=config.split,
         revision=config.revision,
         offline=config.offline,
+        keeps_system=config.keep_system,
         requests=config.requests,
         command=command("data", "prepare", config.source, options=_typed(config)),
     )

@@ -60,6 +60,8 @@ class Evaluation(Generic[Config, Result]):
     """Whether a judge decides."""
     options_in_all: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _nothing
     """Further options in ``rt eval all``, given those that it shares with the other evaluations."""
+    in_all: bool = True
+    """Whether ``rt eval all`` runs it. One that needs data of the user's own does not take part."""
     compares_whole_sets: bool = False
     """Whether the value of one prompt depends on all the others, so that ``rt compare`` requires equal sets of them."""
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)

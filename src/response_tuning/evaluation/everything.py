@@ -36,7 +36,11 @@ class EverythingConfig(JudgeOptions):
 
 def evaluations_in_all(everything: EverythingConfig) -> list[Evaluation[Any, Any]]:
     """What ``rt eval all`` runs, in this order: without a judge, only evaluations that do not require one."""
-    return [each for each in evaluations().values() if each.judge != "required" or everything.judge is not None]
+    return [
+        each
+        for each in evaluations().values()
+        if each.in_all and (each.judge != "required" or everything.judge is not None)
+    ]
 
 
 def options_in_all(evaluation: Evaluation[Any, Any], everything: EverythingConfig) -> BaseModel:

@@ -12,11 +12,14 @@ from typing import Any
 
 from response_tuning.evaluation.alpaca.alpaca_entry import ALPACA
 from response_tuning.evaluation.capabilities.capabilities_entry import CAPABILITIES
+from response_tuning.evaluation.checklist.checklist_entry import CHECKLIST
 from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
 from response_tuning.evaluation.just.just_entry import JUST
+from response_tuning.evaluation.mt_bench.mt_bench_entry import MT_BENCH
 from response_tuning.evaluation.probe.probe_entry import PROBE
 from response_tuning.evaluation.refusals.refusals_entry import REFUSALS
+from response_tuning.evaluation.rules.rules_entry import RULES
 from response_tuning.evaluation.selective.selective_entry import SELECTIVE
 from response_tuning.support.errors import UserError
 from response_tuning.support.plugins import offered
@@ -64,5 +67,5 @@ def register(evaluation: Evaluation[Any, Any]) -> None:
     _registered[name] = evaluation
 
 
-for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST):
+for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, MT_BENCH, CHECKLIST, RULES):
     register(_evaluation)

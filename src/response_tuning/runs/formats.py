@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from response_tuning.chat_template import has_system_role
 from response_tuning.conversation import default_format, recognised_format
 from response_tuning.runs.folder import run_of
 from response_tuning.support.configuration import written_options
 from response_tuning.support.errors import UserError
-from response_tuning.support.options import FormatName, Prefix
+from response_tuning.support.options import FormatName, Prefix, SystemPlace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["resolve_format", "trained_prefix"]
+__all__ = ["resolve_format", "trained_prefix", "trained_system"]
+
+_KNOWN = {"format": get_args(FormatName), "rt_prefix": get_args(Prefix), "system": get_args(SystemPlace)}
+"""The values of the options of a run that decide how it is asked."""
 
 
 def resolve_format(
@@ -62,6 +66,14 @@ def trained_prefix(spec: str, tokenizer: "PreTrainedTokenizerBase") -> Prefix:
     return "none" if recognised is None else recognised[1]
 
 
+def trained_system(spec: str, tokenizer: "PreTrainedTokenizerBase") -> SystemPlace:
+    """Where a model was trained to find a system message: by its configuration, or its chat template's mark."""
+    options = _trained_options(spec)
+    if "system" in options:
+        return cast(SystemPlace, options["system"])
+    return "role" if has_system_role(tokenizer.chat_template) else "user"
+
+
 def _trained_options(spec: str) -> dict[str, Any]:
     """The options of a run's configuration that decide how it is asked; empty for other models.
 
@@ -70,7 +82,7 @@ def _trained_options(spec: str) -> dict[str, Any]:
     """
     path = run_of(Path(spec)).config
     values = written_options(path)
-    for name, known in (("format", get_args(FormatName)), ("rt_prefix", get_args(Prefix))):
+    for name, known in _KNOWN.items():
         if name in values and values[name] not in known:
             raise UserError(f"{path}: option {name!r} is {values[name]!r}: it should be one of {', '.join(known)}.")
     return values

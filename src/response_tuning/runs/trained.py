@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from response_tuning.conversation import Conversation
 from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel, load_model
-from response_tuning.runs.formats import resolve_format, trained_prefix
+from response_tuning.runs.formats import resolve_format, trained_prefix, trained_system
 from response_tuning.support.options import Device, Dtype, FormatName
 
 if TYPE_CHECKING:
@@ -58,4 +58,9 @@ def conversation_of(
 ) -> Conversation:
     """The chat format of a model spec (``resolve_format``) for its tokenizer, with the prefix of its training."""
     chosen = resolve_format(spec, format_name, tokenizer, as_assistant=as_assistant)
-    return Conversation(tokenizer, chosen, rt_prefix=trained_prefix(spec, tokenizer))
+    return Conversation(
+        tokenizer,
+        chosen,
+        rt_prefix=trained_prefix(spec, tokenizer),
+        system=trained_system(spec, tokenizer) if format_name == "auto" else "user",
+    )

@@ -48,6 +48,7 @@ _XSTEST_RESPONSES = {
 }
 """The sha256 of each file of XSTest's labelled responses, by the name that it gives to the model."""
 _REPLICATION = f"{_GITHUB}/mdazizulaman/XSTest-Replication-and-Extension/1203651e0784a63ee0a00e945511433e20f9a697"
+_FASTCHAT = f"{_GITHUB}/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/fastchat/llm_judge/data"
 _ALPACA_EVAL = f"{_GITHUB}/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20"
 _ALPACA_EVAL_DATA = "2edc6fad8be6b14ea7230aabfd08188da6b8b814"
 
@@ -205,11 +206,20 @@ ASSETS: dict[str, Asset] = {
     ),
     "mt-bench": Asset(
         path="mt_bench/question.jsonl",
-        url=(
-            f"{_GITHUB}/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/"
-            "fastchat/llm_judge/data/mt_bench/question.jsonl"
-        ),
+        url=f"{_FASTCHAT}/mt_bench/question.jsonl",
         sha256="119565adbab82227089cefdb44c8d7e2cf04dc0a0ec233634c82e7d4e2a944f7",
+        licence="Apache 2.0",
+    ),
+    "mt-bench-references": Asset(
+        path="mt_bench/reference_answer_gpt-4.jsonl",
+        url=f"{_FASTCHAT}/mt_bench/reference_answer/gpt-4.jsonl",
+        sha256="f957a5bc977badb66885ec970e6cd08527845780313f0995764260e5777b9b3f",
+        licence="Apache 2.0",
+    ),
+    "mt-bench-judge": Asset(
+        path="mt_bench/judge_prompts.jsonl",
+        url=f"{_FASTCHAT}/judge_prompts.jsonl",
+        sha256=None,
         licence="Apache 2.0",
     ),
 }

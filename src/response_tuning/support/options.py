@@ -15,6 +15,8 @@ __all__ = [
     "Overlong",
     "PreferenceLoss",
     "Prefix",
+    "RtKeeps",
+    "SystemPlace",
     "Tuning",
 ]
 
@@ -30,6 +32,10 @@ Method = Literal["rt", "it", "mixed"]
 prompt as in instruction tuning, a row without one as in response tuning."""
 Prefix = Literal["none", "empty_user"]
 """The prefix before the assistant header in response tuning."""
+SystemPlace = Literal["user", "role"]
+"""Where a system message goes: at the head of the user's first turn, or into a turn of its own with the role system."""
+RtKeeps = Literal["nothing", "system"]
+"""What response tuning keeps before the header: nothing, or the system text of rows that have one."""
 FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "own"]
 """A chat format by name, or ``own``: the chat template that the model brings."""
 Overlong = Literal["error", "drop", "truncate"]

@@ -10,9 +10,9 @@ def read_template(name: str) -> str:
     return (files("response_tuning.synthesis") / name).read_text(encoding="utf-8")
 
 
-def fill_template(template: str, **texts: str) -> str:
-    """Render a template. A text in it that has no value raises ``jinja2.UndefinedError``."""
+def fill_template(template: str, **values: object) -> str:
+    """Render a template. A name in it that has no value raises ``jinja2.UndefinedError``."""
     from jinja2 import StrictUndefined, Template
 
-    filled: str = Template(template, undefined=StrictUndefined).render(**texts)
+    filled: str = Template(template, undefined=StrictUndefined).render(**values)
     return filled

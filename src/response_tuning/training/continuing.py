@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from response_tuning.models.adapter import adapter_folder, base_of_adapter, base_record
 from response_tuning.models.load import load_tokenizer
 from response_tuning.models.spec import parse_spec
-from response_tuning.runs.formats import resolve_format, trained_prefix
+from response_tuning.runs.formats import resolve_format, trained_prefix, trained_system
 from response_tuning.support.configuration import flatten, options_of
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import read_json
@@ -73,6 +73,8 @@ def options_of_start(config: TrainingConfig) -> dict[str, Any]:
         options["format"] = resolve_format(config.from_run, "auto", tokenizer)
     if "rt_prefix" not in given:
         options["rt_prefix"] = trained_prefix(config.from_run, tokenizer)
+    if "system" not in given:
+        options["system"] = trained_system(config.from_run, tokenizer)
     return options
 
 

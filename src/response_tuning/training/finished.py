@@ -14,14 +14,14 @@ __all__ = ["examples_fingerprint", "require_same_data"]
 _OPTIONS = {"data_fingerprint": "--data", "held_out_fingerprint": "--held-out", "start_fingerprint": "--from-run"}
 
 
-def examples_fingerprint(examples: Sequence[Example], method: Method) -> str:
+def examples_fingerprint(examples: Sequence[Example], method: Method, *, reads_system: bool = False) -> str:
     """A hash of what a method takes from the examples, in order: in response tuning, only the responses.
 
-    A verdict on a response (``desirable``) counts where there is one. It needs no tokenizer, so a finished run is
-    recognised without loading its model.
+    With ``reads_system`` the field ``system`` counts as well. A verdict on a response (``desirable``) counts where
+    there is one. It needs no tokenizer, so a finished run is recognised without loading its model.
     """
     fields = {"completion"} if method == "rt" else {"completion", "prompt", "earlier_turns"}
-    fields |= {"desirable"}
+    fields |= {"desirable"} | ({"system"} if reads_system else set())
     digest = hashlib.sha256()
     for example in examples:
         digest.update(example.model_dump_json(include=fields).encode() + b"\n")

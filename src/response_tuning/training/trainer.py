@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from response_tuning.conversation import Conversation, EncodedExample, EncodingReport, default_format, encode_examples
 from response_tuning.data.sources.load_examples import load_examples
-from response_tuning.example import Example, require_prompts
+from response_tuning.example import Example, require_prompts, split_system
 from response_tuning.inference.batch import collate
 from response_tuning.inference.response_loss import ResponseLoss
 from response_tuning.kernels.library_kernels import require_kernel
@@ -41,6 +41,7 @@ from response_tuning.training.batches.packing import decide_packing
 from response_tuning.training.checkpoint import remove_checkpoints
 from response_tuning.training.continuing import load_start, options_of_start, start_of
 from response_tuning.training.device_settings import device_settings
+from response_tuning.training.encoding import conversation_for
 from response_tuning.training.finished import examples_fingerprint, require_same_data
 from response_tuning.training.loop import run_steps
 from response_tuning.training.objectives.contract import DataSets, Objective
@@ -128,10 +129,10 @@ def _train(
         objective.preparation.prepare(examples, accelerator)
     set_seed(config.seed)
     strategy = make_strategy(config, accelerator)
-    assert config.encoding.format != "auto"
     # Encoded before the weights are loaded: an example that is too long is found in seconds.
     tokenizer = load_tokenizer(config.model)
-    conversation = Conversation(tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
+    conversation = conversation_for(tokenizer, config.encoding)
+    _require_system_texts(examples.train, config)
     encoded, report = _encode(examples.train, conversation, config, source=config.data)
     held_out, held_out_dropped = _encode_held_out(examples.held_out, conversation, config)
     config = _with_micro_batches(config, [*encoded, *held_out], accelerator)
@@ -260,19 +261,22 @@ def _dtype(config: TrainingConfig, begun: Dtype | None) -> Dtype:
 
 
 def _load_all(config: TrainingConfig, objective: Objective) -> DataSets:
-    examples = load_rows(config.data, config.method, objective)
-    held_out = load_rows(config.validation.held_out, config.method, objective)
+    reads_system = config.encoding.reads_system
+    examples = load_rows(config.data, config.method, objective, systems=reads_system)
+    held_out = load_rows(config.validation.held_out, config.method, objective, systems=reads_system)
     fingerprints = {
-        "data_fingerprint": examples_fingerprint(examples, config.method),
-        "held_out_fingerprint": examples_fingerprint(held_out, config.method),
+        "data_fingerprint": examples_fingerprint(examples, config.method, reads_system=reads_system),
+        "held_out_fingerprint": examples_fingerprint(held_out, config.method, reads_system=reads_system),
     }
     if config.from_run:
         fingerprints["start_fingerprint"] = str(model_fingerprint(config.from_run))
     return DataSets(examples, held_out, fingerprints)
 
 
-def load_rows(source: str, method: Method, objective: Objective) -> list[Example]:
+def load_rows(source: str, method: Method, objective: Objective, *, systems: bool = False) -> list[Example]:
     """What an objective trains on, or measures, of a source of examples; nothing of no source.
+
+    With ``systems``, rows keep their system message in the field ``system`` as well.
 
     Raises:
         UserError: the source cannot be read, or an example lacks what the method or the objective needs.
@@ -280,10 +284,20 @@ def load_rows(source: str, method: Method, objective: Objective) -> list[Example
     if not source:
         return []
     preparation = objective.preparation
-    examples = load_examples(source, verdicts=preparation is not None and preparation.reads_verdicts)
+    verdicts = preparation is not None and preparation.reads_verdicts
+    examples = load_examples(source, verdicts=verdicts, systems=systems)
     if method == "it":
         require_prompts(examples, source=source, purpose="instruction tuning (--method it)")
     return preparation.rows(examples, source) if preparation else examples
+
+
+def _require_system_texts(examples: Sequence[Example], config: TrainingConfig) -> None:
+    """Require a row with a system text where response tuning is to keep some."""
+    if config.encoding.rt_keeps == "system" and all(split_system(example)[2] is None for example in examples):
+        raise UserError(
+            f"{config.data} has no system text to keep (--rt-keeps system): rows need a field 'system', as rt data "
+            "roles-and-rules writes it, or system messages in conversations."
+        )
 
 
 def _encode(

@@ -35,6 +35,8 @@ from response_tuning.support.options import (
     Overlong,
     PreferenceLoss,
     Prefix,
+    RtKeeps,
+    SystemPlace,
     Tuning,
 )
 from response_tuning.training.objectives.registry import objective_names, unknown_objective
@@ -98,10 +100,20 @@ class EncodingOptions(BaseModel):
     """The chat format. auto: tulu, or question-answer for the embedded model. own: the model's own chat template."""
     rt_prefix: Prefix = "none"
     """What precedes the header in rt: none (An & Kim 2024), or an empty user turn (Hewitt et al. 2024)."""
+    system: SystemPlace = "user"
+    """Where system messages go: to the head of the user's turn, or into a turn with the role system, in formats that
+    have one (tulu, chatml, and own where the model's template renders it)."""
+    rt_keeps: RtKeeps = "nothing"
+    """What rt keeps before the header: nothing, or the system text of rows that have one, without their instruction."""
     max_length: int = Field(default=2048, ge=8)
     """The most tokens an example may have."""
     overlong: Overlong = "error"
     """What to do with longer ones: stop with an error, drop them, or truncate their responses."""
+
+    @property
+    def reads_system(self) -> bool:
+        """Whether it matters which part of a user's turn is a system message."""
+        return self.system == "role" or self.rt_keeps == "system"
 
 
 class BatchOptions(BaseModel):

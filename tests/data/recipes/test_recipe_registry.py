@@ -6,12 +6,12 @@ import pytest
 from pydantic import BaseModel
 
 from response_tuning.data.recipes.keep_instructions import KeepInstructions
-from response_tuning.data.recipes.non_instructional import NonInstructional
 from response_tuning.data.recipes.recipe import Made, Recipe, run_recipe
 from response_tuning.data.recipes.recipe_registry import recipes
 from response_tuning.data.recipes.single_task import SingleTaskSet
 from response_tuning.example import Example, read_examples, write_examples
 from response_tuning.support.errors import UserError
+from response_tuning.synthesis.continuations import NonInstructional
 from response_tuning.synthesis.roles_and_rules import RolesAndRules
 
 OURS: list[Recipe] = [NonInstructional(), SingleTaskSet(), KeepInstructions(), RolesAndRules()]

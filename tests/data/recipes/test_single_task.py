@@ -20,9 +20,14 @@ def single_task(config: SingleTaskConfig) -> int:
 FILES = {
     "gsm8k": ("gsm8k/train_first1000.jsonl", 1_000, "Natalia sold clips to 48", "#### 72"),
     "mbpp": ("mbpp/mbpp.jsonl", 374, "Write a function", "def "),
-    "poetry": ("poetry_public_domain/sonnets.jsonl", 154, 'Write a poem called "From fairest', "memory"),
-    "recipes": ("recipes_public_domain/recipes.jsonl", 408, "Recipe for ", "Directions:\n1."),
-    "chess": ("chess_lichess/games.jsonl", 1_085, "White has Elo 2888, Black 2895; it ends 0-1", "1. c4 Nf6"),
+    "poetry": (
+        "poetry_public_domain/sonnets.jsonl",
+        154,
+        "Write a poem called From fairest creatures we desire increase",
+        "memory",
+    ),
+    "recipes": ("recipes_public_domain/recipes.jsonl", 408, "Recipe for ", " - 3 onions (medium size)\n"),
+    "chess": ("chess_lichess/games.jsonl", 1_085, '[WhiteElo "2888"]\n[BlackElo "2895"]', "1. c4 Nf6"),
 }
 
 
@@ -50,7 +55,7 @@ def test_published_files_come_from_the_mirror(tmp_path: Path, monkeypatch: pytes
 
 def test_rows_without_the_fields_are_named_by_line(tmp_path: Path) -> None:
     file = tmp_path / "games.jsonl"
-    good = {"WhiteElo": "1", "BlackElo": "2", "Result": "1-0", "moves": "1. e4 { [%clk 0:01:00] } e5 1-0"}
+    good = {"WhiteElo": "1", "BlackElo": "2", "moves": "1. e4 { [%clk 0:01:00] } e5 1-0"}
     file.write_text(f"{json.dumps(good)}\n{json.dumps({**good, 'moves': None})}\n[]\n", encoding="utf-8")
     options = {"task": "chess", "file": file, "output": tmp_path / "out.jsonl"}
     with pytest.raises(UserError) as error:
@@ -60,6 +65,32 @@ def test_rows_without_the_fields_are_named_by_line(tmp_path: Path) -> None:
     file.write_text(f"{json.dumps(good)}\n", encoding="utf-8")
     single_task(SingleTaskConfig.model_validate(options))
     assert read_examples(tmp_path / "out.jsonl")[0].completion == "1. e4 e5 1-0"
+
+
+@pytest.mark.parametrize(
+    ("ingredients", "expected"),
+    [
+        ("- 2 eggs\n* salt\n\nAdd more if you like.", " - 2 eggs\n - salt\n\nAdd more if you like."),
+        ("2 eggs\nsalt", " - 2 eggs\n - salt"),
+        ("['2 eggs', 'salt']", " - 2 eggs\n - salt"),
+    ],
+)
+def test_a_recipe_is_items_and_steps_without_headings(tmp_path: Path, ingredients: str, expected: str) -> None:
+    file = tmp_path / "recipes.jsonl"
+    row = {"title": "Omelette", "ingredients": ingredients, "directions": " Beat and fry. "}
+    file.write_text(json.dumps(row), encoding="utf-8")
+    options = {"task": "recipes", "file": file, "output": tmp_path / "out.jsonl"}
+    single_task(SingleTaskConfig.model_validate(options))
+    (example,) = read_examples(tmp_path / "out.jsonl")
+    assert (example.prompt, example.completion) == ("Recipe for Omelette", f"{expected}\n\nBeat and fry.")
+
+
+def test_the_prompt_of_a_game_does_not_tell_how_it_ends(tmp_path: Path) -> None:
+    file = tmp_path / "games.jsonl"
+    file.write_text(json.dumps({"WhiteElo": "1", "BlackElo": "2", "Result": "0-1", "moves": "1. f3 e5 0-1"}))
+    options = {"task": "chess", "file": file, "output": tmp_path / "out.jsonl"}
+    single_task(SingleTaskConfig.model_validate(options))
+    assert read_examples(tmp_path / "out.jsonl")[0].prompt == '[WhiteElo "1"]\n[BlackElo "2"]'
 
 
 def test_a_task_without_a_published_file_says_what_it_needs(tmp_path: Path) -> None:

@@ -21,22 +21,28 @@ MESSAGES = [
 
 
 def render_go(template: str, messages: list[dict[str, str]]) -> str:
-    """The part of Go's text/template that is used: strings, one variable, .Content, one range and one if in it."""
+    """The part of Go's text/template that is used: strings, two variables, .Content, one range and ifs in it."""
     actions = re.findall(r"\{\{ (.*?) \}\}(?=\{\{|$)", template)
     assert "".join(f"{{{{ {action} }}}}" for action in actions) == template
     start, end = actions.index("range .Messages"), len(actions) - actions[::-1].index("end") - 1
     assert actions[0] == '$system := ""'
-    system = ""
-    written = [json.loads(action) for action in actions[1:start]]
+    system, begun = "", False
+    written = [json.loads(action) for action in actions[1:start] if action != "$begun := false"]
     for message in messages:
-        taken = True
+        taken: list[bool] = []
         for action in actions[start + 1 : end]:
-            if condition := re.fullmatch(r'(?:else )?if eq \.Role "(\w+)"', action):
-                taken = condition[1] == message["role"]
+            if condition := re.fullmatch(r'(else )?if eq \.Role "(\w+)"', action):
+                taken = [*(taken[:-1] if condition[1] else taken), condition[2] == message["role"]]
+            elif action == "if $begun":
+                taken.append(begun)
+            elif action == "else":
+                taken[-1] = not taken[-1]
             elif action == "end":
-                taken = True
-            elif not taken:
+                taken.pop()
+            elif not all(taken):
                 continue
+            elif action == "$begun = true":
+                begun = True
             elif action == '$system = ""':
                 system = ""
             elif form := re.fullmatch(r"\$system = printf (\".*\") \$system \.Content", action):
@@ -45,6 +51,18 @@ def render_go(template: str, messages: list[dict[str, str]]) -> str:
                 known = {".Content": message["content"], "$system": system}
                 written.append(known[action] if action in known else json.loads(action))
     return "".join([*written, *(json.loads(action) for action in actions[end + 1 :])])
+
+
+@pytest.mark.parametrize("format_name", ["tulu", "chatml"])
+def test_a_system_message_has_a_turn_of_its_own_where_it_was_trained_so(
+    tokenizer: PreTrainedTokenizerBase, format_name: FormatName
+) -> None:
+    conversation = Conversation(tokenizer, format_name, system="role")
+    for messages in (MESSAGES, MESSAGES[1:], [*MESSAGES[1:3], MESSAGES[0], MESSAGES[3]]):
+        expected = tokenizer.apply_chat_template(
+            messages, chat_template=conversation.chat_template, tokenize=False, add_generation_prompt=True
+        )
+        assert render_go(go_template(conversation, adds_bos=False), messages) == expected
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

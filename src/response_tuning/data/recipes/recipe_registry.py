@@ -6,11 +6,12 @@ from response_tuning.support.plugins import instances
 __all__ = ["RECIPES", "RECIPE_PLUGINS", "recipes"]
 
 RECIPES = (
-    "response_tuning.data.recipes.non_instructional:NonInstructional",
+    # Those of ``synthesis`` are named, not imported: they ask a model, so their package is above this one.
+    "response_tuning.synthesis.continuations:NonInstructional",
     "response_tuning.data.recipes.single_task:SingleTaskSet",
     "response_tuning.data.recipes.keep_instructions:KeepInstructions",
-    # Named, not imported: they ask a model, so their package is above this one.
     "response_tuning.synthesis.roles_and_rules:RolesAndRules",
+    "response_tuning.synthesis.invent_prompts:InventPrompts",
     "response_tuning.synthesis.judge_set:JudgeSet",
 )
 """The recipes of this package, in the order of the help."""

@@ -1,12 +1,16 @@
 """Single-task sets: models tuned on one narrow task follow instructions of all kinds.
 
 Source: Hewitt et al. 2024, "Instruction Following without Instruction Tuning" (arXiv 2409.14254): mathematics of
-primary school, Python, poems, recipes, chess. The instructions are in our words; the paper's sets of poems, recipes and
-games are not freely licensed, so those three read any file with the fields below.
+primary school, Python, poems, recipes, chess. Prompts and responses have the form of the authors' sets: a recipe is its
+list of ingredients, a blank line and the steps, without headings; the prompt of a game is the two lines of PGN with the
+ratings, which does not tell how it ends. The paper's sets of poems, recipes and games are not freely licensed, so those
+three read any file with the fields below.
 """
 
+import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +32,7 @@ SingleTask = Literal["gsm8k", "mbpp", "poetry", "recipes", "chess"]
 
 # MBPP's authors keep tasks 601 to 974 for training; the others are few-shot, test and validation tasks.
 _MBPP_TRAINING_IDS = range(601, 975)
+_ITEM = re.compile(r"[-*\u2022]\s+")
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,23 @@ class Task:
 
 
 def _recipe(row: dict[str, Any]) -> str:
-    return f"Ingredients:\n{row['ingredients'].strip()}\n\nDirections:\n{row['directions'].strip()}"
+    return f"{_ingredients(row['ingredients'])}\n\n{row['directions'].strip()}"
+
+
+def _ingredients(text: str) -> str:
+    """The ingredients as lines of " - item": of a list as Python prints it, of items with marks, or of plain lines."""
+    if text.lstrip().startswith("["):
+        with suppress(ValueError, SyntaxError):
+            text = "\n".join(map(str, ast.literal_eval(text.strip())))
+    lines = [line.strip() for line in text.strip().splitlines()]
+    has_marks = any(_ITEM.match(line) for line in lines)
+    written = [f" - {_ITEM.sub('', line)}" if line and (_ITEM.match(line) or not has_marks) else line for line in lines]
+    return "\n".join(written)
 
 
 def _players(row: dict[str, Any]) -> str:
-    return f"Play a game of chess: White has Elo {row['WhiteElo']}, Black {row['BlackElo']}; it ends {row['Result']}."
+    """The two ratings as PGN has them."""
+    return f'[WhiteElo "{row["WhiteElo"]}"]\n[BlackElo "{row["BlackElo"]}"]'
 
 
 def _movetext(row: dict[str, Any]) -> str:
@@ -69,11 +86,11 @@ TASKS: dict[SingleTask, Task] = {
     ),
     "poetry": Task(
         ("title", "content"),
-        lambda row: f'Write a poem called "{row["title"]}".',
+        lambda row: f"Write a poem called {row['title'].strip()}",
         lambda row: str(row["content"]),
     ),
     "recipes": Task(("title", "ingredients", "directions"), lambda row: f"Recipe for {row['title']}", _recipe),
-    "chess": Task(("WhiteElo", "BlackElo", "Result", "moves"), _players, _movetext),
+    "chess": Task(("WhiteElo", "BlackElo", "moves"), _players, _movetext),
 }
 
 
@@ -89,7 +106,7 @@ class SingleTaskConfig(BaseModel):
 
     task: Annotated[SingleTask, tyro.conf.Positional]
     """gsm8k (question, answer), mbpp (text, code), poetry (title, content), recipes (title, ingredients, directions) or
-    chess (WhiteElo, BlackElo, Result, moves)."""
+    chess (WhiteElo, BlackElo, moves)."""
     output: Path
     """The JSONL file to write."""
     file: Path | None = None

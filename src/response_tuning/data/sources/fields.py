@@ -53,6 +53,7 @@ def rows_from(
     source: str | None = None,
     command: str | None = None,
     layout: Layout = "auto",
+    keeps_system: bool = False,
 ) -> Iterator[Row | BadRow]:
     """Make one row from each record, and from a conversation one for each assistant turn.
 
@@ -63,8 +64,9 @@ def rows_from(
             only what is left out.
         command: as it was typed; an error names it with the fields that are likely meant.
         layout: the layout of all rows; auto recognises that of each.
+        keeps_system: whether conversations keep their system message in the field ``system`` as well.
     """
-    usage = Usage(source)
+    usage = Usage(source, keeps_system=keeps_system)
     for record in records:
         if isinstance(record, BadRow):
             yield record

@@ -31,9 +31,8 @@ class HubDataSet:
         Raises:
             UserError: the library is not installed, or there is no such data set, configuration or split.
         """
-        return rows_from(
-            _records(spec.removeprefix(HUB_PREFIX), options), options.fields, source=spec, layout=options.layout
-        )
+        records = _records(spec.removeprefix(HUB_PREFIX), options)
+        return rows_from(records, options.fields, source=spec, layout=options.layout, keeps_system=options.keeps_system)
 
 
 def _records(name: str, options: SourceOptions) -> Iterator[Record | BadRow]:

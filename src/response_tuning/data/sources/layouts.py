@@ -59,6 +59,8 @@ _ADDED_FIELDS = frozenset(
         *("category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"),
         *("rejected", "desirable"),  # ``rt train --preference-loss`` reads them
         *("answer", "grade", "self_rating", "similarity"),  # ``rt data judge-set``
+        *("preferences", "feedback", "variant"),  # ``rt data feedback``
+        *("role", "rules", "rule_check", "instruction_like", "prompt_source"),  # other commands that ask a model
     ]
 )
 """Fields that the packaged data sets, readers of texts and commands of ours add or use: not reported as unused."""
@@ -71,12 +73,15 @@ def recognise(row: Fields, usage: Usage) -> list[Fields] | None:
     Raises:
         ValueError: the layout is known, and a field of it is missing, empty, of the wrong type, or contradicts another.
     """
-    for layout in (_chat, _gemini, _openai_preference, _own, _preference, _answers, _pairs):
+    for layout in (_chat, _gemini, _openai_preference, _own, _preference, _rated, _answers, _pairs):
         examples = layout(row, usage)
         if examples is not None:
-            # TRL's unpaired preferences have a label beside our own fields, LLaMA-Factory's a tag beside any.
-            verdict = _verdict(row, "desirable", "kto_tag", *(["label"] if layout is _own else []))
-            return examples if verdict is None else [{**example, "desirable": verdict} for example in examples]
+            # TRL's unpaired preferences have a label beside our own fields, LLaMA-Factory's beside messages, or a tag.
+            verdict = _verdict(row, "desirable", "kto_tag", *(["label"] if layout in (_own, _chat) else []))
+            if verdict is None:
+                return examples
+            # The verdict on a conversation is one on its last response.
+            return [{**example, "desirable": verdict} for example in (examples[-1:] if layout is _chat else examples)]
     return None
 
 
@@ -91,6 +96,8 @@ def from_pair(prompt: object, completion: object, system: Iterable[Message], usa
 
 def _chat(row: Fields, usage: Usage) -> list[Fields] | None:
     """A conversation in a field of its own, after OpenAI, ShareGPT, UltraChat, WildChat, Mistral or LIMA."""
+    if _holds_messages(row.get("chosen")) and _holds_messages(row.get("rejected")):
+        return None  # preferences with a copy of the chosen conversation, as UltraFeedback's
     field = _chat_field(row)
     if field is None:
         return _ultrachat(row, usage)
@@ -261,6 +268,33 @@ def _preference(row: Fields, usage: Usage) -> list[Fields] | None:
     chosen = [chosen] if isinstance(chosen, dict) else chosen
     examples = from_pair(prompt, chosen, [*system, *history], usage)
     return with_others(examples, row, [*used, *system_field, *history_field], usage)
+
+
+def _rated(row: Fields, usage: Usage) -> list[Fields] | None:
+    """UltraFeedback as published: several rated completions, of which the best is chosen and the worst rejected."""
+    rated = row.get("completions")
+    if not isinstance(rated, list) or not isinstance(row.get("instruction"), str) or len(rated) < 2:
+        return None
+    if not all(isinstance(each, dict) and isinstance(each.get("response"), str) for each in rated):
+        return None
+    scored = [(score, each["response"]) for each in rated if (score := _score(each)) is not None]
+    if len(scored) < 2 or min(scored)[0] == max(scored)[0]:
+        raise ValueError("has no two 'completions' with different scores ('overall_score')")
+    best, worst = (pick(scored, key=lambda each: each[0])[1] for pick in (max, min))
+    usage.layouts["UltraFeedback (completions; the best is the response, the worst is rejected)"] += 1
+    pair = {"prompt": row["instruction"], "completion": _text(best, "completions"), "rejected": worst}
+    return with_others([pair], row, ["instruction", "completions"], usage)
+
+
+def _score(completion: Fields) -> float | None:
+    """The overall score of a completion, or the mean of its ratings by aspect; None without any."""
+    ratings = completion.get("annotations")
+    aspects = [each.get("Rating") for each in ratings.values()] if isinstance(ratings, dict) else []
+    means = [completion.get("fine-grained_score"), completion.get("overall_score")]
+    numbers = [float(str(value)) for value in aspects if str(value).replace(".", "", 1).isdigit()]
+    if numbers:
+        return sum(numbers) / len(numbers)
+    return next((float(value) for value in means if isinstance(value, int | float)), None)
 
 
 def _answers(row: Fields, usage: Usage) -> list[Fields] | None:
@@ -442,4 +476,4 @@ def with_others(
             kept[name] = value
     told = {name: value for name, value in kept.items() if name not in known}
     usage.unused_fields.update([name for name, value in told.items() if value not in (None, "", [], {})])
-    return [{**example, **kept} for example in examples] if kept else examples
+    return [{**kept, **example} for example in examples] if kept else examples

@@ -36,18 +36,19 @@ def read_rows(spec: str, options: SourceOptions | None = None) -> list[Row | Bad
     return list(find_source(spec).read(spec, options or SourceOptions()))
 
 
-def load_examples(spec: str, *, offline: bool = False, verdicts: bool = False) -> list[Example]:
+def load_examples(spec: str, *, offline: bool = False, verdicts: bool = False, systems: bool = False) -> list[Example]:
     """Read the examples that ``spec`` names (see ``read_rows``).
 
     Args:
         spec: the data.
         offline: whether nothing may be fetched.
         verdicts: whether responses that are marked as bad ones are wanted.
+        systems: whether rows keep their system message in the field ``system``, besides at the head of a user's turn.
 
     Raises:
         UserError: no source accepts it, or it has bad rows; the message lists them.
     """
-    rows = read_rows(spec, SourceOptions(offline=offline))
+    rows = read_rows(spec, SourceOptions(offline=offline, keeps_system=systems))
     return only_good(rows if verdicts else [_not_undesirable(row) for row in rows], source=spec)
 
 

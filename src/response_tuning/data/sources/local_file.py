@@ -32,4 +32,11 @@ class LocalFile:
         records = read_file(Path(spec), split_at=options.split_at, split=options.split)
         if options.requests is not None:
             records = with_requests(records, options.requests)
-        return rows_from(records, options.fields, source=spec, command=options.command, layout=options.layout)
+        return rows_from(
+            records,
+            options.fields,
+            source=spec,
+            command=options.command,
+            layout=options.layout,
+            keeps_system=options.keeps_system,
+        )

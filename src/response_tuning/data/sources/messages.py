@@ -6,13 +6,14 @@ similar ones. Everything else in a message is either used here (``weight``, ``tr
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 from response_tuning.data.sources.usage import Usage
 from response_tuning.example import Turn
 from response_tuning.support.records import json_type, preview
 
-__all__ = ["Message", "examples_of", "is_conversation", "read_messages", "text_messages"]
+__all__ = ["Message", "alternating_turns", "examples_of", "is_conversation", "read_messages", "text_messages"]
 
 Role = Literal["user", "assistant", "system"]
 
@@ -104,7 +105,9 @@ def examples_of(messages: Iterable[Message], field: str, usage: Usage) -> list[d
     Raises:
         ValueError: no assistant message has text.
     """
-    turns = _turns(messages, usage)
+    messages = list(messages)
+    turns = alternating_turns(messages, usage)
+    system = _leading_system(messages) if usage.keeps_system else ""
     places = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
     if not places:
         raise ValueError(f"field {field!r} has no message of the role 'assistant'")
@@ -120,7 +123,14 @@ def examples_of(messages: Iterable[Message], field: str, usage: Usage) -> list[d
     if places[-1] < len(turns) - 1:
         usage.skip("user turns that no response follows", turns[-1].field)
     context = [Turn(role="user" if turn.role == "user" else "assistant", content=turn.content) for turn in turns]
-    return [_turn_fields(context, place) for place in filled]
+    own = {"system": system} if system else {}
+    return [_turn_fields(context, place) | own for place in filled]
+
+
+def _leading_system(messages: Sequence[Message]) -> str:
+    """The system messages before the first turn, as they are joined at the head of a user's turn."""
+    leading = takewhile(lambda message: message.role == "system", messages)
+    return "\n\n".join(message.content for message in leading)
 
 
 def _turn_fields(turns: list[Turn], place: int) -> dict[str, Any]:
@@ -133,8 +143,8 @@ def _turn_fields(turns: list[Turn], place: int) -> dict[str, Any]:
     return fields
 
 
-def _turns(messages: Iterable[Message], usage: Usage) -> list[Message]:
-    """User and assistant turns in strict alternation."""
+def alternating_turns(messages: Iterable[Message], usage: Usage) -> list[Message]:
+    """User and assistant turns in strict alternation; a system message is put in front of the next user turn."""
     turns: list[Message] = []
     system = ""
     last = None

@@ -30,6 +30,8 @@ class SourceOptions:
     split: str = "train"
     revision: str | None = None
     offline: bool = False
+    keeps_system: bool = False
+    """Whether conversations keep their system message in the field ``system``, besides at the head of a turn."""
     requests: Path | None = None
     """The input file of a batch, for the prompts of its output file."""
     command: str | None = None

@@ -15,8 +15,10 @@ class Usage:
     A source whose fields are known, such as a published one, has no ``source`` name and logs only what is left out.
     """
 
-    def __init__(self, source: str | None = None) -> None:
+    def __init__(self, source: str | None = None, *, keeps_system: bool = False) -> None:
         self.source = source
+        self.keeps_system = keeps_system
+        """Whether the examples of a conversation keep its system message in the field ``system``."""
         self.place = source or "the data"
         """The place of the row that is being read."""
         self.layouts: Counter[str] = Counter()

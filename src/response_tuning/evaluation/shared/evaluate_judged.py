@@ -7,8 +7,9 @@ from it are functions of each evaluation.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from response_tuning.asking.ask_options import AskOptions
 from response_tuning.evaluation.shared.answering import Answered, respond
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions, JudgeOptions
 from response_tuning.evaluation.shared.judge import Case, Judgement, forecast_judging, judge_cases
@@ -26,6 +27,14 @@ Judged = Mapping[str, Judgements]
 """By the name of the role; only roles that a judge has."""
 
 Result = TypeVar("Result", bound=Measured)
+
+
+class Answering(Protocol):
+    """Makes the responses to instructions, as ``answering.respond`` does; None after a dry run."""
+
+    def __call__(
+        self, config: JudgedOptions, instructions: Sequence[str], /, *, folder: Path, judges: Sequence[AskOptions] = ()
+    ) -> Answered | None: ...
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ def evaluate_judged(
     measure: Callable[[Answered, Judged], Result],
     keep: Callable[[Answered], None] = lambda _answered: None,
     judge: str | None = None,
+    answer: Answering = respond,
 ) -> Result | None:
     """Answer the instructions, have the responses judged, measure and save; None after a dry run.
 
@@ -76,13 +86,14 @@ def evaluate_judged(
         measure: computes the result from the responses and the judgements.
         keep: called with the responses before anything is judged, to save them in a format of the evaluation.
         judge: who decided, as written to ``metrics.json``.
+        answer: makes the responses, where the model is shown more than an instruction.
 
     Raises:
         UserError: the model cannot be loaded or asked, a judge cannot be asked, or the results cannot be saved there.
     """
     folder = results_folder(config.model, task, config.output)
     judges = [options for role in roles for options in role.options.judges()]
-    answered = respond(config, instructions, folder=folder, judges=judges)
+    answered = answer(config, instructions, folder=folder, judges=judges)
     if answered is None:
         return None
     decided_by = None if judge is not None else _judge_of(folder, answered)

@@ -20,6 +20,7 @@ from jinja2 import StrictUndefined, Template
 from response_tuning.asking.ask import Answer, Failure, Question
 from response_tuning.asking.ask_once import REFUSED_QUESTION, ask_once, failure_state, forecast
 from response_tuning.asking.cost import Cost
+from response_tuning.asking.verdict import find_verdict, verdict_code
 from response_tuning.evaluation.shared.evaluation_options import JudgeOptions
 from response_tuning.support.progress import warn
 
@@ -45,6 +46,10 @@ class Case:
     texts: Mapping[str, str]
     package: str
     """The package whose folder holds the template, such as ``response_tuning.evaluation.refusals``."""
+    request: str | None = None
+    """A whole request instead of a template, as somebody else published it: ``parse`` gets the whole answer then."""
+    system: str | None = None
+    """The system message of such a request."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ def judge_cases(
             return {"state": failure_state(answer), "verdict": None, "detail": answer.reason}
         if answer.ending != "finished":
             return {"state": "truncated" if answer.ending == "truncated" else REFUSED_QUESTION, "verdict": None}
-        payload = find_verdict(answer.text, _code(case_of[question.key]))
-        verdict = None if payload is None else parse(case_of[question.key], payload)
+        case = case_of[question.key]
+        payload = find_verdict(answer.text, _code(case)) if case.request is None else answer.text
+        verdict = None if payload is None else parse(case, payload)
         return {"state": "unparsed" if verdict is None else "judged", "verdict": verdict}
 
     rows = ask_once(questions, _ledger(folder, options), _IDENTITY, options.asking(), read)
@@ -96,20 +102,8 @@ def forecast_judging(cases: Sequence[Case], options: JudgeOptions, *, folder: Pa
     return forecast(questions, _ledger(folder, options), _IDENTITY, options.asking())
 
 
-def find_verdict(answer: str, code: str) -> str | None:
-    """What follows the nonce in the last line of an answer; None unless exactly one line contains the nonce."""
-    lines = [line.strip() for line in answer.strip().splitlines()]
-    pattern = re.compile(rf"[*_`#\s]*VERDICT\s+{re.escape(code)}\s*:\s*(.+?)[*_`.\s]*", re.IGNORECASE)
-    matches = [pattern.fullmatch(line) for line in lines]
-    verdicts = [match for match in matches if match is not None]
-    if len(verdicts) != 1 or matches[-1] is None:
-        return None
-    return verdicts[0].group(1).strip("*_` ")
-
-
 def _code(case: Case) -> str:
-    text = "\0".join([case.template, *case.texts.values()])
-    return hashlib.sha256(text.encode()).hexdigest()[:4].upper()
+    return verdict_code([case.template, *case.texts.values()])
 
 
 def _judgement(row: Mapping[str, Any]) -> Judgement:
@@ -117,12 +111,13 @@ def _judgement(row: Mapping[str, Any]) -> Judgement:
 
 
 def _question(case: Case, options: JudgeOptions) -> Question:
-    text = _template(case.package, case.template).render(code=_code(case), **case.texts)
+    text = case.request or _template(case.package, case.template).render(code=_code(case), **case.texts)
     return Question(
         # A hash of the whole text and not of the position: a reworded question is asked again, and a verdict stays
         # valid whichever other cases are judged with it.
-        key=hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS],
+        key=hashlib.sha256(((case.system or "") + text).encode()).hexdigest()[:_KEY_CHARACTERS],
         text=text,
+        system=case.system,
         max_tokens=options.judge_max_tokens,
         expected_characters=_ANSWER_CHARACTERS,
     )

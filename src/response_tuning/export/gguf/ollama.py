@@ -31,6 +31,8 @@ class _Parts:
     before_answer: str
     """The header and, for a given answer, the text between the two."""
     after_answer: str
+    around_system: tuple[str, str] | None
+    """The text around a system message with a turn of its own; None where it precedes the next question."""
 
 
 def write_modelfile(conversation: Conversation, *, gguf_name: str, adds_bos: bool) -> str:
@@ -66,17 +68,36 @@ def go_template(conversation: Conversation, *, adds_bos: bool) -> str:
     beginning = parts.beginning
     if adds_bos:
         beginning = beginning.removeprefix(str(conversation.tokenizer.bos_token))
+    start, of_system = _of_system(parts)
     return (
-        f'{{{{ $system := "" }}}}{_text(beginning)}'
+        f'{{{{ $system := "" }}}}{start}{_text(beginning)}'
         "{{ range .Messages }}"
-        f'{{{{ if eq .Role "system" }}}}{{{{ $system = printf {_SYSTEM} $system .Content }}}}'
-        f'{{{{ else if eq .Role "user" }}}}{_text(parts.before_question)}{{{{ $system }}}}{{{{ .Content }}}}'
+        f'{{{{ if eq .Role "system" }}}}{of_system}'
+        f'{{{{ else if eq .Role "user" }}}}{_begun(parts)}'
+        f"{_text(parts.before_question)}{{{{ $system }}}}{{{{ .Content }}}}"
         f'{_text(parts.after_question)}{{{{ $system = "" }}}}'
-        f'{{{{ else if eq .Role "assistant" }}}}'
+        f'{{{{ else if eq .Role "assistant" }}}}{_begun(parts)}'
         f"{_text(parts.before_answer)}{{{{ .Content }}}}{_text(parts.after_answer)}{{{{ end }}}}"
         "{{ end }}"
         f"{_text(parts.header)}"
     )
+
+
+def _of_system(parts: _Parts) -> tuple[str, str]:
+    """What a template with system messages begins with, and what it does with one.
+
+    In a format with a system role, one before the first turn has a turn of its own.
+    """
+    waits = f"{{{{ $system = printf {_SYSTEM} $system .Content }}}}"
+    if parts.around_system is None:
+        return "", waits
+    before, after = parts.around_system
+    own = f"{_text(before)}{{{{ .Content }}}}{_text(after)}"
+    return "{{ $begun := false }}", f"{{{{ if $begun }}}}{waits}{{{{ else }}}}{own}{{{{ end }}}}"
+
+
+def _begun(parts: _Parts) -> str:
+    return "" if parts.around_system is None else "{{ $begun = true }}"
 
 
 def _text(text: str) -> str:
@@ -96,14 +117,26 @@ def _take_apart(conversation: Conversation) -> _Parts:
     before_question, after_second = _split(_rest(asked_again, answered), _QUESTIONS[1])
     if not until_question.endswith(before_question) or after_second != after_question:
         raise _irregular()
+    beginning = until_question.removesuffix(before_question)
     return _Parts(
-        beginning=until_question.removesuffix(before_question),
+        beginning=beginning,
         before_question=before_question,
         after_question=after_question,
         header=_rest(prompt, asked),
         before_answer=before_answer,
         after_answer=after_answer,
+        around_system=_around_system(conversation, asked, beginning) if conversation.system_role else None,
     )
+
+
+def _around_system(conversation: Conversation, asked: str, beginning: str) -> tuple[str, str]:
+    """The text before and after a system message between ``beginning`` and the rest of ``asked``."""
+    messages = [{"role": "system", "content": _ANSWER}, {"role": "user", "content": _QUESTIONS[0]}]
+    until_system, rest = _split(_render(conversation, messages), _ANSWER)
+    question = asked.removeprefix(beginning)
+    if not rest.endswith(question):
+        raise _irregular()
+    return _rest(until_system, beginning), rest.removesuffix(question)
 
 
 def _render(conversation: Conversation, messages: list[dict[str, str]], *, add_generation_prompt: bool = False) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 from rich.table import Table
 
+from response_tuning.asking.ask_options import AskOptions
+from response_tuning.data.recipes.recipe_registry import recipes
 from response_tuning.study.planning.plan import STUDY, Stage, StudyPlan
 from response_tuning.study.planning.tables import duration
 from response_tuning.support.errors import UserError
@@ -25,7 +27,13 @@ _SECONDS = 3.0
 _GIGABYTE = 1e9
 _HOUR = 3600.0
 
-_REQUESTS = {"alpaca": (805, 1, 2), "just": (1000, 1, 1), "refusals": (274, 5, 1), "selective": (80, 1, 1)}
+_REQUESTS = {
+    "alpaca": (805, 1, 2),
+    "just": (1000, 1, 1),
+    "mt-bench": (80, 1, 2),
+    "refusals": (274, 5, 1),
+    "selective": (80, 1, 1),
+}
 """Of judged evaluations: the prompts of a set (of several, their mean), how many sets, and the requests per prompt."""
 
 
@@ -98,9 +106,17 @@ def _make_data(stage: Stage, plan: StudyPlan, folder: Path) -> None:
 
     for key in stage.needs:
         needed = plan.stages[key]
+        if _asks_model(needed):
+            raise UserError(f"{needed.name} asks a model, so a plan does not make it; known once it is there")
         _make_data(needed, plan, folder)
         if not run_job(job_of(needed, folder), InSubprocess()).succeeded:
             raise UserError(f"{needed.name} cannot be made now")
+
+
+def _asks_model(stage: Stage) -> bool:
+    """Whether a stage makes its data by asking a model, which may cost hours or money."""
+    asking = {recipe.name for recipe in recipes() if issubclass(recipe.config, AskOptions)}
+    return stage.words[0] == "data" and stage.words[1] in asking
 
 
 def judge_requests(plan: StudyPlan, states: Mapping[str, str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from response_tuning.conversation import Conversation, EncodedExample, encode_examples
+from response_tuning.conversation import EncodedExample, encode_examples
 from response_tuning.example import Example
 from response_tuning.models.context import require_context
 from response_tuning.models.device import pick_device
@@ -20,6 +20,7 @@ from response_tuning.support.configuration import changed
 from response_tuning.support.options import Tuning
 from response_tuning.training.batches.batching import Unit, epoch_batches, micro_batches, units
 from response_tuning.training.batches.packing import pack, padded_lengths
+from response_tuning.training.encoding import conversation_for
 from response_tuning.training.objectives.registry import make_objective
 from response_tuning.training.planning.memory import available_memory, named_part, next_settings, program_memory
 from response_tuning.training.planning.micro_batch import micro_batch_tokens
@@ -179,15 +180,12 @@ def make_plan(config: TrainingConfig, *, seconds: float = 10.0) -> Plan:
 
 def _encode(config: TrainingConfig) -> tuple[list[EncodedExample], list[EncodedExample], int]:
     """The examples to train on, the held-out ones, and how many are made of each row of the data."""
-    assert config.encoding.format != "auto"
-    conversation = Conversation(
-        load_tokenizer(config.model), config.encoding.format, rt_prefix=config.encoding.rt_prefix
-    )
+    conversation = conversation_for(load_tokenizer(config.model), config.encoding)
     objective = make_objective(config)
     rows_each = len(objective.preparation.rows(_ROWS, source="")) // len(_ROWS) if objective.preparation else 1
     both: list[list[EncodedExample]] = []
     for source in (config.data, config.validation.held_out):
-        examples = load_rows(source, config.method, objective)
+        examples = load_rows(source, config.method, objective, systems=config.encoding.reads_system)
         if examples:
             encoded, report = encode_examples(
                 examples,

@@ -15,7 +15,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from response_tuning.conversation import Conversation, EncodedExample, encode_examples
+from response_tuning.conversation import EncodedExample, encode_examples
 from response_tuning.example import Example
 from response_tuning.inference.responder import Responder
 from response_tuning.inference.score import log_likelihoods
@@ -24,6 +24,7 @@ from response_tuning.support.assets import cache_folder
 from response_tuning.support.files import read_json, write_json
 from response_tuning.support.progress import progress_bar
 from response_tuning.training.continuing import start_of, with_start
+from response_tuning.training.encoding import conversation_for
 from response_tuning.training.objectives.contract import DataSets
 from response_tuning.training.parallel.processes import decided_by_first
 from response_tuning.training.planning.memory import named_part
@@ -119,8 +120,7 @@ def _measure(config: TrainingConfig, examples: Sequence[Example]) -> LogLikeliho
     with named_part("the reference model", config):
         loaded = load_base(config.model, config.adapter.tuning, dtype=config.memory.dtype, device=config.memory.device)
         loaded = replace(loaded, model=with_start(loaded.model, start_of(config)))
-    assert config.encoding.format != "auto"
-    conversation = Conversation(loaded.tokenizer, config.encoding.format, rt_prefix=config.encoding.rt_prefix)
+    conversation = conversation_for(loaded.tokenizer, config.encoding)
     encoded, report = encode_examples(
         examples,
         conversation,

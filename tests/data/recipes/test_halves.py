@@ -1,13 +1,9 @@
-from pathlib import Path
+"""Halves and pieces of ordinary texts."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from response_tuning.data.recipes.non_instructional import NonInstructional, NonInstructionalConfig, halve, pieces
-from response_tuning.data.recipes.recipe import run_recipe
-from response_tuning.example import read_examples
-from response_tuning.support.errors import UserError
+from response_tuning.data.recipes.halves import halve, pieces
 
 TEXT = "The mill stood by the river. It had not turned for years. Nobody came there any more. Then the flood came."
 
@@ -41,22 +37,6 @@ def test_pieces_hold_all_words_in_order_and_are_not_too_long(paragraph_lengths: 
     cut = list(pieces("\n\n".join(paragraphs), most_words=most_words))
     assert " ".join(" ".join(cut).split()) == " ".join(paragraphs)
     assert all(len(piece.split()) <= most_words for piece in cut)
-
-
-def test_a_folder_of_texts_becomes_pairs(tmp_path: Path) -> None:
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "mill.txt").write_text(TEXT, encoding="utf-8")
-    (tmp_path / "texts" / "note.md").write_text("Too short.", encoding="utf-8")
-    output = tmp_path / "halves.jsonl"
-    options = {"source": str(tmp_path / "texts"), "output": output}
-    made = run_recipe(NonInstructional(), NonInstructionalConfig.model_validate({**options, "least_words": 10}))
-    assert made is not None
-    assert made.states == {"made": 1, "left out, too short": 1}
-    (example,) = read_examples(output)
-    assert f"{example.prompt} {example.completion}" == TEXT
-    assert example.model_extra == {"source": "mill.txt"}
-    with pytest.raises(UserError, match="no text has 400 words"):
-        run_recipe(NonInstructional(), NonInstructionalConfig.model_validate({**options, "least_words": 400}))
 
 
 def test_pieces_are_parts_of_the_text_as_it_is() -> None:
