@@ -14,6 +14,7 @@ from response_tuning.evaluation.alpaca.alpaca_entry import ALPACA
 from response_tuning.evaluation.capabilities.capabilities_entry import CAPABILITIES
 from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
+from response_tuning.evaluation.infobench.infobench_entry import INFOBENCH
 from response_tuning.evaluation.just.just_entry import JUST
 from response_tuning.evaluation.probe.probe_entry import PROBE
 from response_tuning.evaluation.refusals.refusals_entry import REFUSALS
@@ -64,5 +65,5 @@ def register(evaluation: Evaluation[Any, Any]) -> None:
     _registered[name] = evaluation
 
 
-for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST):
+for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, INFOBENCH):
     register(_evaluation)
