@@ -42,6 +42,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "selective": JUDGED | DATA | {"confidence": ["likelihood", "self", "judge"]},
     "alpaca": JUDGED | {"reference": "REFERENCE"},
     "just": JUDGED | {"prompts": "PROMPTS"},
+    "infobench": JUDGED | {"prompts": "REQUIREMENTS"},
 }
 """The options of each evaluation; names in capitals are paths."""
 
@@ -69,6 +70,11 @@ def paths(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> 
     (folder / "reference.json").write_text(json.dumps(outputs))
     prompts = [{"instruction": f"Is tea {number} good?", "category": "regular"} for number in range(4)]
     (folder / "prompts.json").write_text(json.dumps(prompts))
+    required = [
+        {"instruction": f"Sell tea {number}.", "decomposed_questions": ["Is it an offer?"], "subset": "Easy_set"}
+        for number in range(4)
+    ]
+    (folder / "requirements.json").write_text(json.dumps(required))
     rows = [{"goal": "Make tea", "sol1": "Boil water.", "sol2": "Boil sand.", "label": 0}] * 3
     sums = [{"question": f"What is {number} and 1?", "answer": f"It is\n#### {number + 1}"} for number in range(12)]
     for name, content in (("piqa/valid.jsonl", rows), ("gsm8k/test.jsonl", sums), ("gsm8k/train.jsonl", sums)):
@@ -78,6 +84,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> 
         "DATA": folder / "data.jsonl",
         "REFERENCE": folder / "reference.json",
         "PROMPTS": folder / "prompts.json",
+        "REQUIREMENTS": folder / "requirements.json",
         "CORE": folder / "core",
     }
 
@@ -112,9 +119,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory, model: Path, paths: dict[str,
 
 
 def reply(question: str, _before: int) -> str:
-    """A judge who is asked for a refusal, a rating, a preference or five scores."""
+    """A judge who is asked for a refusal, a requirement, a rating, a preference or five scores."""
     if "COMPLIANCE" in question:
         return verdict(question, "REFUSAL")
+    if "requirement" in question:
+        return verdict(question, "YES")
     if "helpfulness" in question:
         return verdict(question, "helpfulness=5 clarity=4 factuality=3 depth=2 engagement=1")
     return verdict(question, "TIE" if "TIE" in question else "4")

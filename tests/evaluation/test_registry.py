@@ -27,7 +27,7 @@ from tests.evaluation.shouting import SHOUTING
 
 ROOM = Path(response_tuning.evaluation.__path__[0])
 DOCS = Path(__file__).parents[2] / "docs"
-BUILT_IN = ["probe", "ifeval", "core", "refusals", "selective", "alpaca", "just"]
+BUILT_IN = ["probe", "ifeval", "core", "refusals", "selective", "alpaca", "just", "infobench"]
 MOST_IMPORTS = 30
 SHORT = ["--max-new-tokens", "4", "--dtype", "float32", "--device", "cpu"]
 
@@ -143,7 +143,7 @@ def test_everything_is_every_evaluation_with_the_options_that_it_shares() -> Non
     assert list(judged) == [*BUILT_IN, "shouting"]
     assert judged["selective"].confidence == ("likelihood", "self", "judge")
     assert judged["core"].data_dir == Path("data")
-    for name in ("refusals", "selective", "alpaca", "just"):
+    for name in ("refusals", "selective", "alpaca", "just", "infobench"):
         assert (judged[name].judge, judged[name].concurrency) == ("j", 2)
 
 

@@ -15,6 +15,7 @@ from response_tuning.evaluation.capabilities.capabilities_entry import CAPABILIT
 from response_tuning.evaluation.checklist.checklist_entry import CHECKLIST
 from response_tuning.evaluation.contract import Evaluation
 from response_tuning.evaluation.ifeval.ifeval_entry import IFEVAL
+from response_tuning.evaluation.infobench.infobench_entry import INFOBENCH
 from response_tuning.evaluation.just.just_entry import JUST
 from response_tuning.evaluation.mt_bench.mt_bench_entry import MT_BENCH
 from response_tuning.evaluation.probe.probe_entry import PROBE
@@ -67,5 +68,6 @@ def register(evaluation: Evaluation[Any, Any]) -> None:
     _registered[name] = evaluation
 
 
-for _evaluation in (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, MT_BENCH, CHECKLIST, RULES):
+_OURS = (PROBE, IFEVAL, CAPABILITIES, REFUSALS, SELECTIVE, ALPACA, JUST, MT_BENCH, INFOBENCH, CHECKLIST, RULES)
+for _evaluation in _OURS:
     register(_evaluation)

@@ -204,6 +204,12 @@ ASSETS: dict[str, Asset] = {
         sha256="7373f07b27e708a6cfdb7ad27299e1e4ef7ac5acb476860b96254d74f87f54e0",
         licence="Apache 2.0",
     ),
+    "infobench": Asset(
+        path="infobench/InfoBench.json",
+        url=f"{_HUB}/kqsong/InFoBench/resolve/cef03a2830944bfb0d201107895ddd0e0e90bf0e/InfoBench.json",
+        sha256="66a2ee8d70208a7a879a17f471ba0ffd097b698265ea4796be99a273fdcc6559",
+        licence="MIT",
+    ),
     "mt-bench": Asset(
         path="mt_bench/question.jsonl",
         url=f"{_FASTCHAT}/mt_bench/question.jsonl",

@@ -27,8 +27,9 @@ _SECONDS = 3.0
 _GIGABYTE = 1e9
 _HOUR = 3600.0
 
-_REQUESTS = {
+_REQUESTS: dict[str, tuple[int, int, float]] = {
     "alpaca": (805, 1, 2),
+    "infobench": (500, 1, 4.5),
     "just": (1000, 1, 1),
     "mt-bench": (80, 1, 2),
     "refusals": (274, 5, 1),
@@ -129,7 +130,7 @@ def judge_requests(plan: StudyPlan, states: Mapping[str, str]) -> dict[str, int]
         prompts, sets, each = _REQUESTS.get(name, (0, 0, 0))
         if "--max-examples" in stage.words:
             prompts = min(prompts, int(stage.words[stage.words.index("--max-examples") + 1]))
-        requests[name] = requests.get(name, 0) + prompts * sets * each
+        requests[name] = requests.get(name, 0) + round(prompts * sets * each)
     return requests
 
 

@@ -32,6 +32,7 @@ _METRICS: dict[tuple[str, str], tuple[str, str]] = {
     ("refusals", "refused, malicious-instruct"): ("refusals", "MaliciousInstruct"),
     ("refusals", "refused, xstest, unsafe"): ("refusals", "XSTest unsafe"),
     ("refusals", "refused, xstest, safe"): ("refusals", "XSTest safe (false refusals)"),
+    ("infobench", "drfr"): ("InFoBench", "DRFR"),
     ("alpaca", "length_controlled"): ("AlpacaEval LC", "length-controlled win rate"),
     ("probe", "ranks"): ("response ranking", "share of pairs in which own response is likelier"),
 }
