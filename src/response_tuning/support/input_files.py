@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,8 @@ DAMAGED = (EOFError, zlib.error, lzma.LZMAError, OSError)
 """What reading a damaged compressed file raises."""
 _START_BYTES = 512
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""Bytes that text does not have; in an encoding of text, none of them is a letter."""
 _UNPACK = "Unpack it and name a file or the folder"
 _OTHER_FORMATS = (
     (
@@ -48,6 +51,8 @@ _OTHER_FORMATS = (
     (b"{\\rtf", "a document in Rich Text Format. Save it as plain text (.txt) and name that file"),
     (b"<?xml", "an XML file. Write its rows as JSONL or CSV"),
     (b"\x04\x22\x4d\x18", "compressed with lz4. Unpack it (lz4 -d) and name that file"),
+    (b"\x1f\x9d", "compressed with compress. Unpack it (gzip -d) and name that file"),
+    (b"LZIP", "compressed with lzip. Unpack it (lzip -d) and name that file"),
     (b"\x93NUMPY", "a NumPy array. Save the data as JSONL"),
     (b"\x89HDF", "an HDF5 file. Save the data as JSONL"),
     (b"FEA1", "a Feather file of version 1. Save it as Parquet or Feather of version 2"),
@@ -135,10 +140,10 @@ def _refuse_wide_characters(path: Path, start: bytes) -> None:
     """Name the encoding of text with zero bytes; UTF-16 with its mark, and typed tables, are read."""
     zeros = start.count(b"\0")
     has_mark = start.startswith((b"\xff\xfe", b"\xfe\xff")) and not start.startswith(b"\xff\xfe\0\0")
-    if not zeros or has_mark or start.startswith(_TABLES):
+    if has_mark or start.startswith(_TABLES):
         return
     if zeros < len(start) / 4:
-        if "\ufffd" in start[:-3].decode("utf-8", "replace"):
+        if _CONTROL.search(start) and "\ufffd" in start[:-3].decode("utf-8", "replace"):
             raise UserError(f"{path} is a binary file of an unknown format. Export its rows as JSONL or CSV.")
         return
     # Of ASCII text, UTF-32 has three zero bytes a character, UTF-16 one.

@@ -4,9 +4,11 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, time, timedelta
+from decimal import Decimal
 from math import isfinite
 from typing import Any
+from uuid import UUID
 
 __all__ = [
     "BadRow",
@@ -133,7 +135,7 @@ def preview(value: object) -> str:
 
 
 def json_value(value: Any, field: str = "") -> Any:
-    """Convert a value of a typed table to JSON: dates become strings, NaN and infinities become null.
+    """Convert a value of a typed table to JSON: dates and exact decimals become strings, NaN and infinities null.
 
     Raises:
         ValueError: a value, such as bytes or an image, has no JSON form.
@@ -144,11 +146,16 @@ def json_value(value: Any, field: str = "") -> Any:
         return [json_value(part, field) for part in value]
     if isinstance(value, date | time):  # a datetime is a date
         return value.isoformat()
+    if isinstance(value, Decimal | timedelta | UUID):
+        return str(value)
     if isinstance(value, float) and not isfinite(value):
         return None
     if value is None or isinstance(value, str | int | float):
         return value
-    raise ValueError(f"field {field!r} holds {type(value).__name__}, which JSON does not know. Leave the column out.")
+    raise ValueError(
+        f"field {field!r} holds {type(value).__name__}, which JSON does not know. Leave the column out, or "
+        "store it as text."
+    )
 
 
 def refuse_surrogates(value: object, field: str = "") -> None:

@@ -53,7 +53,7 @@ def test_case_42_own_fields_beside_messages_never_replace_the_conversation(
     assert (f"{name!r} (1 rows)" in caplog.text) == (own[name] is not None)
 
 
-@pytest.mark.parametrize("off", [{"weight": 0}, {"train": False}, {"loss": False}])
+@pytest.mark.parametrize("off", [{"weight": 0}, {"train": False}, {"loss": False}, {"loss_mask": 0}])
 def test_case_04_a_message_of_weight_zero_is_context_without_loss(off: dict[str, Any]) -> None:
     messages = [*chat((U, "q")), *chat((A, "Sydney."), **off), *chat((U, "sure?")), *chat((A, "Canberra."), weight=1)]
     (only,) = examples({"messages": messages})
@@ -251,3 +251,26 @@ def test_a_rendered_conversation_and_a_lone_message_are_not_taken_for_a_response
     row: dict[str, Any], message: str
 ) -> None:
     assert message in reason(row)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": {"role": [U, A, U, A], "content": ["q", "a", "r", "b"]}},
+        {"conversations": {"from": ["human", "gpt", "human", "gpt"], "value": ["q", "a", "r", "b"]}},
+        {"conversation": [{"input": "q", "output": "a"}, {"input": "r", "output": "b"}]},
+        {"conversation": [{"human": "q", "assistant": "a"}, {"human": "r", "assistant": "b"}]},
+        {"messages": json.dumps({"role": [U, A, U, A], "content": ["q", "a", "r", "b"]})},
+    ],
+)
+def test_a_conversation_in_columns_or_in_pairs_is_read_as_one_of_messages(row: dict[str, Any]) -> None:
+    first, second = examples(row)
+    assert (first["prompt"], first["completion"], second["prompt"], second["completion"]) == ("q", "a", "r", "b")
+    assert [turn["content"] for turn in second["earlier_turns"]] == ["q", "a"]
+
+
+def test_the_system_message_of_a_pair_precedes_its_question() -> None:
+    (only,) = examples({"conversation": [{"system": "S", "input": "q", "output": "a"}]})
+    assert only["prompt"] == "S\n\nq"
+    assert reason({"conversation": [{"input": "q", "output": 3}]}).startswith("field 'conversation.2' has a number")
+    assert "'messages'" in reason({"messages": {"role": [U, A], "content": ["q"]}})

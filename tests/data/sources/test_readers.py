@@ -6,9 +6,11 @@ import gzip
 import json
 import lzma
 import re
+import shlex
 import subprocess
 import zipfile
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +137,14 @@ def test_a_typed_table_becomes_json_values_and_what_json_has_nothing_for_is_name
 
     path = tmp_path / "rows.parquet"
     day = datetime(2024, 5, 17, 8, 30, tzinfo=UTC)
-    rows = [{"completion": "a", "day": day, "score": float("nan"), "image": None}, {"completion": "b", "image": b"x"}]
+    first = {"completion": "a", "day": day, "score": float("nan"), "image": None, "price": Decimal("0.10")}
+    rows = [first, {"completion": "b", "image": b"x"}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     good, bad = read_file(path)
     assert isinstance(good, Record)
+    assert good.value.pop("price") == "0.10"
     assert good.value == {"completion": "a", "day": "2024-05-17T08:30:00+00:00", "score": None, "image": None}
-    assert str(bad) == f"{path} row 2: field 'image' holds bytes, which JSON does not know. Leave the column out."
+    assert str(bad).startswith(f"{path} row 2: field 'image' holds bytes, which JSON does not know. Leave the column")
 
 
 UMLAUTS = [
@@ -195,6 +199,7 @@ LINES = "".join(json.dumps(row) + "\n" for row in TWO)
         ("columns.json", json.dumps({name: [row[name] for row in TWO] for name in TWO[0]})),
         ("index.json", json.dumps(dict(enumerate(TWO)))),
         ("split.json", json.dumps({"columns": list(TWO[0]), "data": [list(row.values()) for row in TWO]})),
+        ("named.json", json.dumps({"first": TWO[0], "second": TWO[1]})),
         ("wrapped.json", json.dumps({"version": "1.0", "data": TWO})),
         ("data.ndjson", LINES),
     ],
@@ -305,6 +310,31 @@ def test_case_07_texts_are_read_through_links_and_rows_beside_them_are_named(
     assert f"passed over: rows.jsonl. To read one: rt data prepare {folder / 'rows.jsonl'}" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.parquet", "USAGE.md"), ("train.jsonl", "notes.txt"), ("b.ndjson", "dataset_card.md")]
+)
+def test_case_07_a_data_set_is_its_rows_whatever_text_lies_beside_them(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / text).write_text("Read me.")
+    (tmp_path / "a.avro").write_bytes(b"Obj\x01")
+    write(tmp_path / "rows.parquet", TWO) if name.endswith("parquet") else (tmp_path / name).write_text(LINES)
+    assert values(tmp_path) == TWO
+
+
+def test_case_07_the_way_to_read_what_is_passed_over_works(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.avro", "notes.md", "train.jsonl", "test of it.jsonl"):
+        (tmp_path / name).write_text(LINES)
+    with caplog.at_level("INFO"):
+        assert values(tmp_path) == TWO
+    _, _, typed = caplog.messages[-1].partition("To read one: ")
+    assert shlex.split(typed) == ["rt", "data", "prepare", str(tmp_path / "test of it.jsonl")]
+    for path in tmp_path.glob("*[!o]"):
+        path.unlink()
+    caplog.clear()
+    with pytest.raises(UserError, match="no files of rows"):
+        list(read_file(tmp_path))
+    assert "To read one" not in caplog.text
+
+
 def test_case_bad_bytes_in_parquet_are_a_bad_row(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
@@ -330,6 +360,9 @@ def test_case_bad_bytes_in_parquet_are_a_bad_row(tmp_path: Path) -> None:
         ("a.csv", LINES.encode("utf-16-be"), "UTF-16BE, not UTF-8"),
         ("a.json", LINES.encode("utf-32"), "UTF-32, not UTF-8"),
         ("a.txt", b"{\\rtf1 hello}", "a document in Rich Text Format"),
+        ("a.jsonl.br", b"\x8b\x02\x80{}\xff\x03", "a binary file of an unknown format"),
+        ("a.jsonl.Z", b"\x1f\x9d\x90abc", "compressed with compress. Unpack it (gzip -d)"),
+        ("a.yaml", b"- completion: a\n", "a YAML file, which is not read. Write its rows as JSONL or CSV"),
         ("a.bin", bytes(range(128, 256)) * 2 + b"\0\1", "a binary file of an unknown format"),
     ],
 )

@@ -20,6 +20,7 @@ __all__ = ["Fields", "rows_from"]
 _COMMON = {
     "completion": ("output", "response", "answer", "reply", "completion", "target", "solution", "assistant", "text"),
     "prompt": ("instruction", "question", "prompt", "query", "input", "problem", "request", "user", "title"),
+    "context": ("context", "passage", "input"),
 }
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 _MISSING = object()
@@ -140,6 +141,8 @@ def _without_response(value: dict[str, Any], source: str | None, command: str | 
     if "role" in value and any(isinstance(value.get(name), str) for name in ("content", "text")):
         return f"{message} It is a single message: write the messages of each conversation as one list 'messages'"
     guessed = {field: _guess(value, names) for field, names in _COMMON.items()}
+    if guessed["prompt"] in (None, guessed["context"]):
+        guessed["context"] = None
     if guessed["completion"] is None:
         return f"{message} Name the field with the response: --completion-field NAME"
     if _TEMPLATE_MARKS.search(value[guessed["completion"]]):

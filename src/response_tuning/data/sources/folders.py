@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from response_tuning.support.commands import command
 from response_tuning.support.errors import UserError
 from response_tuning.support.input_files import suffix_of
 from response_tuning.support.progress import say
@@ -13,7 +14,13 @@ from response_tuning.support.progress import say
 __all__ = ["files_in", "files_of_rows"]
 
 _SKIPPED_FOLDERS = ("node_modules", "__pycache__", "venv")
-_DOCUMENTATION = re.compile(r"(readme|licen[cs]e|notice|changelog|contributing|citation|authors)\b.*", re.IGNORECASE)
+_DOCUMENTATION = re.compile(
+    r"(readme|licen[cs]e|notice|changelog|contributing|citation|authors|requirements|(data)?(set)?[-_]?card|datasheet"
+    r"|code[-_]of[-_]conduct|security)\b.*",
+    re.IGNORECASE,
+)
+_TYPED = (".parquet", ".arrow", ".feather")
+"""Tables that nobody writes beside texts but as a data set."""
 _METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "data_dict.json")
 _TEXTS = (".md", ".txt")
 _SPLITS = {
@@ -61,9 +68,9 @@ def files_of_rows(folder: Path, suffixes: tuple[str, ...], split: str) -> list[P
     every = files_in(folder)
     rows = [path for path in every if suffix_of(path) in suffixes and path.name not in _METADATA]
     texts = [path for path in every if suffix_of(path) in _TEXTS and not _DOCUMENTATION.match(path.name)]
-    if not rows or texts:
+    if not rows or (texts and not any(map(_is_of_data_set, rows))):
         chosen = [path for path in every if suffix_of(path) in _TEXTS]
-        _log_passed_over(folder, [path for path in every if path not in set(chosen)])
+        _log_passed_over(folder, [path for path in every if path not in set(chosen)], readable=suffixes)
         return []
     chosen = _of_split(folder, rows, split)
     formats = Counter(map(suffix_of, chosen))
@@ -72,8 +79,13 @@ def files_of_rows(folder: Path, suffixes: tuple[str, ...], split: str) -> list[P
         raise UserError(f"{folder} holds rows in several formats ({listed}). Name one of its files.")
     _require_all_shards(folder, chosen)
     say(f"{folder}: {len(chosen)} files of rows: {_listed(folder, chosen)}")
-    _log_passed_over(folder, [path for path in every if path not in set(chosen)])
+    _log_passed_over(folder, [path for path in every if path not in set(chosen)], readable=(*suffixes, *_TEXTS))
     return chosen
+
+
+def _is_of_data_set(path: Path) -> bool:
+    """Whether a file of rows is one of a data set whatever lies beside it: a typed table, or named after a split."""
+    return suffix_of(path) in _TYPED or _split_of(Path(path.name)) is not None
 
 
 def _of_split(folder: Path, rows: list[Path], split: str) -> list[Path]:
@@ -109,9 +121,15 @@ def _require_all_shards(folder: Path, paths: list[Path]) -> None:
             raise UserError(f"{folder} holds {found} of {whole} shards. Download the others, or name single files.")
 
 
-def _log_passed_over(folder: Path, paths: list[Path]) -> None:
-    if paths:
-        say(f"{folder}: passed over: {_listed(folder, paths)}. To read one: rt data prepare {paths[0]}")
+def _log_passed_over(folder: Path, paths: list[Path], *, readable: tuple[str, ...]) -> None:
+    """Log what is not read, and the command for one file of it whose suffix is ``readable``, of rows before texts."""
+    if not paths:
+        return
+    by_suffix = sorted(
+        (path for path in paths if suffix_of(path) in readable), key=lambda path: suffix_of(path) in _TEXTS
+    )
+    advice = f" To read one: {command('data', 'prepare', str(by_suffix[0]))}" if by_suffix else ""
+    say(f"{folder}: passed over: {_listed(folder, paths)}.{advice}")
 
 
 def _listed(folder: Path, paths: list[Path]) -> str:

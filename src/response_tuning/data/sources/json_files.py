@@ -125,6 +125,9 @@ def _rows(path: Path, value: Any) -> list[Any]:
             return [{name: part[key] for name, part in value.items()} for key in keys]
         if all(key.isdigit() for key in value):  # pandas, orient="index"
             return parts
+        if len(parts) > 1 and len(keys) > 1 and "role" not in keys and all(part.keys() == set(keys) for part in parts):
+            say(f"{path}: read as rows by name; not used: the names")
+            return parts
     return _wrapped(path, value)
 
 

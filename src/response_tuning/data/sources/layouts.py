@@ -12,6 +12,7 @@ from typing import Any
 from response_tuning.data.sources.completions import answer_of
 from response_tuning.data.sources.messages import (
     Message,
+    as_messages,
     examples_of,
     is_conversation,
     read_messages,
@@ -29,6 +30,7 @@ OWN_FIELDS = ("prompt", "completion", "earlier_turns")
 _ALWAYS_CHAT = ("messages", "conversations")
 _TEXTS_ALTERNATE = ("conversations", "conversation", "dialogue", "dialog")
 _SYSTEM_FIELDS = ("system", "system_prompt")
+_CONVERSATION_STARTS = ("[{", "[ {", "[\n", '{"role":', '{"from":', "{'role':", "{'from':")
 _TRANSCRIPT = "\n\nHuman: "
 
 Fields = dict[str, Any]
@@ -165,15 +167,15 @@ def _alternates(name: str, value: object) -> list[str]:
 
 
 def _decoded(value: object) -> object:
-    """A conversation that a table holds as text: JSON, or a list as Python prints it."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("[{", "[ {", "[\n")):
-        return value
+    """A conversation that a table transposed, or holds as text: JSON, or a list as Python prints it."""
+    if not isinstance(value, str) or not value.lstrip().startswith(_CONVERSATION_STARTS):
+        return as_messages(value)
     try:
-        return decode_json(value.encode("utf-8"))
+        return as_messages(decode_json(value.encode("utf-8")))
     except ValueError:
         pass
     try:
-        return ast.literal_eval(value.strip())
+        return as_messages(ast.literal_eval(value.strip()))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return value
 

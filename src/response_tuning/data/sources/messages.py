@@ -13,7 +13,15 @@ from response_tuning.data.sources.usage import Usage
 from response_tuning.example import Turn
 from response_tuning.support.records import json_type, preview
 
-__all__ = ["Message", "alternating_turns", "examples_of", "is_conversation", "read_messages", "text_messages"]
+__all__ = [
+    "Message",
+    "alternating_turns",
+    "as_messages",
+    "examples_of",
+    "is_conversation",
+    "read_messages",
+    "text_messages",
+]
 
 Role = Literal["user", "assistant", "system"]
 
@@ -26,9 +34,10 @@ _ROLES: dict[str, Role | Literal["tool"]] = {
 }
 _ROLE_FIELDS = ("role", "from", "speaker")
 _CONTENT_FIELDS = ("content", "value", "text")
-# OpenAI and Mistral; axolotl; ms-swift.
-_LOSS_FIELDS = ("weight", "train", "training", "loss")
+# OpenAI and Mistral; axolotl; ms-swift and InternLM; others.
+_LOSS_FIELDS = ("weight", "train", "training", "loss", "loss_mask", "loss_weight", "trainable")
 _TOOL_FIELDS = ("tool_calls", "function_call")
+_PAIRED_TURNS = (("input", "output"), ("human", "assistant"), ("user", "assistant"))
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _TOOL_PARTS = ("tool_use", "tool_result", "tool_call", "function_call")
 _REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")
@@ -58,6 +67,33 @@ def is_conversation(value: object) -> bool:
         and bool(value)
         and all(isinstance(message, dict) and any(name in message for name in _ROLE_FIELDS) for message in value)
     )
+
+
+def as_messages(value: object) -> object:
+    """Two other forms of a conversation as a list of messages; anything else as it is.
+
+    A column of messages that a table transposed (``datasets`` does) is an object of lists: ``{"role": [...],
+    "content": [...]}``. XTuner and others write each question with its answer: ``[{"input": ..., "output": ...}]``.
+    """
+    if isinstance(value, dict):
+        columns = list(value.values())
+        if (
+            any(name in value for name in _ROLE_FIELDS)
+            and all(isinstance(column, list) for column in columns)
+            and len({len(column) for column in columns}) == 1
+        ):
+            return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+    if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
+        for asked, answered in _PAIRED_TURNS:
+            if all(answered in turn and set(turn) <= {asked, answered, "system"} for turn in value):
+                return [message for turn in value for message in _paired(turn, asked, answered)]
+    return value
+
+
+def _paired(turn: dict[str, Any], asked: str, answered: str) -> list[dict[str, Any]]:
+    """A question and its answer as messages; either may be missing, as in XTuner's data for pre-training."""
+    parts = (("system", turn.get("system")), ("user", turn.get(asked)), ("assistant", turn[answered]))
+    return [{"role": role, "content": text} for role, text in parts if text or role == "assistant"]
 
 
 def read_messages(value: object, field: str, usage: Usage) -> list[Message]:

@@ -46,6 +46,8 @@ def read_file(path: Path, *, split_at: SplitAt = "files", split: str = "train") 
     suffix = suffix_of(path)
     if suffix in TEXT_SUFFIXES:
         return read_text(path, path.name, split_at)
+    if suffix in _NO_ROWS and path.is_file():
+        raise UserError(f"{path} is {_NO_ROWS[suffix]} file, which is not read. Write its rows as JSONL or CSV.")
     # A file with any other suffix is read as JSONL.
     return FORMATS.get(suffix, read_json_lines)(path)
 
@@ -116,12 +118,15 @@ def _read_excel(path: Path) -> Records:
 
 FORMATS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
     ".json": read_json,
     ".csv": read_csv,
     ".tsv": read_csv,
     ".parquet": _read_parquet,
     ".arrow": _read_arrow,
+    ".feather": _read_arrow,
     ".xlsx": _read_excel,
     ".xlsm": _read_excel,
 }
 """Readers of files of rows, by suffix."""
+_NO_ROWS = {".yaml": "a YAML", ".yml": "a YAML", ".toml": "a TOML", ".xml": "an XML"}
