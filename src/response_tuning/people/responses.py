@@ -34,6 +34,8 @@ class _Answerer:
     batch_size: int
     dtype: Dtype
     device: Device
+    best_of: int = 1
+    judge_run: str | None = None
 
 
 def is_file_of_responses(run: str) -> bool:
