@@ -71,7 +71,7 @@ def parses(line: str) -> None:
         words += ["--output", "out"] if "--output" not in words else []
     in_group = words[0] in GROUPS and " ".join(words[:2]) in config_types()
     name = " ".join(words[:2]) if in_group else words[0]
-    command = commands_of(words[0] if in_group else "")[name.split()[-1]]
+    command = commands_of(words[0] if words[0] in GROUPS else "")[name.split()[-1]]
     parse_options(config_types()[name], f"rt {name}", command.spelled(words[len(name.split()) :]), None)
 
 

@@ -27,8 +27,8 @@ from tests.evaluation.shouting import SHOUTING
 
 ROOM = Path(response_tuning.evaluation.__path__[0])
 DOCS = Path(__file__).parents[2] / "docs"
-BUILT_IN = ["probe", "ifeval", "core", "refusals", "selective", "alpaca", "just", "infobench"]
-MOST_IMPORTS = 30
+BUILT_IN = ["probe", "ifeval", "core", "refusals", "selective", "alpaca", "just", "mt-bench", "infobench"]
+MOST_IMPORTS = 33
 SHORT = ["--max-new-tokens", "4", "--dtype", "float32", "--device", "cpu"]
 
 
