@@ -3,7 +3,8 @@
     python benchmarks/rating.py --raters 20 --votes-per-second 2 --seconds 60
 
 Prints a JSON object: votes sent and saved, the quantiles of a vote's time in milliseconds, from sending to the answer
-that it is on the disk, and the server's peak memory. Every rater asks for each screen, as the page does.
+that it is on the disk, the server's peak memory, and its processor time per vote with its screen. Every rater asks for
+each screen, as the page does.
 """
 
 import json
@@ -17,6 +18,7 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
+import psutil
 import tyro
 from pydantic import BaseModel, Field
 
@@ -46,7 +48,7 @@ def main(config: LoadConfig) -> None:
         process, port = _server(Path(folder))
         try:
             milliseconds = _all_votes(store, port, config)
-            peak = _peak_megabytes(process.pid)
+            peak, processor_seconds = _peak_megabytes(process.pid), psutil.Process(process.pid).cpu_times().user
         finally:
             process.kill()
             process.wait()
@@ -60,7 +62,9 @@ def main(config: LoadConfig) -> None:
         "votes_saved": saved,
         **{f"{name}_milliseconds": round(value, 1) for name, value in quantiles.items()},
         "peak_memory_megabytes": peak,
+        "processor_milliseconds_per_vote": round(1000 * processor_seconds / len(milliseconds), 2),
         "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
     }
     print(json.dumps(result))
 

@@ -94,6 +94,41 @@ def test_no_acknowledged_vote_is_lost_when_the_process_is_killed(tmp_path: Path)
     store.close()
 
 
+def test_a_vote_is_synced_before_it_is_acknowledged_and_votes_share_a_sync(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk: four votes that arrive during the first one's sync take one more, and none returns before it."""
+    from threading import Event, Thread
+
+    syncs: list[int] = []
+    slow, free = Event(), Event()
+    original = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        syncs.append(count(store, "votes"))  # what is committed when it begins
+        if len(syncs) == 1:
+            slow.set()
+            assert free.wait(30)
+        original(descriptor)
+
+    monkeypatch.setattr("response_tuning.people.store.os.fsync", recorded)
+    assignments = [assignment for (assignment,) in store.rows("SELECT id FROM assignments")][:5]
+    threads = [Thread(target=store.save, args=(each, GOOD), kwargs={"at": AT}) for each in assignments]
+    threads[0].start()
+    assert slow.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while count(store, "votes") < 5:
+        pass
+    assert all(thread.is_alive() for thread in threads)
+    free.set()
+    for thread in threads:
+        thread.join()
+    assert syncs == [1, 5]
+    store.save(assignments[0], Vote(1, 1, 1), at=AT)
+    assert len(syncs) == 3
+
+
 def test_the_file_is_private_and_exists_only_once_it_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

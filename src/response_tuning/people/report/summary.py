@@ -26,6 +26,9 @@ from response_tuning.people.store import Store
 
 __all__ = ["RatingSummary", "agreements", "rating_summary", "summarise"]
 
+_LARGEST_EFFECT = 10.0
+"""Log-odds for twice the length beyond which the effect of length is not known at all."""
+
 
 @dataclass(frozen=True)
 class RatingSummary:
@@ -45,7 +48,7 @@ class RatingSummary:
     """Pairs of identical responses, each counted as a tie."""
     strengths: Strengths | None
     controlled: Strengths | None
-    """The strengths with length control; None where lengths are not known."""
+    """The strengths with length control; None where lengths are not known, or cannot be told apart from the runs."""
     agreement: dict[str, Agreement]
     raters: dict[str, Rater]
     published: list[PublishedResult]
@@ -123,11 +126,19 @@ def summarise(
         wins=win_rates(joined),
         identical=len(ties),
         strengths=bradley_terry(joined) if joined.preferences else None,
-        controlled=bradley_terry(joined, control_length=True) if joined.preferences and has_lengths else None,
+        controlled=_controlled(joined) if joined.preferences and has_lengths else None,
         agreement=agreements(judgements),
         raters=rater_quality(judgements, checks),
         published=published_results(protocol),
     )
+
+
+def _controlled(joined: Joined) -> Strengths | None:
+    """The strengths with length control; None where one run's responses are always longer by the same factor."""
+    strengths = bradley_terry(joined, control_length=True)
+    effect = strengths.length_effect
+    is_known = effect is not None and all(abs(bound) < _LARGEST_EFFECT for bound in effect)
+    return strengths if is_known else None
 
 
 def agreements(judgements: Sequence[Judgement]) -> dict[str, Agreement]:
