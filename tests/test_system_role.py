@@ -33,7 +33,7 @@ def prompt_text(conversation: Conversation, example: Example, method: Any) -> st
 
 
 @pytest.mark.parametrize("format_name", ["tulu", "chatml"])
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(messages=CONTEXTS, last=TEXT, leads=st.booleans())
 def test_messages_are_rendered_with_their_role_as_they_are_trained(
     tokenizer: PreTrainedTokenizerBase, format_name: FormatName, messages: list[dict[str, Any]], last: str, leads: bool

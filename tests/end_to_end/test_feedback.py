@@ -1,5 +1,9 @@
-"""From a log of conversations with known feedback to a model that was tuned on it, with a served model as the judge."""
+"""From a log of conversations with known feedback to a model that was tuned on it, with a served model as the judge.
 
+RESPONSE_TUNING_CONVERSATIONS is how many conversations the log has; the test holds for 200 and more, which take longer.
+"""
+
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,7 +17,7 @@ from tests.evaluation.judges import KEY, SERVED
 from tests.inference.faulty_server import serve
 from tests.synthesis.feedback_log import MISREAD, feedback_log, feedback_reply
 
-CONVERSATIONS = 200
+CONVERSATIONS = int(os.environ.get("RESPONSE_TUNING_CONVERSATIONS", "60"))
 QUICK = ["--epochs", "1", "--batch-size", "32", "--lora-rank", "2", "--held-out", "", "--format", "tulu"]
 HERE = ["--dtype", "float32", "--device", "cpu"]
 

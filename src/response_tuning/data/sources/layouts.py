@@ -289,7 +289,10 @@ def _rated(row: Fields, usage: Usage) -> list[Fields] | None:
 
 
 def _score(completion: Fields) -> float | None:
-    """The overall score of a completion, or the mean of its ratings by aspect; None without any."""
+    """The mean rating of a completion by aspect, or its score; None without any.
+
+    ``overall_score`` comes last, since the published one is known to be wrong in places.
+    """
     ratings = completion.get("annotations")
     aspects = [each.get("Rating") for each in ratings.values()] if isinstance(ratings, dict) else []
     means = [completion.get("fine-grained_score"), completion.get("overall_score")]

@@ -1,7 +1,7 @@
 """Does a model keep the rules of its system prompt? A judge checks each rule of each response.
 
 The pass rate of Wang et al. 2024 (arXiv 2409.13733) is that of responses: one passes if it keeps all of its rules. The
-rate of single rules is reported too, with an interval over responses.
+rate of single rules is reported as well, with an interval over responses.
 """
 
 from collections.abc import Sequence
