@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from response_tuning.example import Turn
 from response_tuning.inference.generate import Response, generate_batch
 from response_tuning.inference.responder import Responder
 from response_tuning.inference.sampling import RowChoice, Sampling
@@ -24,6 +25,7 @@ def sample_responses(
     temperature: float = 1.0,
     seed: int = 0,
     batch_size: int = 40,
+    earlier_turns: Sequence[Turn] = (),
 ) -> list[Response]:
     """Independent samples of the response to one instruction.
 
@@ -38,11 +40,12 @@ def sample_responses(
         temperature: of the softmax; 1 is the model's own distribution.
         seed: of the random numbers.
         batch_size: samples drawn at once.
+        earlier_turns: the conversation before the instruction.
 
     Raises:
         PromptTooLongError: the instruction does not fit the model's context.
     """
-    prompt = responder.conversation.prompt_ids(instruction)
+    prompt = responder.conversation.prompt_ids(instruction, earlier_turns)
     rows = [Sampling(temperature=temperature, seed=_seed(f"{seed}/{number}/{instruction}")) for number in range(count)]
     samples: list[Response] = []
     for start in range(0, count, batch_size):

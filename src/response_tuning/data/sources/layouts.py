@@ -122,7 +122,7 @@ def _chat(row: Fields, usage: Usage) -> list[Fields] | None:
 def _preferred_after(messages: list[Message], row: Fields, usage: Usage) -> list[Message]:
     """The chosen response beside a conversation that waits for one (LLaMA-Factory, WildFeedback); none of other rows.
 
-    It is a message; with a rejected one in the row, a text or a list of messages as well.
+    It is a message; in a row that has a rejected one too, a text or a list of messages as well.
     """
     chosen = _decoded(row.get("chosen"))
     if isinstance(chosen, dict):
