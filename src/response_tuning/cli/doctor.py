@@ -26,6 +26,10 @@ _EXTRAS = {
     "liger": "--loss-kernel liger (CUDA)",
     "llama-cpp": "the proof of a GGUF export",
     "plot": "plots as images",
+    "mlflow": "--tracker mlflow",
+    "tensorboard": "--tracker tensorboard",
+    "trackio": "--tracker trackio",
+    "wandb": "--tracker wandb",
     "qlora": "--tuning qlora, --optimizer paged",
 }
 
