@@ -30,7 +30,7 @@ Method = Literal["rt", "it", "mixed"]
 prompt as in instruction tuning, a row without one as in response tuning."""
 Prefix = Literal["none", "empty_user"]
 """The prefix before the assistant header in response tuning."""
-FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "own"]
+FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "ab", "own"]
 """A chat format by name, or ``own``: the chat template that the model brings."""
 Overlong = Literal["error", "drop", "truncate"]
 """What to do with an example longer than the maximum length."""

@@ -11,6 +11,7 @@ RECIPES = (
     "response_tuning.data.recipes.keep_instructions:KeepInstructions",
     # Named, not imported: it asks a model, so its package is above this one.
     "response_tuning.synthesis.roles_and_rules:RolesAndRules",
+    "response_tuning.synthesis.extract.extract:Extract",
 )
 """The recipes of this package, in the order of the help."""
 RECIPE_PLUGINS = "response_tuning.recipes"

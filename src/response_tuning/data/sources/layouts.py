@@ -55,9 +55,19 @@ _PAIRS = (
     _Pairs("ms-swift (query, response)", "query", "response"),
 )
 _ADDED_FIELDS = frozenset(
-    ["category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"]
+    [
+        "category",
+        "checks",
+        "kind",
+        "pair",
+        "refinement",
+        "source",
+        "source_completion",
+        "source_passage",
+        "source_prompt",
+    ]
 )
-"""Fields that the packaged data sets, readers of texts, ``rt data refine`` and ``rt data roles-and-rules`` add."""
+"""Fields that the packaged data sets, readers of texts, ``rt data refine`` and the recipes that ask a model add."""
 _RESPONSES = ("output", "response", "completion", "chosen")
 
 
