@@ -11,7 +11,7 @@ from response_tuning.support.errors import UserError
 from response_tuning.support.options import FormatName, Overlong
 from tests.conftest import train_tokenizer
 
-NAMED_FORMATS: list[FormatName] = ["tulu", "chatml", "question-answer", "alpaca"]
+NAMED_FORMATS: list[FormatName] = ["tulu", "chatml", "question-answer", "alpaca", "ab"]
 EXAMPLE = Example(prompt="Why is the sky blue?", completion="Air scatters blue light the most.")
 
 

@@ -98,6 +98,8 @@ FORMATS: dict[FormatName, ChatFormat] = {
         assistant_header="### Response:\n",
         after_stop="\n\n",
     ),
+    # Tags that say nothing about who speaks: an ablation of Tulu's (Hewitt et al. 2024, Table 5).
+    "ab": ChatFormat(before_instruction="<|A|>\n", after_instruction="\n", assistant_header="<|B|>\n"),
 }
 
 

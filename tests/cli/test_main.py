@@ -106,7 +106,7 @@ def test_a_command_may_name_its_options_and_they_are_imported_when_asked_for() -
             "eval selective",
             "compare",
         ),
-        *("data non-instructional", "data single-task", "data roles-and-rules"),
+        *("data non-instructional", "data single-task", "data roles-and-rules", "data extract"),
     ],
 )
 def test_every_command_shows_examples_and_describes_every_option(

@@ -38,7 +38,7 @@ def test_paper_is_an_and_kims_setting() -> None:
         "paged",
         0,
     )
-    assert config.encoding.rt_prefix == "none"
+    assert (config.encoding.rt_prefix, config.encoding.overlong) == ("none", "truncate")
 
 
 def test_hewitt_is_hewitt_et_als_setting() -> None:

@@ -28,6 +28,10 @@ _EXTRAS = {
     "llama-cpp": "the proof of a GGUF export",
     "plot": "plots as images",
     "serve": "rt serve",
+    "mlflow": "--tracker mlflow",
+    "tensorboard": "--tracker tensorboard",
+    "trackio": "--tracker trackio",
+    "wandb": "--tracker wandb",
     "qlora": "--tuning qlora, --optimizer paged",
 }
 

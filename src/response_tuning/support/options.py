@@ -36,7 +36,7 @@ SystemPlace = Literal["user", "role"]
 """Where a system message goes: at the head of the user's first turn, or into a turn of its own with the role system."""
 RtKeeps = Literal["nothing", "system"]
 """What response tuning keeps before the header: nothing, or the system text of rows that have one."""
-FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "own"]
+FormatName = Literal["tulu", "chatml", "question-answer", "alpaca", "ab", "own"]
 """A chat format by name, or ``own``: the chat template that the model brings."""
 Overlong = Literal["error", "drop", "truncate"]
 """What to do with an example longer than the maximum length."""

@@ -3,7 +3,7 @@
     examples --> questions --> model --> one outcome each, in a ledger --> examples with their source_completion
 
 The ledger beside the output is the audit trail: every answer, and why it was or was not used. Source: An & Kim 2024,
-section 3.3.
+section 3.3. What is asked is one of ``refine_presets``.
 """
 
 from collections import Counter
@@ -20,19 +20,18 @@ from response_tuning.asking.ask_once import ask_once, forecast, ledger_path, out
 from response_tuning.asking.ask_options import AskOptions
 from response_tuning.asking.cost import Cost
 from response_tuning.data.sources.load_examples import load_examples
-from response_tuning.example import Example, check_output, write_examples
+from response_tuning.example import Example, check_output, require_prompts, write_examples
 from response_tuning.models.spec import is_local
 from response_tuning.support.progress import say, warn
+from response_tuning.synthesis.refine_presets import RefinePreset, RefinePresetName, refine_preset
 from response_tuning.synthesis.request import fill_template, read_template
-from response_tuning.synthesis.revision import MARKER, Outcome, judge_answer, marker_for
+from response_tuning.synthesis.revision import MARKER, UNCHANGED, Outcome, judge_answer, marker_for
 
 __all__ = ["REFINED", "RefineConfig", "Refined", "refine"]
 
 REFINED = "refined"
 
 _IDENTITY = {"command": "refine"}
-# Added to the original's length in characters, so a revision may have about four times as many tokens as the original.
-_SPARE_TOKENS = 200
 
 
 class RefineConfig(AskOptions):
@@ -44,6 +43,7 @@ class RefineConfig(AskOptions):
     For example:
         rt data refine answers.jsonl --output refined.jsonl
         rt data refine answers.jsonl --model openai/gpt-5-mini --output refined.jsonl --dry-run
+        rt data refine pairs.jsonl --preset an-kim --model openai/gpt-5-mini --output refined.jsonl
         LOCAL_API_KEY=none rt data refine answers.jsonl --model openai-api/local/Qwen3-8B \\
             --base-url http://127.0.0.1:8000/v1 --output refined.jsonl
     """
@@ -52,8 +52,12 @@ class RefineConfig(AskOptions):
     """A file, or any other source that 'rt data prepare' reads without naming fields."""
     output: Path
     """The JSONL file to write; each row keeps its original as source_completion."""
-    shortest_share: float = Field(default=0.5, ge=0, le=1)
-    """Keep the original where the revision has less than this fraction of its characters."""
+    preset: RefinePresetName = "none"
+    """an-kim: as An & Kim 2025, review first, then revise, with the prompt shown; any revision is used. no-rephrasing:
+    as Hewitt et al. 2024, change only responses that begin by rephrasing their prompt."""
+    shortest_share: float | None = Field(default=None, ge=0, le=1)
+    """Keep the original where the revision has less than this fraction of its characters. Defaults to 0.5; with
+    --preset an-kim, to 0."""
     show_prompts: bool = False
     """Also show the model the prompt of each row that has one. This helps large models and confuses small ones."""
 
@@ -75,7 +79,9 @@ def refine(config: RefineConfig) -> Refined:
     """
     check_output(config.output, config.source)
     examples = load_examples(config.source)
-    template = read_template("refine.txt")
+    if _preset(config).requires_prompts:
+        require_prompts(examples, source=config.source, purpose=f"refining with --preset {config.preset}")
+    template = read_template(_preset(config).template)
     questions = [_question(example, template, config) for example in examples]
     example_of = {question.key: example for question, example in zip(questions, examples, strict=True)}
     path = ledger_path(config.output)
@@ -104,20 +110,34 @@ def refine(config: RefineConfig) -> Refined:
 
 
 def _outcome(example: Example, answer: Answer | Failure, config: RefineConfig) -> Outcome:
-    marker = marker_for(*_shown(example, config))
-    return judge_answer(answer, example.completion, marker=marker, shortest_share=config.shortest_share)
+    preset, (prompt, completion) = _preset(config), _shown(example, config)
+    share = preset.shortest_share if config.shortest_share is None else config.shortest_share
+    return judge_answer(
+        answer,
+        example.completion,
+        marker=marker_for(prompt, completion),
+        shortest_share=share,
+        # A beginning that says the prompt again has its numbers and names.
+        known=(prompt if preset.requires_prompts else "") if preset.keeps_facts else completion,
+    )
+
+
+def _preset(config: RefineConfig) -> RefinePreset:
+    return refine_preset(config.preset)
 
 
 def _shown(example: Example, config: RefineConfig) -> tuple[str, str]:
     """The prompt and the completion as the model sees them."""
-    return (example.prompt or "").strip() if config.show_prompts else "", example.completion.strip()
+    shows = config.show_prompts or _preset(config).shows_prompts
+    return (example.prompt or "").strip() if shows else "", example.completion.strip()
 
 
 def _question(example: Example, template: str, config: RefineConfig) -> Question:
     prompt, completion = _shown(example, config)
     marker = marker_for(prompt, completion)
     text, earlier = (
-        fill_template(template, prompt=prompt, completion=completion, marker=each) for each in (marker, MARKER)
+        fill_template(template, prompt=prompt, completion=completion, marker=each, unchanged=UNCHANGED)
+        for each in (marker, MARKER)
     )
     return Question(
         key=question_key(text),
@@ -135,8 +155,9 @@ def _limit(completion: str, config: RefineConfig) -> int:
     the text. It grows with ``--max-tokens``, too. A server's model may think before it writes.
     """
     if not is_local(config.model):
-        return config.max_tokens
-    usual = len(completion) + _SPARE_TOKENS
+        return max(config.max_tokens, _preset(config).least_tokens)
+    # In characters, so a revision may have about four times as many tokens as the original.
+    usual = len(completion) + _preset(config).spare_tokens
     default = int(AskOptions.model_fields["max_tokens"].default)
     return min(config.max_tokens, max(usual, usual * config.max_tokens // default))
 

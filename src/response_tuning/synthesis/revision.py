@@ -14,10 +14,13 @@ from response_tuning.asking.ask import Answer, Failure
 from response_tuning.asking.ask_once import ERROR, REFUSED_QUESTION
 from response_tuning.synthesis.facts import lost_facts, plain_marks
 
-__all__ = ["MARKER", "Outcome", "Reason", "find_revision", "judge_answer", "marker_for", "refuses"]
+__all__ = ["MARKER", "UNCHANGED", "Outcome", "Reason", "find_revision", "judge_answer", "marker_for", "refuses"]
 
 MARKER = "### Revision"
 """The line after which the model writes its revision, without the nonce of the text (``marker_for``)."""
+
+UNCHANGED = "UNCHANGED"
+"""What a model may write in place of a revision that would be the original."""
 
 Reason = Literal[
     "no marker",
@@ -52,7 +55,9 @@ def marker_for(*texts: str) -> str:
     raise AssertionError("a text has fewer nonces than there are")
 
 
-def judge_answer(answer: Answer | Failure, original: str, *, marker: str = MARKER, shortest_share: float) -> Outcome:
+def judge_answer(
+    answer: Answer | Failure, original: str, *, marker: str = MARKER, shortest_share: float, known: str = ""
+) -> Outcome:
     """Decide between the revision in ``answer`` and the original.
 
     Args:
@@ -60,6 +65,7 @@ def judge_answer(answer: Answer | Failure, original: str, *, marker: str = MARKE
         original: the response that the model was asked to rewrite.
         marker: the marker that it was asked to write first, with its nonce (``marker_for``).
         shortest_share: keep the original if the revision has less than this fraction of its characters.
+        known: a text whose numbers and names the revision need not repeat.
     """
     if isinstance(answer, Failure):
         return Outcome(original, REFUSED_QUESTION if answer.is_refusal else ERROR, answer.reason)
@@ -72,9 +78,11 @@ def judge_answer(answer: Answer | Failure, original: str, *, marker: str = MARKE
         return Outcome(original, "refused")
     if revision is None:
         return Outcome(original, "no marker")
+    if revision.strip("*_`\"'. ") == UNCHANGED:
+        return Outcome(original, "unchanged")
     if len(revision) < shortest_share * len(original.strip()):
         return Outcome(original, "much shorter", f"{len(revision)} of {len(original.strip())} characters")
-    lost = lost_facts(original, revision)
+    lost = lost_facts(original, f"{revision}\n{known}")
     if lost:
         return Outcome(original, "lost numbers or names", ", ".join(lost))
     if revision.split() == original.split():

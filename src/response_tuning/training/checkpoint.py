@@ -51,6 +51,10 @@ class Progress:
     """Whether examples are packed, "on" or "off"; a resumed training does as before, whatever "auto" means now."""
     seeding: Seeding = "sum"
     """How the seed of an epoch follows from that of the training. Checkpoints of earlier versions do not name it."""
+    tracker: str = ""
+    """The tracker that the steps were logged to, if any."""
+    tracker_run: str = ""
+    """Its id of the run, so that a resumed training continues the same curve."""
 
 
 def data_fingerprint(examples: Sequence[EncodedExample]) -> str:

@@ -26,6 +26,8 @@ _PRESETS: Final[dict[str, dict[str, Any]]] = {
         "batch_size": 64,
         "epochs": 10,
         "max_length": 2048,
+        # Its code cuts longer examples off at this length; LIMA has such.
+        "overlong": "truncate",
         "gradient_checkpointing": True,
         "dtype": "bfloat16",
         "seed": 0,

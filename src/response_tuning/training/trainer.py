@@ -62,6 +62,7 @@ from response_tuning.training.planning.micro_batch import micro_batch_tokens
 from response_tuning.training.step import Training
 from response_tuning.training.summary import summary, summary_line, unlearnable_stop_token
 from response_tuning.training.targets import coverage
+from response_tuning.training.trackers.registry import require_tracker
 from response_tuning.training.training_config import CHANGES_NO_RUN, TrainingConfig
 from response_tuning.training.tuning import make_trainable, require_known_tokens
 
@@ -124,6 +125,7 @@ def _train(
 ) -> None:
     require_kernel(config.memory.loss_kernel, accelerator.device)
     require_optimizer(config.optimization, accelerator.device)
+    require_tracker(config.tracking.tracker)
     warn_of_emulation(config.memory.dtype, config.memory.device)
     if objective.preparation:
         objective.preparation.prepare(examples, accelerator)

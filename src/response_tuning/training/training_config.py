@@ -41,6 +41,7 @@ from response_tuning.support.options import (
 )
 from response_tuning.training.objectives.registry import objective_names, unknown_objective
 from response_tuning.training.presets import PresetName, preset_values
+from response_tuning.training.trackers.registry import tracker_names, unknown_tracker
 
 __all__ = [
     "CHANGES_NO_RUN",
@@ -57,6 +58,7 @@ __all__ = [
     "SelfJudgeOptions",
     "SftmixOptions",
     "Switch",
+    "TrackingOptions",
     "TrainingConfig",
     "ValidationOptions",
 ]
@@ -68,6 +70,7 @@ CHANGES_NO_RUN = frozenset(
         *("micro_batch_tokens", "packing", "gradient_checkpointing", "loss_kernel", "attention"),
         *("fused_layers", "optimizer", "fused_optimizer", "deterministic"),
         *("checkpoint_every_seconds", "keep_checkpoints", "keep_adapter_every", "keep_perplexities"),
+        *("tracker", "tracker_project"),
     }
 )
 """Options that do not change what a run is, apart from rounding: memory, speed, and what is kept on the way. A training
@@ -323,6 +326,18 @@ class CheckpointOptions(BaseModel):
     of a run of --tuning full. Of trainings without another --objective."""
 
 
+class TrackingOptions(BaseModel):
+    """Curves in a tracker, beside the training log that every run has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tracker: str = "none"
+    """Log every step to tensorboard, trackio, mlflow or wandb (an extra each), or to a tracker of another package.
+    Works offline, and a resumed training continues its curve."""
+    tracker_project: str = "response-tuning"
+    """What the tracker shows together: a project, or MLflow's experiment."""
+
+
 class TrainingConfig(BaseModel):
     """Tune a base model on responses alone (rt), or on instruction-response pairs (it).
 
@@ -388,6 +403,8 @@ class TrainingConfig(BaseModel):
     """Several GPUs, processes or machines."""
     checkpoints: CheckpointOptions = CheckpointOptions()
     """What is kept on the way."""
+    tracking: TrackingOptions = TrackingOptions()
+    """Curves in a tracker."""
 
     def __init__(self, **options: Any) -> None:
         """Options are given by their own names, whatever their group: ``TrainingConfig(output="runs/x", lora_rank=4)``.
@@ -438,6 +455,13 @@ class TrainingConfig(BaseModel):
         if name != "auto" and name not in objective_names():
             raise ValueError(unknown_objective(name))
         return name
+
+    @model_validator(mode="after")
+    def _require_known_tracker(self) -> "TrainingConfig":
+        name = self.tracking.tracker
+        if name != "none" and name not in tracker_names():
+            raise ValueError(unknown_tracker(name))
+        return self
 
     @model_validator(mode="after")
     def _require_sftmix_whole(self) -> "TrainingConfig":

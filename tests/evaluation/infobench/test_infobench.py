@@ -143,7 +143,7 @@ def test_rows_may_lack_what_only_groups_requirements(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"decomposed_questions": "Is it?"}, r"InfoBench.json:1: 'decomposed_questions' has to be a list"),
+        ({"decomposed_questions": "Is it?"}, r"InfoBench.json row 1: 'decomposed_questions' has to be a list"),
         ({"decomposed_questions": []}, "has to be a list of questions"),
         ({"question_label": [["Format"]]}, "'question_label' has to be a list of labels for each question"),
         ({"instruction": " "}, "has no text in 'instruction'"),

@@ -13,6 +13,7 @@ RECIPES = (
     "response_tuning.synthesis.roles_and_rules:RolesAndRules",
     "response_tuning.synthesis.invent_prompts:InventPrompts",
     "response_tuning.synthesis.judge_set:JudgeSet",
+    "response_tuning.synthesis.extract.extract:Extract",
 )
 """The recipes of this package, in the order of the help."""
 RECIPE_PLUGINS = "response_tuning.recipes"

@@ -58,7 +58,8 @@ _PAIRS = (
 )
 _ADDED_FIELDS = frozenset(
     [
-        *("category", "checks", "kind", "pair", "refinement", "source", "source_completion", "source_prompt"),
+        *("category", "checks", "kind", "pair", "refinement", "source"),
+        *("source_completion", "source_passage", "source_prompt"),
         *("rejected", "desirable"),  # ``rt train --preference-loss`` reads them
         *("answer", "grade", "self_rating", "similarity"),  # ``rt data judge-set``
         *("preferences", "feedback", "variant"),  # ``rt data feedback``

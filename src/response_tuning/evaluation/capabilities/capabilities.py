@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from response_tuning.conversation import Conversation
 from response_tuning.evaluation.capabilities.capabilities_config import CoreConfig, CoreTask
+from response_tuning.evaluation.capabilities.paper_means import ARC, MEAN_OF_SIX, add_paper_means
 from response_tuning.evaluation.capabilities.task_data import (
     harness_tasks_folder,
     local_data_hash,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CoreResult", "evaluate_core"]
 
-_FEW_SHOT: dict[CoreTask, int] = {"gsm8k": 8}
+_FEW_SHOT: dict[CoreTask, int] = {"gsm8k": 8, "gsm8k_cot_llama": 8}
 """Examples before the question; none for all other tasks (An & Kim 2024, section 4)."""
 _TASK_FOLDERS = ("arc", "gsm8k", "hellaswag", "mmlu/default", "openbookqa", "piqa")
 """The harness's folders of the tasks; reading all fifteen thousand of its names would take five seconds."""
@@ -71,9 +72,12 @@ class CoreResult:
 
     def summary(self, tasks: Sequence[str]) -> dict[str, Estimate]:
         """One estimate per metric of the given tasks, named ``task metric``."""
-        return {
-            f"{task} {metric}": estimate for task in tasks for metric, estimate in self.metrics.get(task, {}).items()
+        named = {
+            f"{task} {metric}": estimate
+            for task in (*tasks, ARC)
+            for metric, estimate in self.metrics.get(task, {}).items()
         }
+        return named | self.metrics.get(MEAN_OF_SIX, {})
 
 
 def evaluate_core(config: CoreConfig) -> CoreResult:
@@ -364,4 +368,5 @@ def _joined(saved: Mapping[str, dict[str, Any]]) -> CoreResult:
     for task, count in cut.items():
         if count:
             say(f"{task}: {count} prompts are longer than the model's context and were truncated at the beginning.")
-    return CoreResult(metrics, harness, cut, [row for task_result in saved.values() for row in task_result["rows"]])
+    rows = [row for task_result in saved.values() for row in task_result["rows"]]
+    return CoreResult({**metrics, **add_paper_means(rows)}, harness, cut, rows)

@@ -11,15 +11,17 @@ from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["CORE_TASKS", "CoreConfig", "CoreTask"]
 
-CoreTask = Literal["mmlu", "openbookqa", "hellaswag", "arc_easy", "arc_challenge", "piqa", "gsm8k"]
+CoreTask = Literal["mmlu", "openbookqa", "hellaswag", "arc_easy", "arc_challenge", "piqa", "gsm8k", "gsm8k_cot_llama"]
 """A core capability, by the evaluation harness's name."""
-CORE_TASKS: tuple[CoreTask, ...] = get_args(CoreTask)
+CORE_TASKS: tuple[CoreTask, ...] = tuple(task for task in get_args(CoreTask) if task != "gsm8k_cot_llama")
+"""Those that run by default: one form of GSM8K is enough."""
 
 
 class CoreConfig(BaseModel):
     """Measure core capabilities with the lm-evaluation-harness: its tasks and metrics, in the model's chat format.
 
-    MMLU, OpenBookQA, HellaSwag, ARC and PIQA are zero-shot; GSM8K has eight examples as earlier turns.
+    MMLU, OpenBookQA, HellaSwag, ARC and PIQA are zero-shot; GSM8K has eight examples as earlier turns. Also reported:
+    both ARC sets together, and the mean of the six capabilities.
 
     For example:
         rt eval core runs/mine
@@ -32,7 +34,7 @@ class CoreConfig(BaseModel):
     model: Annotated[str, tyro.conf.Positional]
     """A run, or any other model: 'embedded', a folder, a .gguf file or a hub id."""
     tasks: tuple[CoreTask, ...] = CORE_TASKS
-    """The tasks to run."""
+    """The tasks to run. gsm8k_cot_llama, the form of An & Kim 2025, has eight fixed examples with reasoning."""
     data_dir: Path | None = None
     """A folder with the published files, to download nothing: arc/ARC-Easy-Test*.jsonl, gsm8k/train*.jsonl and
     test*.jsonl, hellaswag/hellaswag_val*.jsonl, mmlu/mmlu_test*.jsonl, openbookqa/test*.jsonl, piqa/valid*.jsonl.

@@ -241,4 +241,11 @@ _LOCAL: dict[CoreTask, _LocalData] = {
         splits={"training_split": "train", "fewshot_split": "train", "test_split": "test"},
         convert=_gsm8k,
     ),
+    # Its examples are in the definition.
+    "gsm8k_cot_llama": _LocalData(
+        definition="gsm8k/gsm8k-cot-llama.yaml",
+        files={"test": "gsm8k/test*.jsonl"},
+        splits={"test_split": "test"},
+        convert=_gsm8k,
+    ),
 }

@@ -6,13 +6,15 @@ from pydantic import Field
 
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 
-__all__ = ["ASPECTS", "SCALE", "JustConfig"]
+__all__ = ["ASPECTS", "OVERALL", "SCALE", "JustConfig"]
 
 ASPECTS = {
     "just_regular": ("helpfulness", "clarity", "factuality", "depth", "engagement"),
     "just_safety": ("safety",),
 }
 """The aspects of each kind of prompt, by the template of the judge's request."""
+OVERALL = "overall"
+"""The mean of the aspects of a regular prompt."""
 SCALE = (1.0, 5.0)
 """The lowest and the highest rating."""
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from response_tuning.evaluation.contract import Evaluation
-from response_tuning.evaluation.just.just_config import ASPECTS, SCALE, JustConfig
+from response_tuning.evaluation.just.just_config import ASPECTS, OVERALL, SCALE, JustConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,5 +31,5 @@ JUST = Evaluation(
     run=_run,
     table=_table,
     judge="required",
-    scales={aspect: SCALE for aspects in ASPECTS.values() for aspect in aspects},
+    scales=dict.fromkeys((OVERALL, *(aspect for aspects in ASPECTS.values() for aspect in aspects)), SCALE),
 )

@@ -1,7 +1,7 @@
 """JustEval: a judge rates responses from 1 to 5 on several aspects in one call (Lin et al. 2023, arXiv 2312.01552).
 
 Responses to 800 regular prompts are rated on helpfulness, clarity, factuality, depth and engagement, those to 200
-unsafe prompts on safety. An & Kim 2024 report the average of the six means.
+unsafe prompts on safety. An & Kim 2025 report ``overall``, the mean of the first five.
 
 A difference from just_eval, the authors' program: it scores an aspect that the judge calls "N/A" with 5.0. Here a
 rating that is not a number from 1 to 5 makes the whole answer unparsed, so that its other aspects do not count either.
@@ -15,7 +15,7 @@ from typing import Any
 from response_tuning.asking.ask import Failure
 from response_tuning.data.sampling import draw
 from response_tuning.data.sources.readers import read_file
-from response_tuning.evaluation.just.just_config import ASPECTS, SCALE, JustConfig
+from response_tuning.evaluation.just.just_config import ASPECTS, OVERALL, SCALE, JustConfig
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluate_judged import Cases, Judgements, Role, evaluate_judged
 from response_tuning.evaluation.shared.judge import Case
@@ -36,6 +36,8 @@ class JustResult:
 
     aspects: dict[str, Estimate]
     """From 1 to 5. Empty without a judge."""
+    overall: Estimate | None
+    """The mean of the five aspects of regular prompts, by prompt (An & Kim 2025, Table 13); None without a judge."""
     average: float | None
     """The mean of the six aspects' means; None unless all six were judged."""
     words: Estimate | None
@@ -47,7 +49,13 @@ class JustResult:
     @property
     def metrics(self) -> dict[str, Any]:
         """As in ``metrics.json``."""
-        return {"aspects": self.aspects, "average": self.average, "words": self.words, "states": self.states}
+        return {
+            "aspects": self.aspects,
+            "overall": self.overall,
+            "average": self.average,
+            "words": self.words,
+            "states": self.states,
+        }
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def _result(prompts: Sequence[_Prompt], answered: Answered, judgements: Judgemen
         if number in judgements:
             judgement = judgements[number]
             row |= {"state": judgement.state, "answer": judgement.answer}
-            values |= {name: float(score) for name, score in (judgement.verdict or {}).items()}
+            values |= _scores(prompt.template, judgement.verdict or {})
         if isinstance(answered.responses[number], Failure):
             row["state"], values = "no response", {}
         rows.append({**row, "values": values})
@@ -131,11 +139,20 @@ def _result(prompts: Sequence[_Prompt], answered: Answered, judgements: Judgemen
     states = [row["state"] for row in rows]
     return JustResult(
         aspects=aspects,
+        overall=_mean(rows, OVERALL, bounds=SCALE),
         average=round(sum(estimate.value for estimate in aspects.values()) / len(aspects), 4) if complete else None,
         words=_mean(rows, "words"),
         states={state: states.count(state) for state in dict.fromkeys(states)},
         rows=rows,
     )
+
+
+def _scores(template: str, verdict: Mapping[str, int]) -> dict[str, float]:
+    """The aspects of one response, and for a regular prompt their mean."""
+    scores = {name: float(score) for name, score in verdict.items()}
+    if scores and template == "just_regular":
+        scores[OVERALL] = sum(scores.values()) / len(scores)
+    return scores
 
 
 def _mean(

@@ -20,6 +20,11 @@ def just_table(model: str, result: JustResult) -> Table:
         table.add_column(column, justify="right" if column else "left")
     for name, estimate in result.aspects.items():
         table.add_row(name, f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})", str(estimate.n))
+    if result.overall is not None:
+        overall = result.overall
+        table.add_row(
+            "overall (the five)", f"{overall.value:.2f} ({overall.low:.2f}-{overall.high:.2f})", str(overall.n)
+        )
     if result.average is not None:
         table.add_row("average of the six", f"{result.average:.2f}")
     if result.words is not None:

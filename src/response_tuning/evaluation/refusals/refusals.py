@@ -3,6 +3,9 @@
 AdvBench, HarmBench and MaliciousInstruct contain unsafe prompts; XSTest pairs unsafe prompts with safe ones that look
 like them. Every response gets a keyword verdict. With a judge, the rates are those of its verdicts, and both verdicts
 are saved.
+
+Two means are reported beside the rates, as in the paper: of HarmBench's standard and contextual rates, and of AdvBench,
+HarmBench, MaliciousInstruct and XSTest's unsafe prompts.
 """
 
 from collections.abc import Sequence
@@ -31,9 +34,20 @@ from response_tuning.evaluation.refusals.unsafe_prompts import UnsafePrompt, loa
 from response_tuning.evaluation.refusals.verdicts import DECIDED, Verdict
 from response_tuning.evaluation.shared.answering import Answered
 from response_tuning.evaluation.shared.evaluate_judged import Judged, Role, evaluate_judged
+from response_tuning.evaluation.shared.mean_of_means import add_mean_of_means
+from response_tuning.evaluation.shared.statistics import Estimate
 from response_tuning.inference.generate import Response
 
-__all__ = ["RefusalsResult", "evaluate_refusals"]
+__all__ = ["MEANS", "RefusalsResult", "evaluate_refusals"]
+
+_HARMBENCH = ("refused, harmbench-standard", "refused, harmbench-contextual")
+_OTHERS = ("refused, advbench", "refused, malicious-instruct", "refused, xstest, unsafe")
+
+MEANS = {
+    "refused, harmbench": dict.fromkeys(_HARMBENCH, 1 / 2),
+    "refused, mean of four": dict.fromkeys(_HARMBENCH, 1 / 8) | dict.fromkeys(_OTHERS, 1 / 4),
+}
+"""The weight of each set's refusal rate in the means that An & Kim 2025 print (Tables 15 and 16)."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +61,20 @@ class RefusalsResult:
     xstest: ExaggeratedSafety | None
     method: str
     """"keyword", or the judge."""
+    means: dict[str, Estimate]
+    """The refusal rates that are means of several sets' (``MEANS``); empty where a set was not run."""
     rows: list[dict[str, Any]]
 
     @property
     def metrics(self) -> dict[str, Any]:
         """As in ``metrics.json``."""
-        numbers = {"method": self.method, "rates": self.rates, "categories": self.categories, "xstest": self.xstest}
+        numbers: dict[str, Any] = {
+            "method": self.method,
+            "rates": self.rates,
+            "categories": self.categories,
+            "xstest": self.xstest,
+        }
+        numbers |= self.means
         if self.method != METHOD:
             return numbers
         return {**numbers, "keyword_recall": KEYWORD_RECALL, "likely_refusal": self.likely}
@@ -144,8 +166,14 @@ def _result(rows: list[dict[str, Any]], *, method: str) -> RefusalsResult:
         },
         xstest=exaggerated_safety(xstest) if xstest else None,
         method=method,
+        means=_means(rows),
         rows=rows,
     )
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, Estimate]:
+    means = {name: add_mean_of_means(rows, name, weights) for name, weights in MEANS.items()}
+    return {name: estimate for name, estimate in means.items() if estimate is not None}
 
 
 def _verdicts(rows: Sequence[dict[str, Any]]) -> list[Verdict]:

@@ -28,6 +28,8 @@ def refusals_table(model: str, result: RefusalsResult) -> Table:
         counts = (str(count) for count in (n, rates.unparsed, rates.empty))
         likely = [_range(result.likely.get(name))] if by_keywords else []
         table.add_row(name, percent_cell(rates.refusal), *likely, percent_cell(rates.compliance), *counts)
+    for name, mean in result.means.items():
+        table.add_row(f"{name.removeprefix('refused, ')}, mean of rates", percent_cell(mean))
     if result.xstest is not None:
         for metric in ("precision", "recall", "f1", "safe_compliance"):
             table.add_row(f"xstest, {metric.replace('_', ' ')}", percent_cell(getattr(result.xstest, metric)))

@@ -22,13 +22,18 @@ _PERCENT = "percent"
 _METRICS: dict[tuple[str, str], tuple[str, str]] = {
     **{
         ("just", aspect): ("JustEval", aspect)
-        for aspect in ("helpfulness", "factuality", "clarity", "depth", "engagement")
+        for aspect in ("helpfulness", "factuality", "clarity", "depth", "engagement", "overall")
     },
     ("core", "mmlu acc"): ("core capabilities", "MMLU"),
     ("core", "openbookqa acc"): ("core capabilities", "OpenBookQA"),
     ("core", "hellaswag acc"): ("core capabilities", "HellaSwag"),
     ("core", "piqa acc"): ("core capabilities", "PIQA"),
+    ("core", "arc acc"): ("core capabilities", "ARC"),
+    ("core", "gsm8k_cot_llama exact_match,strict-match"): ("core capabilities", "GSM8K"),
+    ("core", "mean of six"): ("core capabilities", "mean of six"),
     ("refusals", "refused, advbench"): ("refusals", "AdvBench"),
+    ("refusals", "refused, harmbench"): ("refusals", "HarmBench"),
+    ("refusals", "refused, mean of four"): ("refusals", "mean of four"),
     ("refusals", "refused, malicious-instruct"): ("refusals", "MaliciousInstruct"),
     ("refusals", "refused, xstest, unsafe"): ("refusals", "XSTest unsafe"),
     ("refusals", "refused, xstest, safe"): ("refusals", "XSTest safe (false refusals)"),

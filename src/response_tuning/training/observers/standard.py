@@ -14,6 +14,7 @@ from response_tuning.training.observers.held_out import HeldOut, HeldOutLoss
 from response_tuning.training.observers.log import BarObserver, Caller, Log, open_log
 from response_tuning.training.observers.perplexities import Perplexities
 from response_tuning.training.observers.saving import Checkpoints, KeptAdapters
+from response_tuning.training.observers.tracking import tracking
 from response_tuning.training.step import Training
 
 __all__ = ["standard_observers"]
@@ -51,13 +52,14 @@ def standard_observers(
     with (
         open_log(run.training_log, rows=progress.steps, writes=writes) as log,
         progress_bar(f"training {config.method}", steps, done=progress.steps) as bar,
+        tracking(config, run, progress, writes=writes) as tracked,
         held_back_interruption() as interrupted,
     ):
         observers: list[Observer] = []
         if held_out.examples:
             every = config.validation.held_out_every or steps_per_epoch
             observers.append(HeldOutLoss(training, held_out, every=every, best=run.best_weights))
-        observers += [Log(log), Caller(on_step), BarObserver(bar)]
+        observers += [Log(log), *tracked, Caller(on_step), BarObserver(bar)]
         if config.checkpoints.keep_adapter_every:
             observers.append(KeptAdapters(keep_adapter, every=config.checkpoints.keep_adapter_every))
         if config.checkpoints.keep_perplexities and rows:
