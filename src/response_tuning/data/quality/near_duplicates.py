@@ -54,7 +54,7 @@ def near_duplicates(
 
 
 def _similarity(one: str, other: str) -> float:
-    """The Jaccard index of the word 3-grams of two texts; 0 for short ones of which a bracket or an operator differs."""
+    """The Jaccard index of the word 3-grams of two texts; 0 where brackets or operators of short ones differ."""
     if one == other:
         return 1.0
     first, second = words(one), words(other)
