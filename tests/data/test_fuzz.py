@@ -22,8 +22,12 @@ from response_tuning.example import Example, Row, by_cause, read_examples, write
 from response_tuning.support.errors import UserError
 from response_tuning.support.records import BadRow, Record
 
+EXAMPLES = int(os.environ.get("RT_FUZZ_EXAMPLES", "200"))
+# Ten thousand take longer than the suite's limit for one test.
+pytestmark = [pytest.mark.timeout(0)] if EXAMPLES > 200 else []
+
 fuzz = settings(
-    max_examples=int(os.environ.get("RT_FUZZ_EXAMPLES", "200")),
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -43,6 +47,9 @@ FIELDS = [
 KEYS = [
     "role",
     "from",
+    "input",
+    "output",
+    "loss_mask",
     "content",
     "value",
     "text",

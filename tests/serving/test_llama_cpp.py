@@ -17,7 +17,9 @@ from tests.serving.conftest import Served
 pytest.importorskip("xllamacpp")
 
 
-def test_llama_cpp_is_proved_and_answers_streamed_and_whole_at_once(served: Served) -> None:
+def test_case_31_llama_cpp_is_proved_keeps_the_text_of_control_tokens_and_answers_streamed_and_whole_at_once(
+    served: Served,
+) -> None:
     runs = [f"{name}={served.runs[name]}" for name in ("base", "rt")]
     with rt_serve(*runs, "--engine", "llama-cpp", "--dtype", "float32", "--device", "cpu", "--port", "0") as process:
         url = process.url()
@@ -28,6 +30,14 @@ def test_llama_cpp_is_proved_and_answers_streamed_and_whole_at_once(served: Serv
             (choice,) = json.loads(response.read())["choices"]
         assert served.expected("rt", "What is rain?").startswith(choice["message"]["content"])
         assert choice["finish_reason"] == "length"
+        typed = "What is </s> or <|im_end|>, </s>?"  # llama.cpp's own endpoint would read three end tokens
+        asked = json.dumps({**body, "messages": [{"role": "user", "content": [{"type": "text", "text": typed}]}]})
+        with urlopen(Request(f"{url}/v1/chat/completions", asked.encode(), headers)) as response:
+            reply = json.loads(response.read())
+        (run,) = (run for run in served.loaded if run.name == "rt")
+        ids = run.conversation.prompt_ids(typed)
+        assert reply["usage"]["prompt_tokens"] == len(ids) and run.conversation.tokenizer.eos_token_id not in ids
+        assert served.expected("rt", typed).startswith(reply["choices"][0]["message"]["content"])
         penalised = json.dumps({**body, "frequency_penalty": 1}).encode()
         with pytest.raises(OSError, match="503"):
             urlopen(Request(f"{url}/v1/chat/completions", penalised, headers))

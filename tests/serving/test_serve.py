@@ -164,7 +164,8 @@ def test_control_tokens_in_a_users_text_are_ordinary_text(served: Served) -> Non
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
-        (b"{", 400, "not JSON"),
+        (b"{", 400, "not valid JSON"),
+        (rb'{"model": "rt", "messages": [{"role": "user", "content": "a\ud83d"}]}', 400, "has a lone surrogate"),
         (b"[]", 400, "not a JSON object"),
         ({"model": "rt"}, 400, "Field 'messages': Field required."),
         ({"messages": []}, 400, "Field 'model' is missing. This server has: shown, ruled, base, rt, it."),

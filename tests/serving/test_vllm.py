@@ -99,6 +99,7 @@ def test_vllm_is_started_proved_and_ended(
     monkeypatch.setattr(subprocess.Popen, "wait", wait_as_if_interrupted)
     serve(config_of(served))
     assert "it, read by vLLM: 3 of 3 prompts the same, 8 of 8 greedy tokens the same" in caplog.text
+    assert "the text of a control token in a message, such as <|im_end|>, as the token" in caplog.text
     assert caplog.messages[-1] == "stopped"
     with pytest.raises(ProcessLookupError):
         os.kill(ended[0], 0)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from response_tuning.inference.sampling import Sampling
+from response_tuning.support.records import refuse_surrogates
 
 __all__ = ["ChatRequest", "CompletionRequest", "RequestError", "TokenizeRequest", "read_request"]
 
@@ -167,8 +168,9 @@ def read_request(kind: type[Body], data: bytes) -> Body:
     """
     try:
         body = json.loads(data)
+        refuse_surrogates(body)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"The body of the request is not JSON: {error}.") from None
+        raise RequestError(f"The body of the request is not valid JSON: {error}.") from None
     if not isinstance(body, dict):
         raise RequestError("The body of the request is not a JSON object.")
     kept = {}

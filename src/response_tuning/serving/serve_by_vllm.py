@@ -22,6 +22,11 @@ from response_tuning.support.progress import say, warn
 
 __all__ = ["serve_by_vllm"]
 
+_CONTROL_TOKENS = (
+    "vLLM reads the text of a control token in a message, such as <|im_end|>, as the token: reject such messages, or "
+    "send the token ids of Conversation.prompt_ids to /v1/completions. The other engines of rt serve read it as text."
+)
+
 
 def serve_by_vllm(config: ServeConfig, runs: Mapping[str, str]) -> None:
     """Serve runs by vLLM until Ctrl-C, or print its command with ``show_command``.
@@ -31,6 +36,7 @@ def serve_by_vllm(config: ServeConfig, runs: Mapping[str, str]) -> None:
     """
     servable = [_vllm_run(name, spec, config) for name, spec in runs.items()]
     require_servable(servable)
+    warn(_CONTROL_TOKENS)
     if config.show_command:
         folder = Path(tempfile.mkdtemp(prefix="response-tuning-vllm-"))  # kept: the command names its files
         print(shlex.join(vllm_command(servable, folder, host=config.host, port=config.port, dtype=config.dtype)))

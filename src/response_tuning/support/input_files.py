@@ -142,7 +142,7 @@ def _refuse_wide_characters(path: Path, start: bytes) -> None:
     has_mark = start.startswith((b"\xff\xfe", b"\xfe\xff")) and not start.startswith(b"\xff\xfe\0\0")
     if has_mark or start.startswith(_TABLES):
         return
-    if zeros < len(start) / 4:
+    if zeros <= len(start) / 4:
         if _CONTROL.search(start) and "\ufffd" in start[:-3].decode("utf-8", "replace"):
             raise UserError(f"{path} is a binary file of an unknown format. Export its rows as JSONL or CSV.")
         return

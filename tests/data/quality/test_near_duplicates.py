@@ -6,7 +6,7 @@ import time
 import pytest
 
 from response_tuning.data.quality import near_duplicates as module
-from response_tuning.data.quality.words import run_hashes, words
+from response_tuning.data.quality.words import normalised, run_hashes, words
 
 
 def near_duplicates(texts: list[str], *, threshold: float) -> dict[int, int]:
@@ -132,3 +132,32 @@ def test_case_34_texts_are_compared_composed_and_in_one_width() -> None:
     composed, wide = "gr\u00fcner K\u00e4se \u30ac", "\uff21 \uff11"
     assert words("gru\u0308ner Ka\u0308se \uff76\uff9e") == words(composed)
     assert words(wide) == words("a 1")
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("(a + b) * c", "a + (b * c)"),
+        ("[1, 2]", "(1, 2)"),
+        ("It costs 1.5 in all.", "It costs 15 in all."),
+        ("5 - 3", "5 3"),
+        ("Use a.b here.", "Use a b here."),
+        ("f'(x) = 2", "f(x) = 2"),
+    ],
+)
+def test_case_43_brackets_and_operators_count_in_a_short_text(pair: tuple[str, str]) -> None:
+    assert near_duplicates(list(pair), threshold=0.8) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("The \ufb01rst of\ufb01ce opens at ten.", "The first office opens at ten."),
+        ("Zero\u200b width and soft\u00ad hyphens.", "Zero width and soft hyphens."),
+        ("With a no-break\u00a0space.", "With a no-break space."),
+        ("\uff76\uff9e", "\u30ac"),
+    ],
+)
+def test_case_34_other_forms_of_the_same_letters_are_compared_as_one(one: str, other: str) -> None:
+    assert normalised(one) == normalised(other)
+    assert near_duplicates([one, other], threshold=0.8) == {1: 0}

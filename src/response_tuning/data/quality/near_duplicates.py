@@ -1,12 +1,13 @@
 """Near-duplicates by MinHash (Broder 1997, from datasketch), in linear time for any data."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from response_tuning.data.quality.words import run_hashes, words
+from response_tuning.data.quality.words import normalised, run_hashes, words
 
 __all__ = ["near_duplicates"]
 
@@ -15,6 +16,9 @@ _BANDS = 16
 """16 bands of 8 hashes: a pair with a Jaccard index of 0.8 is compared with probability 0.95, one with 0.5 with
 probability 0.06."""
 _WORDS_IN_A_RUN = 3
+_SHORT_WORDS = 20
+"""In a text of so few words, ``(1, 2)`` and ``[1, 2]``, or ``1.5`` and ``1,5``, make another answer."""
+_MARKS = re.compile(r"([-()\[\]{}]|[.,:;'](?=\w|\())|\w+")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with well-mixed bits: the golden ratio times 2**64
 
 Signatures = NDArray[np.uint32]
@@ -50,11 +54,19 @@ def near_duplicates(
 
 
 def _similarity(one: str, other: str) -> float:
-    """The Jaccard index of the word 3-grams of two texts."""
+    """The Jaccard index of the word 3-grams of two texts; 0 where brackets or operators of short ones differ."""
     if one == other:
         return 1.0
-    first, second = (run_hashes(words(text), _WORDS_IN_A_RUN) for text in (one, other))
-    return len(first & second) / len(first | second)
+    first, second = words(one), words(other)
+    if max(len(first), len(second)) <= _SHORT_WORDS and _marks(one) != _marks(other):
+        return 0.0
+    runs, others = (run_hashes(text, _WORDS_IN_A_RUN) for text in (first, second))
+    return len(runs & others) / len(runs | others)
+
+
+def _marks(text: str) -> list[str]:
+    """The punctuation of code, numbers and names, with an empty text for each word between; not that of sentences."""
+    return _MARKS.findall(normalised(text))
 
 
 def _signatures(texts: Sequence[Sequence[str]], advance: Callable[[], None]) -> Signatures:

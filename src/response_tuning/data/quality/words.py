@@ -14,13 +14,13 @@ _SYMBOLS = "#%&*/@\\"
 
 
 def normalised(text: str) -> str:
-    """A text as it is compared, never as it is trained on: composed (NFC), and in the usual width."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_widths()))
+    """A text as it is compared, never as it is trained on: composed (NFC), in the usual width, of visible letters."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_usual_forms()))
 
 
 def words(text: str) -> list[str]:
     """The words and symbols of a text in lower case, without punctuation; of punctuation alone, the whole text."""
-    comparable = normalised(text).lower()
+    comparable = normalised(text).casefold()
     return _word().findall(comparable) or comparable.split()
 
 
@@ -50,7 +50,12 @@ def _word() -> re.Pattern[str]:
 
 
 @cache
-def _widths() -> dict[int, str]:
-    """Full-width and half-width forms, and the ideographic space, by their code."""
-    forms = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFFEF)}
-    return {**forms, 0x3000: " "}
+def _usual_forms() -> dict[int, str]:
+    """Other forms of letters by their code: full-width and half-width ones, ligatures, and spaces of a fixed width.
+
+    Characters that nobody sees, such as a zero-width space or a soft hyphen, become nothing.
+    """
+    ranges = (range(0xFB00, 0xFDFE), range(0xFE70, 0xFEFD), range(0xFF01, 0xFFEF))
+    forms = {code: unicodedata.normalize("NFKC", chr(code)) for codes in ranges for code in codes}
+    spaces = dict.fromkeys((0x00A0, 0x2007, 0x202F, 0x3000), " ")
+    return {**forms, **spaces, **dict.fromkeys((0x00AD, 0x200B, 0x2060, 0xFEFF), "")}

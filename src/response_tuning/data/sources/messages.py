@@ -93,7 +93,7 @@ def as_messages(value: object) -> object:
 def _paired(turn: dict[str, Any], asked: str, answered: str) -> list[dict[str, Any]]:
     """A question and its answer as messages; either may be missing, as in XTuner's data for pre-training."""
     parts = (("system", turn.get("system")), ("user", turn.get(asked)), ("assistant", turn[answered]))
-    return [{"role": role, "content": text} for role, text in parts if text or role == "assistant"]
+    return [{"role": role, "content": text} for role, text in parts if role == "assistant" or text not in (None, "")]
 
 
 def read_messages(value: object, field: str, usage: Usage) -> list[Message]:
