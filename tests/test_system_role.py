@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,9 @@ from response_tuning.chat_template import has_system_role
 from response_tuning.conversation import FORMATS, Conversation, recognised_format
 from response_tuning.data.sources.load_examples import load_examples
 from response_tuning.example import Example
+from response_tuning.inference.responder import Responder
 from response_tuning.runs.load import load_with_conversation
+from response_tuning.serving.served_run import ServedRun
 from response_tuning.support.configuration import changed
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import FormatName, Prefix
@@ -134,6 +137,11 @@ def test_a_run_is_asked_as_it_was_trained(tmp_path: Path, model_folder: Path) ->
     with pytest.raises(UserError, match="has no system text to keep"):
         data.write_text(json.dumps({"messages": messages[1:]}) + "\n")
         train(changed(config, output=tmp_path / "other"))
-    _, conversation = load_with_conversation(str(tmp_path / "run"), "auto", dtype="float32", device="cpu")
+    loaded, conversation = load_with_conversation(str(tmp_path / "run"), "auto", dtype="float32", device="cpu")
     assert conversation.system_role
+    # A server asks it so as well: the leading system messages have a turn, later ones head the next user's.
+    served = ServedRun("run", "run", Responder(loaded, conversation), Mock())
+    later = [*messages[:3], {"role": "system", "content": "Now."}, {"role": "user", "content": "And?"}]
+    for asked in (messages[:2], later, messages[1:2]):
+        assert served.ids_of_messages(asked) == rendered(conversation, asked)
     assert "<|system|>" in conversation.tokenizer.decode(conversation.prompt_ids("Hi", system="Be brief."))

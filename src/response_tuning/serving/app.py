@@ -23,7 +23,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from response_tuning.serving.job import Event, Failed, Finished, Job, Piece
-from response_tuning.serving.messages import turns_of
 from response_tuning.serving.page import page_routes
 from response_tuning.serving.replies import DONE, Reply, event, models_json
 from response_tuning.serving.requests import (
@@ -233,7 +232,7 @@ def _limit(run: ServedRun, prompt_tokens: int, wanted: int) -> int:
 
 def _dialogue_ids(run: ServedRun, messages: object) -> list[int]:
     try:
-        return run.prompt_ids(turns_of(messages))
+        return run.ids_of_messages(messages)
     except ValueError as error:
         raise RequestError(f"{str(error)[:1].upper()}{str(error)[1:]}.", field="messages") from None
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from response_tuning.serving.job import Event, Failed, Job
-from response_tuning.serving.messages import turns_of
 from response_tuning.serving.served_run import ServedRun
 
 __all__ = ["Dialogue"]
@@ -41,7 +40,7 @@ class Dialogue:
         """
         jobs = []
         for run in self.runs:
-            ids = run.prompt_ids(turns_of(self._messages(run.name, question)))
+            ids = run.ids_of_messages(self._messages(run.name, question))
             room = self.max_new_tokens if run.context is None else run.context - len(ids)
             if room < 1:
                 tell(run.name, Failed(_too_long(len(ids), run.context or 0, is_begun=self.is_begun)))

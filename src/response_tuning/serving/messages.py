@@ -10,7 +10,7 @@ from response_tuning.data.sources.messages import Message, read_messages
 from response_tuning.data.sources.usage import Usage
 from response_tuning.example import Turn
 
-__all__ = ["turns_of"]
+__all__ = ["leading_system", "turns_of"]
 
 
 def turns_of(messages: object) -> list[Turn]:
@@ -31,6 +31,21 @@ def turns_of(messages: object) -> list[Turn]:
     if turns[-1].role != "user":
         raise ValueError("the last of the messages is the assistant's, and has to be the user's")
     return turns
+
+
+def leading_system(messages: object) -> tuple[str | None, object]:
+    """The text of the system messages before all others, joined, and the other messages; for ``turns_of``.
+
+    For runs that were trained with a turn of the role system. None where there is no such message, or nothing after it.
+    """
+    if not isinstance(messages, list):
+        return None, messages
+    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    count = next((place for place, role in enumerate(roles) if role not in ("system", "developer")), 0)
+    if not count:
+        return None, messages
+    read = read_messages(messages[:count], "messages", Usage())
+    return "\n\n".join(message.content for message in read), messages[count:]
 
 
 def _with_system_in_front(messages: Sequence[Message]) -> list[Turn]:

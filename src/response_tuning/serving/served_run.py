@@ -10,6 +10,7 @@ from response_tuning.conversation import Conversation
 from response_tuning.example import Turn
 from response_tuning.inference.responder import Responder
 from response_tuning.models.switching import SwitchableModel
+from response_tuning.serving.messages import leading_system, turns_of
 
 __all__ = ["ServedRun"]
 
@@ -55,11 +56,20 @@ class ServedRun:
         """Make the shared weights those of this run. Only for whoever holds them."""
         self.weights.activate(self.adapter)
 
-    def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
-        """The prompt of a dialogue whose last turn is the user's."""
+    def prompt_ids(self, turns: Sequence[Turn], *, system: str | None = None) -> list[int]:
+        """The prompt of a dialogue whose last turn is the user's, after a system message if there is one."""
         *earlier, last = turns
         with _TOKENIZING:
-            return self.conversation.prompt_ids(last.content, earlier)
+            return self.conversation.prompt_ids(last.content, earlier, system=system)
+
+    def ids_of_messages(self, messages: object) -> list[int]:
+        """The prompt of messages as a request has them, the last of which is the user's.
+
+        Raises:
+            ValueError: as ``turns_of``.
+        """
+        system, rest = leading_system(messages) if self.conversation.system_role else (None, messages)
+        return self.prompt_ids(turns_of(rest), system=system)
 
     def text_ids(self, text: str) -> list[int]:
         """The ids of a text as it is, without the chat format; with BOS where the tokenizer adds it."""
