@@ -31,7 +31,6 @@ def main_listing() -> str:
             "usage: rt COMMAND [options]      rt COMMAND --help describes its options",
             "",
             *commands,
-            "",
             *groups,
             "",
             "Options of every command, anywhere on the command line (and rt --version):",
