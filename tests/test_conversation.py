@@ -38,6 +38,14 @@ def test_it_puts_the_user_turn_before_the_same_supervised_ids(tokenizer: PreTrai
     assert it.input_ids[it.prompt_length :] == rt.input_ids[rt.prompt_length :]
 
 
+def test_mixed_rows_are_encoded_as_their_own_kind(tokenizer: PreTrainedTokenizerBase) -> None:
+    conversation = Conversation(tokenizer, "tulu")
+    pair, alone = Example(prompt="Which colour?", completion="Blue."), Example(completion="Blue.")
+    assert conversation.encode(pair, "mixed") == conversation.encode(pair, "it")
+    assert conversation.encode(alone, "mixed") == conversation.encode(alone, "rt")
+    assert conversation.encode(pair, "mixed") != conversation.encode(pair, "rt")
+
+
 def test_empty_user_prefix_is_a_user_turn_with_nothing_in_it(tokenizer: PreTrainedTokenizerBase) -> None:
     encoded = Conversation(tokenizer, "tulu", rt_prefix="empty_user").encode(EXAMPLE, "rt")
     assert encoded.input_ids[: encoded.prompt_length] == ids(tokenizer, "<s><|user|>\n\n<|assistant|>\n")

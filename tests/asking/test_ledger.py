@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import resource
 from pathlib import Path
@@ -129,3 +130,12 @@ def test_every_line_is_json(tmp_path: Path) -> None:
         {"identity": IDENTITY},
         {"key": "1"},
     ]
+
+
+def test_a_row_is_on_disk_when_it_has_been_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: written.append(os.fstat(descriptor).st_size))
+    with open_ledger(tmp_path / "ledger.jsonl", {"judge": "a"}) as ledger:
+        ledger.add({"key": "one"})
+        assert written[-1] == (tmp_path / "ledger.jsonl").stat().st_size
+    assert len(written) == 2  # the first line, and the row

@@ -37,6 +37,16 @@ def _evaluate(evaluation: Evaluation[Any, Any], config: BaseModel) -> None:
     result = evaluation.run(config)
     if result is not None:
         print_result(evaluation.table(config, result))
+        _name_results(config, evaluation.name)
+
+
+def _name_results(config: BaseModel, task: str) -> None:
+    """Log where the results of one model are."""
+    from response_tuning.evaluation.shared.results import results_folder
+
+    folder = results_folder(str(getattr(config, "model", "")), task, getattr(config, "output", None))
+    if folder.exists():
+        say(f"Results: {folder}")
 
 
 def _eval_all(config: EverythingConfig) -> None:

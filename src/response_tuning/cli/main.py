@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.from_other_trainers import print_translation
@@ -21,7 +22,7 @@ from response_tuning.support.allocator import set_up_allocator
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import DISK_IS_FULL
 from response_tuning.support.neighbours import set_up_threads, yield_to_others
-from response_tuning.support.progress import silence
+from response_tuning.support.progress import clock, say, silence
 from response_tuning.support.secrets import hide_secrets
 from response_tuning.support.terminal import set_up_terminal
 
@@ -39,6 +40,8 @@ _FULL_OR_NOT_ALLOWED = {
     errno.EPERM,
     errno.EROFS,
 }
+_LONG_SECONDS = 10.0
+"""A command that took this long says how long it took."""
 _CLOSED_PIPE = 128 + 13
 """The exit code of a program that SIGPIPE ends."""
 
@@ -115,7 +118,10 @@ def _run(line: _CommandLine) -> int:
     yield_to_others()
     config = parse_options(command.config_type, f"rt {command.name}", command.spelled(options), config_path)
     require_inputs_kept(config, config_path)
+    started = monotonic()
     command.run(config)
+    if monotonic() - started >= _LONG_SECONDS:
+        say(f"rt {command.name} took {clock(monotonic() - started)}.")
     return 0
 
 

@@ -1,7 +1,8 @@
 """The options of one command: preset, YAML file and command line into its configuration, by tyro."""
 
+import os
 import sys
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -33,9 +34,10 @@ def parse_options(
             print pydantic's message for programmers; ours is printed instead.
     """
     default = _default(config_type, config_path, arguments)
-    printed = StringIO()
+    shown, printed = StringIO(), StringIO()
     try:
-        with redirect_stderr(printed):
+        # tyro colours what it prints if standard output is a terminal, also errors that go to a file.
+        with redirect_stdout(shown) if _is_plain() else nullcontext(), redirect_stderr(printed):
             return tyro.cli(
                 config_type,
                 prog=program,
@@ -44,9 +46,15 @@ def parse_options(
                 config=_TYRO,
             )
     except SystemExit as exit_:
+        sys.stdout.write(shown.getvalue())
         wrong = _validation_error(exit_)
         sys.stderr.write(printed.getvalue() if wrong is None else f"error: {explain(wrong, config_type)}\n")
         raise
+
+
+def _is_plain() -> bool:
+    """Whether help and errors have to do without colours: https://no-color.org, or a stream that is no terminal."""
+    return bool(os.environ.get("NO_COLOR")) or not (sys.stdout.isatty() and sys.stderr.isatty())
 
 
 def _validation_error(error: BaseException | None) -> ValidationError | None:

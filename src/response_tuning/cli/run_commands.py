@@ -8,6 +8,8 @@ from response_tuning.support.commands import command
 from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
+    from response_tuning.cli.cache import CacheConfig
+    from response_tuning.cli.completion import CompletionConfig
     from response_tuning.cli.doctor import DoctorConfig
     from response_tuning.data.demonstrations.in_context_config import InContextConfig
     from response_tuning.evaluation.compare.compare_config import CompareConfig
@@ -138,6 +140,23 @@ def _doctor(config: "DoctorConfig") -> None:
         print_result(doctor_table(machine))
 
 
+def _cache(config: "CacheConfig") -> None:
+    from response_tuning.cli.cache import cache_entries, cache_folder, remove_entry
+
+    if config.remove is not None:
+        print_result(f"removed {config.remove}: {remove_entry(config.remove) / 2**20:,.1f} MiB")
+        return
+    for name, size in cache_entries().items():
+        print_result(f"{size / 2**20:10,.1f} MiB  {name}")
+    say(f"The cache: {cache_folder()}")
+
+
+def _completion(config: "CompletionConfig") -> None:
+    from response_tuning.cli.completion import completion_script
+
+    print(completion_script(config.shell), end="")
+
+
 _QUICKSTART = Command(
     "quickstart",
     "response_tuning.study.study_config:QuickstartConfig",
@@ -194,6 +213,26 @@ _DOCTOR = Command(
     _doctor,
     "Describe this machine, and what is chosen on it",
 )
+_CACHE = Command("cache", "response_tuning.cli.cache:CacheConfig", _cache, "List or clear what is cached")
+_COMPLETION = Command(
+    "completion",
+    "response_tuning.cli.completion:CompletionConfig",
+    _completion,
+    "Print a script for completion in a shell",
+)
 
-COMMANDS = (_QUICKSTART, _TRAIN, _IN_CONTEXT, _RULES, _PROBE, _CHAT, _SERVE, _COMPARE, _EXPORT, _DOCTOR)
+COMMANDS = (
+    _QUICKSTART,
+    _TRAIN,
+    _IN_CONTEXT,
+    _RULES,
+    _PROBE,
+    _CHAT,
+    _SERVE,
+    _COMPARE,
+    _EXPORT,
+    _DOCTOR,
+    _CACHE,
+    _COMPLETION,
+)
 """The commands of one word, in the order of the help."""

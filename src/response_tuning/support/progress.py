@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Bar", "draw_bars", "progress_bar", "say", "silence", "stderr_console", "warn"]
+__all__ = ["Bar", "clock", "draw_bars", "progress_bar", "say", "silence", "stderr_console", "warn"]
 
 _logger = logging.getLogger("response_tuning")
 _bars_are_drawn = False
@@ -143,12 +143,13 @@ class _Lines:
         """Print a line."""
         self._printed = monotonic()
         elapsed = self._printed - self._started
-        parts = [f"{self._done:,.0f} of {self._total:,.0f}", self._note, f"{_clock(elapsed)} elapsed"]
+        parts = [f"{self._done:,.0f} of {self._total:,.0f}", self._note, f"{clock(elapsed)} elapsed"]
         here = self._done - self._at_start
         if here and self._done < self._total:
-            parts.append(f"{_clock(elapsed / here * (self._total - self._done))} left")
+            parts.append(f"{clock(elapsed / here * (self._total - self._done))} left")
         say(f"{self._description}: {', '.join(part for part in parts if part)}")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time as hours, minutes and seconds: ``0:03:12``."""
     return str(timedelta(seconds=round(seconds)))
