@@ -92,12 +92,14 @@ def test_everything_that_cannot_run_is_named_and_the_rest_runs(
     arguments = ["eval", "all", str(model_folder), "--max-examples", "6", "--data-dir", str(tmp_path), "--offline"]
     assert main([*arguments, "--judge", SERVED, "--judge-base-url", "http://127.0.0.1:9/v1", "--retries", "0"]) == 2
     printed = words(capsys.readouterr().err)
-    assert "ifeval, core, refusals, alpaca, just could not run; the reasons are printed above." in printed
+    assert "ifeval, core, refusals, alpaca, just, infobench could not run; the reasons are printed above." in printed
     assert "ifeval could not run: The file ifeval/input_data.jsonl is not here." in printed
     assert (tmp_path / "runs" / "base-tiny" / "evaluations" / "probe" / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("name", ["probe", "core", "ifeval", "refusals", "alpaca", "just", "all", "agreement"])
+@pytest.mark.parametrize(
+    "name", ["probe", "core", "ifeval", "refusals", "alpaca", "just", "infobench", "all", "agreement"]
+)
 def test_every_evaluation_shows_examples(capsys: pytest.CaptureFixture[str], name: str) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["eval", name, "--help"])
