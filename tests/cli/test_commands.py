@@ -100,7 +100,9 @@ def test_everything_that_cannot_run_is_named_and_the_rest_runs(
     assert (tmp_path / "runs" / "base-tiny" / "evaluations" / "probe" / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("name", ["probe", "core", "ifeval", "refusals", "alpaca", "just", "all", "agreement"])
+@pytest.mark.parametrize(
+    "name", ["probe", "core", "ifeval", "refusals", "alpaca", "just", "infobench", "all", "agreement"]
+)
 def test_every_evaluation_shows_examples(capsys: pytest.CaptureFixture[str], name: str) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["eval", name, "--help"])
