@@ -27,7 +27,7 @@ def test_quickstart_makes_both_runs_their_probes_a_summary_and_a_page(
     assert "responds" in capsys.readouterr().out
     folder = tmp_path / "quickstart"
     summary = json.loads((folder / "summary.json").read_text())
-    assert list(summary) == ["base", "rt", "it", "runs", "seconds", "peak_memory_bytes"]
+    assert list(summary) == ["base", "rt", "it", "runs", "size", "seconds", "peak_memory_bytes"]
     assert set(summary["rt"]["stops"]) == {"value", "n", "low", "high"}
     assert summary["peak_memory_bytes"] > 100_000_000
     assert len(summary["seconds"]) == 6

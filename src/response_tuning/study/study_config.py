@@ -30,7 +30,7 @@ class QuickstartConfig(BaseModel):
     data: str = STARTER
     """Training pairs: a JSONL file, or 'starter'."""
     held_out: str = STARTER_TEST
-    """Held-out pairs for the probes, which chose nothing: a file, such as AlpacaEval's, or 'starter-test'."""
+    """Held-out pairs for the probes, which chose nothing: 'starter-test', 'alpaca-eval', or a file."""
     size: Literal["auto", "full", "small"] = "auto"
     """full: all of the data. small: the first half, 160 pairs to train on and 80 instructions to ask. auto: small
     where the full form would take this machine more than 15 minutes."""

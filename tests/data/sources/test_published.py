@@ -82,6 +82,18 @@ def test_the_rows_drawn_from_alpaca_are_those_of_the_reference(mirror: Path, tmp
 
 
 @needs_shared_data
+def test_alpacaeval_has_the_reference_s_responses(mirror: Path) -> None:
+    with gzip.open(
+        SHARED_DATA / "alpaca_eval" / "gpt4_1106_preview.model_outputs.jsonl.gz", "rt", encoding="utf-8"
+    ) as file:
+        outputs = [json.loads(line) for line in file]
+    put(mirror, "gpt4_1106_preview", json.dumps(outputs))
+    rows = [row.example for row in published_rows("alpaca-eval", offline=True) if isinstance(row, Row)]
+    assert [(row.prompt, row.completion) for row in rows] == [(row["instruction"], row["output"]) for row in outputs]
+    assert len(rows) == 805
+
+
+@needs_shared_data
 def test_dolly_has_its_context_after_the_instruction(tmp_path: Path) -> None:
     # Not the published file (its order is lost), so it is read as a local one with the same fields.
     path = tmp_path / "dolly.jsonl.gz"

@@ -1,4 +1,5 @@
-"""The data sets of the paper, by name, each with its own field rule (An & Kim 2024, section 3; their released code)."""
+"""The data sets of the paper, by name, each with its own field rule (An & Kim 2024, section 3; their released code);
+and AlpacaEval's, to measure on."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class _Published:
     """Use only the first rows of the file; None uses all."""
     two_turns: bool = False
     """Whether a row is a list of texts, of which the first two are the instruction and the response."""
+    asset: str = ""
+    """The asset that holds it, if that has another name."""
 
 
 _ALPACA_FIELDS = Fields(completion="output", prompt="instruction", context="input")
@@ -37,8 +40,10 @@ PUBLISHED: dict[str, _Published] = {
     "lima": _Published(1_030, first=1_000, two_turns=True),
     # Bianchi et al. 2024; the paper draws its refusals from them (mix_refusals.py).
     "safety-tuned-llamas": _Published(2_483, _ALPACA_FIELDS),
+    # Evaluation prompts, with the responses of AlpacaEval's own reference: for rt probe and rt quickstart.
+    "alpaca-eval": _Published(805, Fields(completion="output", prompt="instruction"), asset="gpt4_1106_preview"),
 }
-"""Data sets by name. These are names of assets as well."""
+"""Data sets by name."""
 
 
 class PublishedSets:
@@ -62,10 +67,11 @@ def published_rows(name: str, *, offline: bool) -> list[Row | BadRow]:
         UserError: its file cannot be fetched, or is not the published one.
     """
     dataset = PUBLISHED[name]
-    path = fetch(ASSETS[name], offline=offline)
+    asset = ASSETS[dataset.asset or name]
+    path = fetch(asset, offline=offline)
     records = list(read_file(path))
     if len(records) != dataset.rows:
-        raise UserError(f"{path} has {len(records)} rows, but {ASSETS[name].url} has {dataset.rows}. Delete it.")
+        raise UserError(f"{path} has {len(records)} rows, but {asset.url} has {dataset.rows}. Delete it.")
     chosen: Iterable[Record | BadRow] = records[: dataset.first]
     return list(rows_from(_first_two_turns(chosen) if dataset.two_turns else chosen, dataset.fields))
 

@@ -13,11 +13,12 @@ import random
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from torch import Tensor, distributed, nn
 from torch._C._distributed_c10d import HashStore
 
@@ -43,6 +44,9 @@ __all__ = [
 
 _BUCKET_VALUES = 16 * 2**20
 """Gradients sent at once: few messages for an adapter, and 64 MiB of extra memory at most."""
+_TIMEOUT = timedelta(hours=3)
+"""How long processes wait for each other. torch's 10 minutes end a job while its first process loads or saves a large
+model; a process that dies on this machine is noticed by its launcher at once."""
 _LAUNCHED = (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 Decision = TypeVar("Decision")
@@ -72,9 +76,9 @@ def join_processes(device: Device, *, offloads: bool = False) -> Accelerator:
             distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         elif kind == "cuda":
             torch.cuda.set_device(local_rank)
-            distributed.init_process_group(backend)  # which Accelerate takes over
+            distributed.init_process_group(backend, timeout=_TIMEOUT)  # which Accelerate takes over
     # Unless told so, Accelerate takes each process on the CPU for a single one.
-    accelerator = Accelerator(cpu=kind == "cpu")
+    accelerator = Accelerator(cpu=kind == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=_TIMEOUT)])
     silence(not accelerator.is_main_process)
     return accelerator
 
