@@ -43,6 +43,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "alpaca": JUDGED | {"reference": "REFERENCE"},
     "just": JUDGED | {"prompts": "PROMPTS"},
     "infobench": JUDGED | {"prompts": "REQUIREMENTS"},
+    "mt-bench": JUDGED | {"questions": "QUESTIONS"},
+    "checklist": JUDGED | {"data": "PREFERENCES", "reference": "completion"},
+    "rules": JUDGED | {"data": "RULES"},
 }
 """The options of each evaluation; names in capitals are paths."""
 
@@ -75,6 +78,14 @@ def paths(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> 
         for number in range(4)
     ]
     (folder / "requirements.json").write_text(json.dumps(required))
+    for name, asked in {
+        "questions": [
+            {"question_id": number, "category": "writing", "turns": ["Is tea good?", "Why?"]} for number in range(4)
+        ],
+        "preferences": [{"prompt": "Sell tea.", "completion": "Tea!", "preferences": ["Be brief."]}] * 4,
+        "rules": [{"prompt": "Sell tea.", "completion": "Tea!", "system": "Be brief.", "rules": ["Be brief."]}] * 4,
+    }.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
     rows = [{"goal": "Make tea", "sol1": "Boil water.", "sol2": "Boil sand.", "label": 0}] * 3
     sums = [{"question": f"What is {number} and 1?", "answer": f"It is\n#### {number + 1}"} for number in range(12)]
     for name, content in (("piqa/valid.jsonl", rows), ("gsm8k/test.jsonl", sums), ("gsm8k/train.jsonl", sums)):
@@ -85,6 +96,9 @@ def paths(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> 
         "REFERENCE": folder / "reference.json",
         "PROMPTS": folder / "prompts.json",
         "REQUIREMENTS": folder / "requirements.json",
+        "QUESTIONS": folder / "questions.jsonl",
+        "PREFERENCES": folder / "preferences.jsonl",
+        "RULES": folder / "rules.jsonl",
         "CORE": folder / "core",
     }
 

@@ -72,7 +72,7 @@ def evaluate_judged(
     measure: Callable[[Answered, Judged], Result],
     keep: Callable[[Answered], None] = lambda _answered: None,
     judge: str | None = None,
-    answer: Answering = respond,
+    answer: Answering | None = None,
 ) -> Result | None:
     """Answer the instructions, have the responses judged, measure and save; None after a dry run.
 
@@ -86,14 +86,14 @@ def evaluate_judged(
         measure: computes the result from the responses and the judgements.
         keep: called with the responses before anything is judged, to save them in a format of the evaluation.
         judge: who decided, as written to ``metrics.json``.
-        answer: makes the responses, where the model is shown more than an instruction.
+        answer: makes the responses, where the model is shown more than an instruction; ``respond`` otherwise.
 
     Raises:
         UserError: the model cannot be loaded or asked, a judge cannot be asked, or the results cannot be saved there.
     """
     folder = results_folder(config.model, task, config.output)
     judges = [options for role in roles for options in role.options.judges()]
-    answered = answer(config, instructions, folder=folder, judges=judges)
+    answered = (answer or respond)(config, instructions, folder=folder, judges=judges)
     if answered is None:
         return None
     decided_by = None if judge is not None else _judge_of(folder, answered)
