@@ -27,8 +27,9 @@ CASES = {
     "31 the text of special tokens": "test_conversation.py::test_case_31 data/quality/test_check.py::test_case_31 "
     "export/gguf/test_gguf_file.py::test_case_31 serving/test_llama_cpp.py::test_case_31 "
     "serving/test_serve.py::test_control_tokens_in_a_users_text",
-    "columns by other names": "data/sources/test_layouts.py::test_case_columns "
-    "data/test_prepare.py::test_case_columns data/test_prepare.py::test_the_suggested_command",
+    "columns by other names": "data/sources/test_fields.py::test_case_columns "
+    "data/sources/test_layouts.py::test_case_columns data/test_prepare.py::test_case_columns "
+    "data/test_prepare.py::test_the_suggested_command",
     "one empty assistant turn": "data/sources/test_layouts.py::test_case_empty_turn",
     "an over-long prompt": "test_conversation.py::test_case_overlong training/test_trainer.py::test_case_overlong",
     "refine and markers": "synthesis/test_refine.py::test_refine_and_markers "

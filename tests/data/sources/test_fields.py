@@ -98,3 +98,10 @@ def test_what_is_no_example_is_named_by_its_field(value: Any, message: str) -> N
 )
 def test_a_wrong_named_field_is_a_bad_row(value: Any, message: str) -> None:
     assert message in reason(value, ALPACA)
+
+
+def test_case_columns_the_text_that_follows_the_question_is_suggested_too() -> None:
+    assert reason({"question": "q", "answer": "a", "context": "c"}).endswith(
+        "--completion-field answer --prompt-field question --context-field context"
+    )
+    assert reason({"input": "q", "output": "a"}).endswith("--completion-field output --prompt-field input")
