@@ -17,7 +17,9 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "make_reference.py")))
 
 COMMANDS = {
-    f"{group} {name}".strip(): command for group in ("", *GROUPS) for name, command in commands_of(group).items()
+    (f"{group} {name}".strip() if name != group else group): command
+    for group in ("", *GROUPS)
+    for name, command in commands_of(group).items()
 }
 SUPPORT = yaml.safe_load((ROOT / "docs" / "support.yaml").read_text(encoding="utf-8"))
 ROWS = [row for rows in SUPPORT.values() for row in rows]

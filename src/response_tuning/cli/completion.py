@@ -51,11 +51,11 @@ def _words() -> dict[str, list[str]]:
     words = {"": [*commands_of(""), *GROUPS, "--version", "--help"]}
     for group in ("", *GROUPS):
         if group:
-            words[group] = [*commands_of(group), "--help"]
+            words[group] = [*(name for name in commands_of(group) if name != group), "--help"]
         for name, command in commands_of(group).items():
-            full = f"{group} {name}".strip()
+            full = f"{group} {name}".strip() if name != group else group
             options = [option for option in described_options(command.config_type) if not option.is_positional]
-            words[full] = [*(option.name for option in options), *_ANYWHERE]
+            words[full] = [*words.get(full, []), *(option.name for option in options), *_ANYWHERE]
             words |= {f"{full} {option.name}": list(option.choices) for option in options if option.choices}
     return words
 
