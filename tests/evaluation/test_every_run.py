@@ -78,14 +78,15 @@ def paths(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> 
         for number in range(4)
     ]
     (folder / "requirements.json").write_text(json.dumps(required))
-    for name, asked in {
+    asked: dict[str, list[dict[str, Any]]] = {
         "questions": [
             {"question_id": number, "category": "writing", "turns": ["Is tea good?", "Why?"]} for number in range(4)
         ],
         "preferences": [{"prompt": "Sell tea.", "completion": "Tea!", "preferences": ["Be brief."]}] * 4,
         "rules": [{"prompt": "Sell tea.", "completion": "Tea!", "system": "Be brief.", "rules": ["Be brief."]}] * 4,
-    }.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    }
+    for name, lines in asked.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = [{"goal": "Make tea", "sol1": "Boil water.", "sol2": "Boil sand.", "label": 0}] * 3
     sums = [{"question": f"What is {number} and 1?", "answer": f"It is\n#### {number + 1}"} for number in range(12)]
     for name, content in (("piqa/valid.jsonl", rows), ("gsm8k/test.jsonl", sums), ("gsm8k/train.jsonl", sums)):

@@ -11,7 +11,7 @@ __all__ = ["GROUPS", "commands_of"]
 GROUPS: dict[str, str] = {
     "data": "Prepare, check and shape training data",
     "eval": "Measure models, with a judge and without",
-    "rate": "Let people rate responses, and report what they say",
+    "rate": "Let people rate responses, blind",
     "study": "Grids of trainings and evaluations",
 }
 """The first words of commands that have two, each with a line for the help."""

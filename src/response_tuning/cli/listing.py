@@ -16,8 +16,7 @@ _COLUMN = 16
 _OPTIONS = {
     "--config FILE": "Read options from a YAML file; the command line overrides it",
     "--threads N": "Compute with N threads on the processor",
-    "--quiet": "Print warnings only; --verbose: what libraries log as well",
-    "--debug": "Print the traceback behind an error",
+    "--quiet": "Warnings only; --verbose: libraries too; --debug: tracebacks",
 }
 
 

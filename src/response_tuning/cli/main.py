@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from time import monotonic
 
 from response_tuning.cli.commands import GROUPS, commands_of
 from response_tuning.cli.from_other_trainers import print_translation
+from response_tuning.cli.interrupts import noting_interrupts
 from response_tuning.cli.listing import group_listing, main_listing
 from response_tuning.support.allocator import set_up_allocator
 from response_tuning.support.errors import UserError
@@ -74,7 +75,8 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
     debug = "--debug" in typed
     set_up_terminal("quiet" if "--quiet" in typed else "verbose" if "--verbose" in typed else "normal")
     try:
-        return _run(_command_line(typed))
+        with noting_interrupts() as was_interrupted:
+            return _run_or_end(typed, was_interrupted)
     except UserError as error:
         return _fail(str(error), debug=debug)
     except OSError as error:
@@ -85,6 +87,18 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         _logger().warning("Interrupted. Re-run the same command to resume.")
         return 130
+
+
+def _run_or_end(typed: list[str], was_interrupted: Callable[[], bool]) -> int:
+    """Run a command; an exception that Ctrl-C became in a library is KeyboardInterrupt again."""
+    try:
+        return _run(_command_line(typed))
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        if was_interrupted():
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _run(line: _CommandLine) -> int:
