@@ -43,13 +43,13 @@ TARGETS = {
                 "[*prompt, *self.response_ids(example.completion)], len(prompt))",
                 "[*prompt, *self.response_ids(example.completion)], len(prompt) - 1)",
             ),
-            ("completion.strip()), self._format.stop_token_id]", "completion.strip())]"),
+            ("self._continuation_ids(text), self._format.stop_token_id]", "self._continuation_ids(text)]"),
             ("self._format.lead + completion.strip()", "completion.strip()"),
             (
                 'if method == "rt" or (method == "mixed" and example.prompt is None):',
                 'if method == "rt" or method == "mixed":',
             ),
-            ("prompt = self._rt_prompt_ids", 'prompt = self.prompt_ids("")'),
+            ("else self._rt_prompt_ids", 'else self.prompt_ids("")'),
             ("self.prompt_ids(example.prompt, example.earlier_turns or ())", "self.prompt_ids(example.prompt, ())"),
             (
                 "return [*([self.tokenizer.bos_token_id] if begins_with_bos else []), *self._header_ids()]",
@@ -58,8 +58,8 @@ TARGETS = {
             ("return list(anchored[len(anchor) :])", "return list(anchored)"),
             ("text: str, *, split_special_tokens: bool = True", "text: str, *, split_special_tokens: bool = False"),
             (
-                'return bos + "".join(map(turn_text, turns)) + chat_format.assistant_header',
-                'return bos + bos + "".join(map(turn_text, turns)) + chat_format.assistant_header',
+                "return bos + chat_format.preamble + lead",
+                "return bos + bos + chat_format.preamble + lead",
             ),
             ("if not finished.startswith(prompt + _PROBE_RESPONSE):", "if False:"),
             ("is_text = place % 2 == 0", "is_text = False"),

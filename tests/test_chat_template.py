@@ -40,6 +40,8 @@ def test_the_prefix_of_response_tuning_is_how_a_whole_prompt_ends(family: str, f
         whole = rendered(conversation, [{"role": "user", "content": instruction}])
         assert whole == conversation.prompt_ids(instruction)
         assert whole[-len(header) :] == header
+    if tokenizer.unk_token_id in header:  # a vocabulary without one of the format's characters
+        return
     squeezed = conversation.prefix_text.replace(" ", "")
     assert FORMATS[format_name].assistant_header.strip().replace(" ", "") in squeezed
 

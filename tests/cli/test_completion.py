@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from response_tuning.cli import cache
+from response_tuning.cli.commands import every_command
 from response_tuning.cli.completion import completion_script
 from response_tuning.cli.main import main
 
@@ -15,7 +16,7 @@ def completed(line: str, tmp_path: Path) -> set[str]:
     """What bash offers for the last word of a command line."""
     words = line.split(" ")
     script = tmp_path / "rt.bash"
-    script.write_text(completion_script("bash"))
+    script.write_text(completion_script("bash", every_command()))
     typed = " ".join(f"'{word}'" for word in words)
     program = (
         f"source {script}; COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; _rt; printf '%s\\n' \"${{COMPREPLY[@]}}\""

@@ -3,10 +3,15 @@
 The commands of a group are imported when the group is asked for, and a command's options when the command is.
 """
 
+from typing import TYPE_CHECKING
+
 from response_tuning.cli.command import Command
 from response_tuning.cli.run_commands import COMMANDS
 
-__all__ = ["GROUPS", "commands_of"]
+if TYPE_CHECKING:
+    from response_tuning.cli.completion import CompletionConfig
+
+__all__ = ["GROUPS", "commands_of", "every_command"]
 
 GROUPS: dict[str, str] = {
     "data": "Prepare, check and shape training data",
@@ -23,6 +28,11 @@ def commands_of(group: str) -> dict[str, Command]:
     A group may be a command itself, which then has the group's name: ``rt rate RUN`` beside ``rt rate report``.
     """
     return {command.name.removeprefix(f"{group} "): command for command in _listed(group)}
+
+
+def every_command() -> dict[str, dict[str, Command]]:
+    """The commands of every group; those of one word are in the group ""."""
+    return {group: commands_of(group) for group in ("", *GROUPS)}
 
 
 def _listed(group: str) -> tuple[Command, ...]:
@@ -42,4 +52,18 @@ def _listed(group: str) -> tuple[Command, ...]:
         from response_tuning.cli.study_commands import STUDY_COMMANDS
 
         return STUDY_COMMANDS
-    return COMMANDS
+    return (*COMMANDS, _COMPLETION)
+
+
+def _completion(config: "CompletionConfig") -> None:
+    from response_tuning.cli.completion import completion_script
+
+    print(completion_script(config.shell, every_command()), end="")
+
+
+_COMPLETION = Command(
+    "completion",
+    "response_tuning.cli.completion:CompletionConfig",
+    _completion,
+    "Print a script for completion in a shell",
+)

@@ -4,15 +4,19 @@ The words are written into the script, so that a press of the tab key starts no 
 """
 
 import shlex
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import tyro
 from pydantic import BaseModel, ConfigDict
 
-from response_tuning.cli.commands import GROUPS, commands_of
+from response_tuning.cli.command import Command
 from response_tuning.cli.described import described_options
 
-__all__ = ["CompletionConfig", "completion_script"]
+__all__ = ["CompletionConfig", "Listing", "completion_script"]
+
+Listing = Mapping[str, Mapping[str, Command]]
+"""Groups of commands by name; those of one word are in the group ""."""
 
 _ANYWHERE = ("--config", "--threads", "--quiet", "--verbose", "--debug", "--help")
 
@@ -34,11 +38,11 @@ class CompletionConfig(BaseModel):
     """The shell."""
 
 
-def completion_script(shell: Literal["bash", "zsh", "fish"]) -> str:
-    """The script for a shell."""
+def completion_script(shell: Literal["bash", "zsh", "fish"], listing: Listing) -> str:
+    """The script for a shell that completes the commands of ``listing``."""
     if shell == "fish":
-        return _fish()
-    script = _bash()
+        return _fish(listing)
+    script = _bash(listing)
     return (
         script
         if shell == "bash"
@@ -46,13 +50,13 @@ def completion_script(shell: Literal["bash", "zsh", "fish"]) -> str:
     )
 
 
-def _words() -> dict[str, list[str]]:
+def _words(listing: Listing) -> dict[str, list[str]]:
     """What may follow each beginning of a command line: commands, then options; the choices after an option."""
-    words = {"": [*commands_of(""), *GROUPS, "--version", "--help"]}
-    for group in ("", *GROUPS):
+    words = {"": [*listing[""], *filter(None, listing), "--version", "--help"]}
+    for group, commands in listing.items():
         if group:
-            words[group] = [*(name for name in commands_of(group) if name != group), "--help"]
-        for name, command in commands_of(group).items():
+            words[group] = [*(name for name in commands if name != group), "--help"]
+        for name, command in commands.items():
             full = f"{group} {name}".strip() if name != group else group
             options = [option for option in described_options(command.config_type) if not option.is_positional]
             words[full] = [*words.get(full, []), *(option.name for option in options), *_ANYWHERE]
@@ -60,12 +64,12 @@ def _words() -> dict[str, list[str]]:
     return words
 
 
-def _bash() -> str:
+def _bash(listing: Listing) -> str:
     cases = "\n".join(
         f"        {shlex.quote(beginning)}) words={shlex.quote(' '.join(words))} ;;"
-        for beginning, words in _words().items()
+        for beginning, words in _words(listing).items()
     )
-    groups = "|".join(GROUPS)
+    groups = "|".join(filter(None, listing))
     return f"""_rt() {{
     local current="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" line="" words="" key
     if [ "$COMP_CWORD" -gt 1 ]; then
@@ -84,13 +88,13 @@ complete -o default -F _rt rt response-tuning
 """
 
 
-def _fish() -> str:
-    lines = ["complete -c rt -n __fish_use_subcommand -a " + shlex.quote(" ".join(_words()[""]))]
-    for group in ("", *GROUPS):
+def _fish(listing: Listing) -> str:
+    lines = ["complete -c rt -n __fish_use_subcommand -a " + shlex.quote(" ".join(_words(listing)[""]))]
+    for group, commands in listing.items():
         if group:
-            names = shlex.quote(" ".join(commands_of(group)))
+            names = shlex.quote(" ".join(commands))
             lines.append(f"complete -c rt -n '__fish_seen_subcommand_from {group}' -a {names}")
-        for name, command in commands_of(group).items():
+        for name, command in commands.items():
             for option in described_options(command.config_type):
                 if not option.is_positional:
                     seen = f"__fish_seen_subcommand_from {name}"

@@ -26,6 +26,7 @@ _EXTRAS = {
     "inspect": "judges and refiners of providers",
     "liger": "--loss-kernel liger (CUDA)",
     "llama-cpp": "the proof of a GGUF export",
+    "personal-data": "rt data feedback drops names and addresses (Presidio)",
     "plot": "plots as images",
     "serve": "rt serve",
     "mlflow": "--tracker mlflow",

@@ -9,7 +9,6 @@ from response_tuning.support.progress import say
 
 if TYPE_CHECKING:
     from response_tuning.cli.cache import CacheConfig
-    from response_tuning.cli.completion import CompletionConfig
     from response_tuning.cli.doctor import DoctorConfig
     from response_tuning.data.demonstrations.in_context_config import InContextConfig
     from response_tuning.evaluation.compare.compare_config import CompareConfig
@@ -151,12 +150,6 @@ def _cache(config: "CacheConfig") -> None:
     say(f"The cache: {cache_folder()}")
 
 
-def _completion(config: "CompletionConfig") -> None:
-    from response_tuning.cli.completion import completion_script
-
-    print(completion_script(config.shell), end="")
-
-
 _QUICKSTART = Command(
     "quickstart",
     "response_tuning.study.study_config:QuickstartConfig",
@@ -214,12 +207,6 @@ _DOCTOR = Command(
     "Describe this machine, and what is chosen on it",
 )
 _CACHE = Command("cache", "response_tuning.cli.cache:CacheConfig", _cache, "List or clear what is cached")
-_COMPLETION = Command(
-    "completion",
-    "response_tuning.cli.completion:CompletionConfig",
-    _completion,
-    "Print a script for completion in a shell",
-)
 
 COMMANDS = (
     _QUICKSTART,
@@ -233,6 +220,5 @@ COMMANDS = (
     _EXPORT,
     _DOCTOR,
     _CACHE,
-    _COMPLETION,
 )
 """The commands of one word, in the order of the help."""
