@@ -99,8 +99,10 @@ def from_pair(prompt: object, completion: object, system: Iterable[Message], usa
 
 def _chat(row: Fields, usage: Usage) -> list[Fields] | None:
     """A conversation in a field of its own, after OpenAI, ShareGPT, UltraChat, WildChat, Mistral or LIMA."""
-    if _holds_messages(row.get("chosen")) and _holds_messages(row.get("rejected")):
-        return None  # preferences with a copy of the chosen conversation, as UltraFeedback's
+    chosen = _decoded(row.get("chosen"))
+    is_whole = isinstance(chosen, list) and is_conversation(chosen) and _starts_with_user(chosen)
+    if is_whole and _holds_messages(row.get("rejected")):
+        return None  # whole conversations as preferences, with a copy of the chosen one, as UltraFeedback's
     field = _chat_field(row)
     if field is None:
         return _ultrachat(row, usage)
