@@ -1,6 +1,6 @@
 """The perplexity of every training example at the end of each epoch: the course of a training in numbers.
 
-``rt train --sftmix-from RUN`` (Xiao et al. 2024, arXiv 2410.05248) decides by them which examples are learned easily.
+A later training decides by them which examples are learned easily (Xiao et al. 2024, arXiv 2410.05248).
 They are a few bytes for each example, so a run of full fine-tuning can keep them where copies of its weights would not
 fit.
 """
