@@ -132,7 +132,9 @@ def _signed(estimate: Estimate) -> str:
 
 
 def shown_bounds(bounds: Bounds) -> str:
-    """A number with the bounds of its interval; an infinite one is "unbounded"."""
+    """A number with the bounds of its interval. Votes that length or one side explains entirely have no finite one."""
+    if not isfinite(bounds[0]):
+        return "no finite estimate"
     point, low, high = (
         f"{value:+.2f}" if isfinite(value) else "-unbounded" if value < 0 else "unbounded" for value in bounds
     )
