@@ -1,10 +1,14 @@
 """What tests share: a tokenizer trained here, and a tiny random model that it fits."""
 
 import os
+import signal
 from pathlib import Path
 
 # No test may reach for the network; the hub's library reads this when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A job in the background of a shell ignores Ctrl-C, and so do its children; tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Test processes that run side by side (pytest -n) get a thread each: torch reads this when it is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

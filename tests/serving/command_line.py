@@ -20,6 +20,8 @@ class Process:
 
     process: "subprocess.Popen[str]"
     lines: list[str] = field(default_factory=list)
+    reader: threading.Thread | None = None
+    """Collects the lines until the process has closed its streams."""
 
     @property
     def printed(self) -> str:
@@ -41,7 +43,10 @@ class Process:
         begin = monotonic()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=30)
-        return monotonic() - begin
+        seconds = monotonic() - begin
+        if self.reader is not None:
+            self.reader.join(timeout=10)
+        return seconds
 
 
 @contextmanager
@@ -52,7 +57,7 @@ def rt_serve(*arguments: str) -> Iterator[Process]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     running = Process(process)
     assert process.stdout is not None
-    reader = threading.Thread(target=lambda: running.lines.extend(process.stdout or []), daemon=True)
+    running.reader = reader = threading.Thread(target=lambda: running.lines.extend(process.stdout or []), daemon=True)
     reader.start()
     try:
         yield running
