@@ -84,7 +84,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(measured: Rates, tmp_path: P
 def test_the_measurement_of_the_real_machine_takes_seconds_and_says_why() -> None:
     _forget()
     started = time.perf_counter()
-    rates = dtype_module._measure(torch.device("cpu"))
+    rates = dtype_module.measure_rates(torch.device("cpu"))
     assert time.perf_counter() - started < 10
     assert min(rates.bfloat16, rates.float32) > 0
     if not has_bf16_instructions():

@@ -4,9 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from response_tuning.data.sources.load_examples import load_examples
-from response_tuning.models.dtype import DtypeChoice, MatmulRates
+from response_tuning.models.dtype import MatmulRates
 from response_tuning.study import quickstart_size
 from response_tuning.study.quickstart_size import SMALL_EXAMPLES, SMALL_INSTRUCTIONS, fixed_size, training_data
 from response_tuning.study.study_config import QuickstartConfig
@@ -18,10 +19,11 @@ def rate(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """The GFLOP/s of this machine, which a test can set."""
     rates = {"float32": 136.0}
 
-    def choose(_device: str) -> DtypeChoice:
-        return DtypeChoice("float32", "a test says so", MatmulRates(0.2, rates["float32"]))
+    def measured(_device: torch.device) -> MatmulRates:
+        return MatmulRates(0.2, rates["float32"])
 
-    monkeypatch.setattr(quickstart_size, "choose_dtype", choose)
+    monkeypatch.setattr(quickstart_size, "pick_device", lambda _device: torch.device("cpu"))
+    monkeypatch.setattr(quickstart_size, "measure_rates", measured)
     return rates
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "choose_dtype",
     "fastest_dtype",
     "fixed_dtype",
+    "measure_rates",
     "warn_of_emulation",
     "with_fixed_dtype",
 ]
@@ -140,7 +141,7 @@ def _measured(device: "torch.device") -> MatmulRates:
     try:
         return MatmulRates(**known[key])
     except (KeyError, TypeError):
-        rates = _measure(device)
+        rates = measure_rates(device)
     with suppress(OSError):  # a cache that cannot be written: measured again next time
         write_json(path, {**known, key: asdict(rates)})
     return rates
@@ -168,8 +169,8 @@ def _read(path: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _measure(device: "torch.device") -> MatmulRates:
-    """The best of several rounds, in which the dtypes take turns."""
+def measure_rates(device: "torch.device") -> MatmulRates:
+    """The rates of a device now, in about a second: the best of several rounds, in which the dtypes take turns."""
     import torch
 
     rounds = [(_rate(torch.bfloat16, device), _rate(torch.float32, device)) for _ in range(_ROUNDS)]

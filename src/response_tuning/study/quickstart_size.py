@@ -1,10 +1,9 @@
 """How much of the starter data a quickstart takes, so that it ends in about a quarter of an hour."""
 
-import torch
-
 from response_tuning.data.sources.load_examples import STARTER_TEST, load_examples
 from response_tuning.example import write_examples
-from response_tuning.models.dtype import choose_dtype
+from response_tuning.models.device import pick_device
+from response_tuning.models.dtype import measure_rates
 from response_tuning.study.study_config import QuickstartConfig
 from response_tuning.support.configuration import changed, written_options
 from response_tuning.support.options import EMBEDDED, STARTER
@@ -53,8 +52,9 @@ def training_data(config: QuickstartConfig) -> str:
 
 
 def _full_minutes() -> float | None:
-    """About how long the full form takes here with one seed; None on a GPU, which is fast enough."""
-    choice = choose_dtype("auto")
-    if choice.rates is None or torch.cuda.is_available():
+    """About how long the full form takes here and now with one seed; None on a GPU, which is fast enough."""
+    device = pick_device("auto")
+    if device.type != "cpu":
         return None
-    return _FULL_MINUTES_TIMES_GFLOPS / max(choice.rates.bfloat16, choice.rates.float32, 1.0)
+    rates = measure_rates(device)  # not those of the cache, which may have been measured beside other work
+    return _FULL_MINUTES_TIMES_GFLOPS / max(rates.bfloat16, rates.float32, 1.0)
