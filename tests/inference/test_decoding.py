@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from response_tuning.inference import decoding
+from response_tuning.inference.batch import left_padded
 from response_tuning.inference.decoding import decode
 from tests.architectures.small_models import EVERYDAY, PROMISED, VOCABULARY, small_model
 
@@ -45,7 +46,7 @@ def until_stop(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> list[li
 
 @torch.inference_mode()
 def at_full_width(model: PreTrainedModel) -> list[list[int]]:
-    ids, mask = decoding._padded(prompts())
+    ids, mask = left_padded(prompts())
     output: Tensor = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=_LIMIT)  # type: ignore[operator]
     return until_stop(model, output[:, ids.shape[1] :].tolist())
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from response_tuning.conversation import EncodedExample
 
-__all__ = ["Batch", "collate", "length_sorted_groups", "padded_groups", "padding_to_round"]
+__all__ = ["Batch", "collate", "left_padded", "length_sorted_groups", "padded_groups", "padding_to_round"]
 
 _ROUND_TOKENS = 32
 
@@ -64,6 +64,17 @@ def collate(examples: Sequence[EncodedExample]) -> Batch:
         rows.append(torch.full((example.supervised_count,), row))
     predicting = torch.cat(positions)
     return Batch(input_ids, predicting, input_ids.flatten()[predicting + 1], torch.cat(rows))
+
+
+def left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask [rows, length] of prompts that responses will follow: they all end in one column."""
+    length = max(map(len, prompts))
+    ids = torch.zeros((len(prompts), length), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, length - len(prompt) :] = torch.tensor(prompt)
+        mask[row, length - len(prompt) :] = 1
+    return ids, mask
 
 
 def length_sorted_groups(examples: Sequence[EncodedExample], *, tokens: int) -> list[list[int]]:

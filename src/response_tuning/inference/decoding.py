@@ -15,6 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from response_tuning.inference.batch import left_padded
+
 __all__ = ["decode"]
 
 _KEPT_FRACTION = 0.75
@@ -44,7 +46,7 @@ def decode(
     Returns:
         The new ids of each prompt; what follows a stop token, or the limit, has no meaning.
     """
-    ids, mask = (tensor.to(model.device) for tensor in _padded(prompts))
+    ids, mask = (tensor.to(model.device) for tensor in left_padded(prompts))
     rows, cache = list(range(len(prompts))), None
     new: dict[int, list[int]] = {row: [] for row in rows}
     narrows = _can_narrow(model)
@@ -124,17 +126,6 @@ class _Pause:
     def finished_with(self, made: Tensor) -> Tensor:
         """[rows] which have finished now, with the tokens that were ``made`` [rows, tokens]."""
         return self._finished | torch.isin(made, self._stops).any(dim=1) | (self._limits <= made.shape[1])
-
-
-def _padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask [rows, length], padded on the left."""
-    length = max(len(prompt) for prompt in prompts)
-    ids = torch.zeros((len(prompts), length), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, length - len(prompt) :] = torch.tensor(prompt)
-        mask[row, length - len(prompt) :] = 1
-    return ids, mask
 
 
 def _can_narrow(model: PreTrainedModel) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from response_tuning.conversation import Conversation
+from response_tuning.inference.batch import left_padded
 from response_tuning.inference.decoding import decode
 from response_tuning.inference.responder import Responder
 from response_tuning.inference.stops import StopRule
@@ -109,12 +110,8 @@ def _generate_ids(
     cache = responder.prefix_cache.of_batch(prompts)
     if cache is None and streamer is None and responder.stops is None and responder.processors is None:
         return decode(model, prompts, limits, is_cancelled=is_cancelled)
-    length = max(len(prompt) for prompt in prompts)
-    input_ids = torch.zeros((len(prompts), length), dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, prompt in enumerate(prompts):
-        input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
-        attention_mask[row, length - len(prompt) :] = 1
+    input_ids, attention_mask = left_padded(prompts)
+    length = input_ids.shape[1]
     ends = _Ends(responder, len(prompts), length, is_cancelled)
     output = model.generate(  # type: ignore[operator]
         input_ids=input_ids.to(model.device),

@@ -9,7 +9,7 @@ from response_tuning.runs.contract import Run
 from response_tuning.runs.formats import resolve_format
 from response_tuning.runs.local import LocalRun, responder_of
 from response_tuning.runs.registry import kind_of
-from response_tuning.runs.trained import load_trained, load_with_conversation
+from response_tuning.runs.trained import load_with_conversation
 from response_tuning.support.options import Device, Dtype, FormatName
 
 __all__ = ["load_responder", "load_run", "load_with_conversation", "resolve_format"]
@@ -40,7 +40,7 @@ def load_run(
     kind = kind_of(spec)
     if kind is not None:
         return kind.load(spec, format=format, dtype=dtype, device=device)
-    return LocalRun(spec, load_trained(spec, format, dtype=dtype, device=device))
+    return LocalRun(spec, Responder(*load_with_conversation(spec, format, dtype=dtype, device=device)))
 
 
 def load_responder(
@@ -67,5 +67,7 @@ def load_responder(
     """
     require_local(spec)
     if kind_of(spec) is None:
-        return load_trained(spec, format_name, dtype=dtype, device=device, as_assistant=as_assistant)
+        return Responder(
+            *load_with_conversation(spec, format_name, dtype=dtype, device=device, as_assistant=as_assistant)
+        )
     return responder_of(load_run(spec, format_name, dtype=dtype, device=device), purpose=purpose)

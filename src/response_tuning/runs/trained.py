@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Literal
 
 from response_tuning.conversation import Conversation
-from response_tuning.inference.responder import Responder
 from response_tuning.models.load import LoadedModel, load_model
 from response_tuning.runs.formats import resolve_format, trained_prefix, trained_system
 from response_tuning.support.options import Device, Dtype, FormatName
@@ -11,24 +10,7 @@ from response_tuning.support.options import Device, Dtype, FormatName
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["conversation_of", "load_trained", "load_with_conversation"]
-
-
-def load_trained(
-    spec: str,
-    format_name: FormatName | Literal["auto"],
-    *,
-    dtype: Dtype,
-    device: Device,
-    as_assistant: bool = False,
-    dequantized: bool = False,
-) -> Responder:
-    """Load a trained run, a kept checkpoint or a plain model as one that answers; as ``load_with_conversation``."""
-    return Responder(
-        *load_with_conversation(
-            spec, format_name, dtype=dtype, device=device, as_assistant=as_assistant, dequantized=dequantized
-        )
-    )
+__all__ = ["conversation_of", "load_with_conversation"]
 
 
 def load_with_conversation(

@@ -13,6 +13,7 @@ from time import sleep
 import torch
 from torch import Tensor
 
+from response_tuning.inference.batch import left_padded
 from response_tuning.inference.sampling import RowChoice
 from response_tuning.serving.job import Job
 from response_tuning.support.progress import warn
@@ -155,13 +156,10 @@ def _fits(batch: Sequence[Job]) -> bool:
 def _generate(batch: Sequence[Job], turns: _Turns) -> None:
     """Generate until every job of the batch is done. Prompts are padded on the left."""
     run, prompts = batch[0].run, [job.prompt_ids for job in batch]
-    length = max(map(len, prompts))
-    input_ids = torch.zeros((len(batch), length), dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, prompt in enumerate(prompts):
-        input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
-        attention_mask[row, length - len(prompt) :] = 1
-    choice = RowChoice([job.sampling for job in batch], prompt_length=length, scored=[job.scored for job in batch])
+    input_ids, attention_mask = left_padded(prompts)
+    choice = RowChoice(
+        [job.sampling for job in batch], prompt_length=input_ids.shape[1], scored=[job.scored for job in batch]
+    )
 
     def take_tokens(ids: Tensor, _scores: object) -> Tensor:
         for row, (job, token) in enumerate(zip(batch, ids[:, -1].tolist(), strict=True)):

@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from response_tuning.inference.responder import Responder
 from response_tuning.models.adapter import base_record, recorded_base
 from response_tuning.models.fingerprint import is_of_same_model
 from response_tuning.runs.local import LocalRun
 from response_tuning.runs.registry import RunKind
 from response_tuning.runs.rules.rule_file import read_rules
 from response_tuning.runs.rules.weigh import RuleProcessor, resolve_rules
-from response_tuning.runs.trained import load_trained
+from response_tuning.runs.trained import load_with_conversation
 from response_tuning.support.configuration import written_options
 from response_tuning.support.errors import UserError
 from response_tuning.support.options import Device, Dtype, FormatName
@@ -58,7 +59,7 @@ def _load(
 ) -> LocalRun:
     path = Path(spec)
     rules, base = read_rules(path / "rules.yaml"), base_of_rules(path)
-    responder = load_trained(base, _format(path, format), dtype=dtype, device=device)
+    responder = Responder(*load_with_conversation(base, _format(path, format), dtype=dtype, device=device))
     resolved, before_instruction = resolve_rules(rules, responder.conversation), responder.shared_prefix
     return LocalRun(
         spec,
