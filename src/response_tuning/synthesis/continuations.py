@@ -5,7 +5,7 @@ half, which is much weaker: here ``--continuation own``.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,9 +14,8 @@ import tyro
 from pydantic import Field
 
 from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import ledger_path, question_key, stage
+from response_tuning.asking.ask_once import ledger_path, question_key
 from response_tuning.asking.ask_options import AskOptions
-from response_tuning.asking.ledger import Row
 from response_tuning.asking.verdict import verdict_code
 from response_tuning.data.quality.instruction_like import instruction_like
 from response_tuning.data.recipes.halves import halve, pieces
@@ -27,7 +26,8 @@ from response_tuning.example import Example, only_good
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.synthesis.outcomes import READ, WRITTEN, text_row, verdict_row
-from response_tuning.synthesis.request import fill_template, read_template
+from response_tuning.synthesis.request import fill_template, question_of, read_template
+from response_tuning.synthesis.stages import Stages, still_open
 
 __all__ = ["MADE", "NonInstructional", "NonInstructionalConfig"]
 
@@ -94,12 +94,12 @@ class NonInstructional:
             UserError: the source cannot be read, all its texts are too short, or a model cannot be asked.
         """
         works, too_short = _halves(config)
-        path = ledger_path(config.output)
-        if not (_continue(works, config, path) and _screen(works, config, path)):
+        stages = Stages(ledger_path(config.output), _IDENTITY, config)
+        if not (_continue(works, config, stages) and _screen(works, config, stages)):
             return None
         kept = [work for work in works if work.state.startswith(MADE)]
         if not kept:
-            raise UserError(f"{config.model} continued no text. {path} holds its answers.")
+            raise UserError(f"{config.model} continued no text. {stages.path} holds its answers.")
         states = Counter(work.state for work in works)
         states.update({_TOO_SHORT: too_short} if too_short else {})
         return Made([_example(work, config) for work in kept], dict(states.most_common()))
@@ -123,31 +123,34 @@ def _halves(config: NonInstructionalConfig) -> tuple[list[_Work], int]:
     return works, too_short
 
 
-def _continue(works: Sequence[_Work], config: NonInstructionalConfig, path: Path) -> bool:
+def _continue(works: Sequence[_Work], config: NonInstructionalConfig, stages: Stages) -> bool:
     """Give each work its completion; False after a dry run with open questions."""
     if config.continuation == "own":
         for work in works:
             work.completion = work.own
         return True
     questions = [_continuation_question(work, config) for work in works]
-    rows = _ask("continuations", questions, text_row, config, path)
-    for work, row in zip(works, rows or (), strict=False):
+    rows = stages.ask("continuations", questions, text_row)
+    if rows is None:
+        say("and the screen, if --screener names a model")
+        return False
+    for work, row in zip(works, rows, strict=True):
         if row["state"] == WRITTEN:
             work.completion = row["text"]
         else:
             work.state = f"left out, continuation: {row['state']}"
-    return rows is not None
+    return True
 
 
-def _screen(works: Sequence[_Work], config: NonInstructionalConfig, path: Path) -> bool:
+def _screen(works: Sequence[_Work], config: NonInstructionalConfig, stages: Stages) -> bool:
     """Decide the state of each work that has a completion; False after a dry run with open questions."""
-    open_works = [work for work in works if not work.state]
+    open_works = still_open(works)
     if config.screener is None:
         for work in open_works:
             work.reason = instruction_like(work.prompt, work.completion)
     else:
-        screener = config.model_copy(update={"model": config.screener})
-        rows = _ask("screen", [_screen_question(work, config) for work in open_works], _screen_row, screener, path)
+        questions = [_screen_question(work, config) for work in open_works]
+        rows = stages.ask("screen", questions, _screen_row, model=config.screener)
         if rows is None:
             return False
         for work, row in zip(open_works, rows, strict=True):
@@ -155,24 +158,10 @@ def _screen(works: Sequence[_Work], config: NonInstructionalConfig, path: Path) 
                 work.state = f"left out, screen: {row['state']}"
             elif row["verdict"] == "YES":
                 work.reason = f"by {config.screener}"
-    for work in open_works:
-        if not work.state:
-            found = f"left out, {_LIKE}" if config.instruction_like == "drop" else f"{MADE}, {_LIKE}"
-            work.state = MADE if work.reason is None else found
+    for work in still_open(open_works):
+        found = f"left out, {_LIKE}" if config.instruction_like == "drop" else f"{MADE}, {_LIKE}"
+        work.state = MADE if work.reason is None else found
     return True
-
-
-def _ask(
-    name: str,
-    questions: Sequence[Question],
-    make_row: Callable[[Question, Answer | Failure], dict[str, Any]],
-    options: AskOptions,
-    path: Path,
-) -> list[Row] | None:
-    rows = stage(name, questions, path, _IDENTITY, options, make_row)
-    if rows is None and name == "continuations":
-        say("and the screen, if --screener names a model")
-    return rows
 
 
 def _continuation_question(work: _Work, config: NonInstructionalConfig) -> Question:
@@ -191,9 +180,7 @@ def _screen_question(work: _Work, config: NonInstructionalConfig) -> Question:
     texts = {"prompt": work.prompt, "completion": work.completion}
     code = verdict_code(["instruction-like", *texts.values()])
     text = fill_template(read_template("instruction_like.txt"), code=code, **texts)
-    return Question(
-        key=question_key(text), text=text, max_tokens=config.max_tokens, expected_characters=_VERDICT_CHARACTERS
-    )
+    return question_of(text, max_tokens=config.max_tokens, expected_characters=_VERDICT_CHARACTERS)
 
 
 def _screen_row(question: Question, answer: Answer | Failure) -> dict[str, Any]:

@@ -6,7 +6,7 @@ step, rating the pairs and keeping the best, is ``--least-score``.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +15,8 @@ import tyro
 from pydantic import Field
 
 from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import ledger_path, question_key, stage
+from response_tuning.asking.ask_once import ledger_path
 from response_tuning.asking.ask_options import AskOptions
-from response_tuning.asking.ledger import Row
 from response_tuning.asking.verdict import verdict_code
 from response_tuning.data.recipes.recipe import Made
 from response_tuning.data.sources.load_examples import load_examples
@@ -25,8 +24,9 @@ from response_tuning.example import Example
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.synthesis.outcomes import READ, WRITTEN, verdict_row, without_text
-from response_tuning.synthesis.request import fill_template, read_template
+from response_tuning.synthesis.request import fill_template, question_of, read_template
 from response_tuning.synthesis.revision import find_revision, marker_for, refuses
+from response_tuning.synthesis.stages import Stages, still_open
 
 __all__ = ["HAS_PROMPT", "INVENTED", "InventPrompts", "InventPromptsConfig"]
 
@@ -91,7 +91,8 @@ class InventPrompts:
         for work in works:
             if (work.example.prompt or "").strip() and not config.replace:
                 work.state = HAS_PROMPT
-        if not (_invent(works, config) and _rate(works, config)):
+        stages = Stages(ledger_path(config.output), _IDENTITY, config)
+        if not (_invent(works, config, stages) and _rate(works, config, stages)):
             return None
         made = [_example(work) for work in works if work.state in (INVENTED, HAS_PROMPT)]
         if not made:
@@ -101,16 +102,16 @@ class InventPrompts:
         return Made(made, dict(Counter(work.state for work in works).most_common()))
 
 
-def _invent(works: Sequence[_Work], config: InventPromptsConfig) -> bool:
+def _invent(works: Sequence[_Work], config: InventPromptsConfig, stages: Stages) -> bool:
     """Give each open work its prompt; False after a dry run with open questions."""
-    asked = _open(works)
+    asked = still_open(works)
     questions = [_invention(work, config) for work in asked]
     completions = {question.key: work.completion for question, work in zip(questions, asked, strict=True)}
 
     def row_of(question: Question, answer: Answer | Failure) -> dict[str, Any]:
         return _invention_row(answer, completions[question.key])
 
-    rows = _ask("instructions", questions, row_of, config, config)
+    rows = stages.ask("instructions", questions, row_of)
     if rows is None:
         if config.least_score:
             say("and then a rating of each pair")
@@ -123,12 +124,12 @@ def _invent(works: Sequence[_Work], config: InventPromptsConfig) -> bool:
     return True
 
 
-def _rate(works: Sequence[_Work], config: InventPromptsConfig) -> bool:
+def _rate(works: Sequence[_Work], config: InventPromptsConfig, stages: Stages) -> bool:
     """Decide the state of each work that has a prompt; False after a dry run with open questions."""
-    asked = _open(works)
+    asked = still_open(works)
     if config.least_score:
-        judge = config if config.judge is None else config.model_copy(update={"model": config.judge})
-        rows = _ask("ratings", [_rating(work, config) for work in asked], _rating_row, judge, config)
+        questions = [_rating(work, config) for work in asked]
+        rows = stages.ask("ratings", questions, _rating_row, model=config.judge)
         if rows is None:
             return False
         for work, row in zip(asked, rows, strict=True):
@@ -137,23 +138,9 @@ def _rate(works: Sequence[_Work], config: InventPromptsConfig) -> bool:
             else:
                 work.score = row["score"]
                 work.state = INVENTED if row["score"] >= config.least_score else "left out, rated below --least-score"
-    for work in _open(works):
+    for work in still_open(works):
         work.state = INVENTED
     return True
-
-
-def _ask(
-    name: str,
-    questions: Sequence[Question],
-    make_row: Callable[[Question, Answer | Failure], dict[str, Any]],
-    options: AskOptions,
-    config: InventPromptsConfig,
-) -> list[Row] | None:
-    return stage(name, questions, ledger_path(config.output), _IDENTITY, options, make_row)
-
-
-def _open(works: Sequence[_Work]) -> list[_Work]:
-    return [work for work in works if not work.state]
 
 
 def _invention(work: _Work, config: InventPromptsConfig) -> Question:
@@ -163,9 +150,7 @@ def _invention(work: _Work, config: InventPromptsConfig) -> Question:
         completion=work.completion,
         marker=marker_for(work.completion),
     )
-    return Question(
-        key=question_key(text), text=text, max_tokens=config.max_tokens, expected_characters=_PROMPT_CHARACTERS
-    )
+    return question_of(text, max_tokens=config.max_tokens, expected_characters=_PROMPT_CHARACTERS)
 
 
 def _invention_row(answer: Answer | Failure, completion: str) -> dict[str, Any]:
@@ -185,9 +170,7 @@ def _invention_row(answer: Answer | Failure, completion: str) -> dict[str, Any]:
 def _rating(work: _Work, config: InventPromptsConfig) -> Question:
     texts = {"prompt": work.prompt, "completion": work.completion}
     text = fill_template(read_template("pair_score.txt"), code=verdict_code(["pair_score", *texts.values()]), **texts)
-    return Question(
-        key=question_key(text), text=text, max_tokens=config.max_tokens, expected_characters=_PROMPT_CHARACTERS
-    )
+    return question_of(text, max_tokens=config.max_tokens, expected_characters=_PROMPT_CHARACTERS)
 
 
 def _rating_row(question: Question, answer: Answer | Failure) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from importlib.resources import files
 
-__all__ = ["fill_template", "read_template"]
+from response_tuning.asking.ask import Question
+from response_tuning.asking.ask_once import question_key
+
+__all__ = ["fill_template", "question_of", "read_template"]
 
 
 def read_template(name: str) -> str:
@@ -16,3 +19,8 @@ def fill_template(template: str, **values: object) -> str:
 
     filled: str = Template(template, undefined=StrictUndefined).render(**values)
     return filled
+
+
+def question_of(text: str, *, max_tokens: int, expected_characters: int) -> Question:
+    """The question that a filled template is; its key is the text's."""
+    return Question(key=question_key(text), text=text, max_tokens=max_tokens, expected_characters=expected_characters)

@@ -10,7 +10,7 @@ pair is dropped. Source: Wang et al. 2024 (arXiv 2409.13733).
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +19,8 @@ import tyro
 from pydantic import Field
 
 from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import ledger_path, question_key, stage
+from response_tuning.asking.ask_once import ledger_path, question_key
 from response_tuning.asking.ask_options import AskOptions
-from response_tuning.asking.ledger import Row
 from response_tuning.asking.verdict import verdict_code
 from response_tuning.data.recipes.recipe import Made
 from response_tuning.data.sources.load_examples import load_examples
@@ -29,9 +28,10 @@ from response_tuning.example import Example, Turn, require_prompts
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
 from response_tuning.synthesis.outcomes import READ, WRITTEN, text_row
-from response_tuning.synthesis.request import fill_template, read_template
+from response_tuning.synthesis.request import fill_template, question_of, read_template
 from response_tuning.synthesis.revision import marker_for
 from response_tuning.synthesis.rules import RoleAndRules, role_row, rule_question, rule_row
+from response_tuning.synthesis.stages import Stages, still_open
 
 __all__ = ["DROPPED", "KEPT", "REGENERATED", "RolesAndRules", "RolesAndRulesConfig"]
 
@@ -131,7 +131,7 @@ class _Asks:
 
     def __init__(self, config: RolesAndRulesConfig) -> None:
         self._config = config
-        self._judge = config if config.judge is None else config.model_copy(update={"model": config.judge})
+        self._stages = Stages(ledger_path(config.output), _IDENTITY, config)
 
     def invent(self, works: Sequence[_Work]) -> bool:
         """A role and rules for each pair."""
@@ -141,7 +141,7 @@ class _Asks:
         """Once more, where a role has the words of an earlier one; whatever then comes is taken."""
         seen: dict[frozenset[str], str] = {}
         again: list[_Work] = []
-        for work in _open(works):
+        for work in still_open(works):
             words = frozenset(_WORD.findall(work.asked.role.lower()))
             if words in seen:
                 again.append(work)
@@ -151,26 +151,26 @@ class _Asks:
 
     def respond(self, works: Sequence[_Work]) -> bool:
         """A response under each system prompt."""
-        return self._respond("responses", [(work, work.asked.system) for work in _open(works)])
+        return self._respond("responses", [(work, work.asked.system) for work in still_open(works)])
 
     def check(self, works: Sequence[_Work]) -> bool:
         """Which responses keep all of their rules."""
-        return self._check("checks of rules", _open(works), kept=KEPT)
+        return self._check("checks of rules", still_open(works), kept=KEPT)
 
     def respond_again(self, works: Sequence[_Work]) -> bool:
         """A second response where a rule was broken, with the broken rules named."""
         asked = [
             (work, "\n".join([work.asked.system, "", _AGAIN, *(f"- {rule}" for rule in work.broken)]))
-            for work in _open(works)
+            for work in still_open(works)
         ]
         return self._respond("responses, once more", asked) if asked else True
 
     def check_again(self, works: Sequence[_Work]) -> bool:
         """Drop what still breaks a rule."""
-        asked = _open(works)
+        asked = still_open(works)
         if not self._check("checks of rules, once more", asked, kept=REGENERATED):
             return False
-        for work in _open(works):
+        for work in still_open(works):
             work.state = DROPPED
         return True
 
@@ -182,7 +182,7 @@ class _Asks:
         def row_of(question: Question, answer: Answer | Failure) -> dict[str, Any]:
             return role_row(answer, marker=markers[question.key], count=of_question[question.key].count)
 
-        rows = self._ask(name, questions, row_of)
+        rows = self._stages.ask(name, questions, row_of)
         if rows is None:
             return False
         for work, row in zip(works, rows, strict=True):
@@ -193,7 +193,8 @@ class _Asks:
         return True
 
     def _respond(self, name: str, asked: Sequence[tuple[_Work, str]]) -> bool:
-        rows = self._ask(name, [_response_question(work, system, self._config) for work, system in asked], text_row)
+        questions = [_response_question(work, system, self._config) for work, system in asked]
+        rows = self._stages.ask(name, questions, text_row)
         if rows is None:
             return False
         for (work, _), row in zip(asked, rows, strict=True):
@@ -210,7 +211,7 @@ class _Asks:
             for work in works
             for rule in work.asked.rules
         ]
-        rows = self._ask(name, questions, rule_row, self._judge)
+        rows = self._stages.ask(name, questions, rule_row, model=self._config.judge)
         if rows is None:
             return False
         verdicts = iter(rows)
@@ -223,20 +224,6 @@ class _Asks:
             work.broken = [rule for rule, row in zip(work.asked.rules, own, strict=True) if not row["kept"]]
             work.state = "" if work.broken else kept
         return True
-
-    def _ask(
-        self,
-        name: str,
-        questions: Sequence[Question],
-        make_row: Callable[[Question, Answer | Failure], dict[str, Any]],
-        options: AskOptions | None = None,
-    ) -> list[Row] | None:
-        path = ledger_path(self._config.output)
-        return stage(name, questions, path, _IDENTITY, options or self._config, make_row)
-
-
-def _open(works: Sequence[_Work]) -> list[_Work]:
-    return [work for work in works if not work.state]
 
 
 def _marker(work: _Work, seen: Sequence[str]) -> str:
@@ -252,9 +239,7 @@ def _role_question(work: _Work, seen: Sequence[str], config: RolesAndRulesConfig
         count=work.count,
         marker=_marker(work, seen),
     )
-    return Question(
-        key=question_key(text), text=text, max_tokens=config.max_tokens, expected_characters=_ROLE_CHARACTERS
-    )
+    return question_of(text, max_tokens=config.max_tokens, expected_characters=_ROLE_CHARACTERS)
 
 
 def _response_question(work: _Work, system: str, config: RolesAndRulesConfig) -> Question:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import question_key
 from response_tuning.asking.verdict import verdict_code
 from response_tuning.synthesis.outcomes import READ, verdict_row, without_text
-from response_tuning.synthesis.request import fill_template, read_template
+from response_tuning.synthesis.request import fill_template, question_of, read_template
 from response_tuning.synthesis.revision import find_revision
 
 __all__ = ["BROKEN", "KEPT", "TOO_FEW", "RoleAndRules", "parse_rule_verdict", "role_row", "rule_question", "rule_row"]
@@ -59,7 +58,7 @@ def rule_question(prompt: str, rule: str, response: str, *, max_tokens: int) -> 
     """Whether a response keeps one rule."""
     texts = {"prompt": prompt, "rule": rule, "response": response}
     text = fill_template(read_template("rule_check.txt"), code=verdict_code(["rule_check", *texts.values()]), **texts)
-    return Question(key=question_key(text), text=text, max_tokens=max_tokens, expected_characters=_VERDICT_CHARACTERS)
+    return question_of(text, max_tokens=max_tokens, expected_characters=_VERDICT_CHARACTERS)
 
 
 def rule_row(question: Question, answer: Answer | Failure) -> dict[str, Any]:

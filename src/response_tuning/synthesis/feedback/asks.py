@@ -16,7 +16,7 @@ from response_tuning.synthesis.feedback.feedback_config import FeedbackConfig
 from response_tuning.synthesis.feedback.items import Items
 from response_tuning.synthesis.feedback.logs import Reply
 from response_tuning.synthesis.outcomes import READ, verdict_row, without_text
-from response_tuning.synthesis.request import fill_template, read_template
+from response_tuning.synthesis.request import fill_template, question_of, read_template
 from response_tuning.synthesis.revision import find_revision, marker_for
 
 __all__ = [
@@ -53,9 +53,7 @@ def label_question(reply: Reply, items: Items, config: FeedbackConfig) -> Questi
         turns=turns,
         reaction=reply.after[0].content,
     )
-    return Question(
-        key=question_key(text), text=text, max_tokens=config.max_tokens, expected_characters=_LABEL_CHARACTERS
-    )
+    return question_of(text, max_tokens=config.max_tokens, expected_characters=_LABEL_CHARACTERS)
 
 
 def label_row(question: Question, answer: Answer | Failure, items: Items) -> dict[str, Any]:
@@ -81,9 +79,7 @@ def preference_question(reply: Reply, config: FeedbackConfig) -> Question:
         after=after,
         most=config.most_preferences,
     )
-    return Question(
-        key=question_key(text), text=text, max_tokens=config.max_tokens, expected_characters=_PREFERENCE_CHARACTERS
-    )
+    return question_of(text, max_tokens=config.max_tokens, expected_characters=_PREFERENCE_CHARACTERS)
 
 
 def preference_row(answer: Answer | Failure, reply: Reply, *, most: int) -> dict[str, Any]:
@@ -134,9 +130,7 @@ def _check(reply: Reply, preferences: Sequence[str], first: str, second: str, co
         "second": second,
     }
     text = fill_template(_template("checklist"), code=checklist_code(texts), **texts)
-    return Question(
-        key=question_key(text), text=text, max_tokens=config.max_tokens, expected_characters=_PREFERENCE_CHARACTERS
-    )
+    return question_of(text, max_tokens=config.max_tokens, expected_characters=_PREFERENCE_CHARACTERS)
 
 
 def checklist_code(texts: dict[str, str]) -> str:

@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from response_tuning.asking.ask import Answer, Failure, Question
-from response_tuning.asking.ask_once import ledger_path, stage
-from response_tuning.asking.ask_options import AskOptions
+from response_tuning.asking.ask_once import ledger_path
 from response_tuning.asking.ledger import Row
 from response_tuning.data.quality.personal_data import finder_of
 from response_tuning.example import Example, check_no_input, check_output, write_examples
@@ -33,6 +31,7 @@ from response_tuning.synthesis.feedback.feedback_config import FeedbackConfig
 from response_tuning.synthesis.feedback.items import Items, read_items
 from response_tuning.synthesis.feedback.logs import Log, Reply, Satisfaction, read_logs, replies_of
 from response_tuning.synthesis.outcomes import READ, WRITTEN, text_row
+from response_tuning.synthesis.stages import Stages, still_open
 
 __all__ = ["DISSATISFIED", "NO_FEEDBACK", "PAIR", "SATISFIED", "Feedback", "make_feedback"]
 
@@ -103,7 +102,7 @@ def make_feedback(config: FeedbackConfig) -> Feedback | None:
     steps = (asks.label, asks.find_preferences, asks.write_answers, asks.check)
     for number, step in enumerate(steps, start=1):
         if not step(works):
-            say(f"then {len(steps) - number} more asks, for at most {len(_open(works)):,} replies")
+            say(f"then {len(steps) - number} more asks, for at most {len(still_open(works)):,} replies")
             return None
     return _written(works, config, measured)
 
@@ -148,7 +147,7 @@ class _Asks:
     def __init__(self, config: FeedbackConfig, items: Items) -> None:
         self._config = config
         self._items = items
-        self._path = ledger_path(config.output)
+        self._stages = Stages(ledger_path(config.output), _IDENTITY, config)
 
     def measure_labels(self) -> _Labels | None:
         """Label what people labelled, for ``--labels``; None after a dry run with open questions."""
@@ -172,10 +171,10 @@ class _Asks:
 
     def label(self, works: Sequence[_Work]) -> bool:
         """Which reactions praise or criticise; False after a dry run with open questions."""
-        known = [work for work in _open(works) if self._config.trust_labels and work.reply.label is not None]
+        known = [work for work in still_open(works) if self._config.trust_labels and work.reply.label is not None]
         for work in known:
             self._take(work, work.reply.label)
-        asked = [work for work in _open(works) if work.feeling is None]
+        asked = [work for work in still_open(works) if work.feeling is None]
         rows = self._ask_labels("labels", [work.reply for work in asked])
         if rows is None:
             return False
@@ -190,10 +189,10 @@ class _Asks:
     def find_preferences(self, works: Sequence[_Work]) -> bool:
         """What the users wanted."""
         most = self._config.most_preferences
-        asked = _open(works)
+        asked = still_open(works)
         questions = [preference_question(work.reply, self._config) for work in asked]
         replies = {question.key: work.reply for question, work in zip(questions, asked, strict=True)}
-        rows = self._ask(
+        rows = self._stages.ask(
             "preferences", questions, lambda question, answer: preference_row(answer, replies[question.key], most=most)
         )
         if rows is None:
@@ -208,19 +207,18 @@ class _Asks:
     def write_answers(self, works: Sequence[_Work]) -> bool:
         """The two answers of each pair."""
         config = self._config
-        writer = config if config.policy is None else config.model_copy(update={"model": config.policy})
-        better = self._ask_answers("better answers", _open(works), writer, with_preferences=True)
+        better = self._ask_answers("better answers", still_open(works), with_preferences=True)
         if better is None:
             return False
         for work, text in better:
             work.chosen, work.rejected = text, work.reply.completion.strip()
         if config.policy is not None:
-            plain = self._ask_answers("answers without preferences", _open(works), writer, with_preferences=False)
+            plain = self._ask_answers("answers without preferences", still_open(works), with_preferences=False)
             if plain is None:
                 return False
             for work, text in plain:
                 work.rejected = text
-        for work in _open(works):
+        for work in still_open(works):
             if work.chosen == work.rejected:
                 work.state = "left out, same answer twice"
         return True
@@ -228,14 +226,13 @@ class _Asks:
     def check(self, works: Sequence[_Work]) -> bool:
         """Whether the chosen answer is the better one by the checklist, over both orders."""
         config = self._config
-        judge = config if config.judge is None else config.model_copy(update={"model": config.judge})
-        asked = _open(works)
+        asked = still_open(works)
         questions = [
             question
             for work in asked
             for question in check_questions(work.reply, work.preferences, work.chosen, work.rejected, config)
         ]
-        rows = self._ask("checks, both orders", questions, check_row, judge)
+        rows = self._stages.ask("checks, both orders", questions, check_row, model=config.judge)
         if rows is None:
             return False
         for work, first, second in zip(asked, rows[::2], rows[1::2], strict=True):
@@ -250,17 +247,17 @@ class _Asks:
     def _ask_labels(self, name: str, replies: Sequence[Reply]) -> list[Row] | None:
         reacted = [reply for reply in replies if reply.after]
         questions = [label_question(reply, self._items, self._config) for reply in reacted]
-        return self._ask(name, questions, lambda question, answer: label_row(question, answer, self._items))
+        return self._stages.ask(name, questions, lambda question, answer: label_row(question, answer, self._items))
 
     def _ask_answers(
-        self, name: str, works: Sequence[_Work], options: AskOptions, *, with_preferences: bool
+        self, name: str, works: Sequence[_Work], *, with_preferences: bool
     ) -> list[tuple[_Work, str]] | None:
         """Each work with its answer; those without one get their state."""
         questions = [
             answer_question(work.reply, system_of(work.preferences) if with_preferences else None, self._config)
             for work in works
         ]
-        rows = self._ask(name, questions, text_row, options)
+        rows = self._stages.ask(name, questions, text_row, model=self._config.policy)
         if rows is None:
             return None
         written: list[tuple[_Work, str]] = []
@@ -270,15 +267,6 @@ class _Asks:
             else:
                 work.state = f"left out, answer: {row['state']}"
         return written
-
-    def _ask(
-        self,
-        name: str,
-        questions: Sequence[Question],
-        make_row: Callable[[Question, Answer | Failure], dict[str, Any]],
-        options: AskOptions | None = None,
-    ) -> list[Row] | None:
-        return stage(name, questions, self._path, _IDENTITY, options or self._config, make_row)
 
     def _feeling(self, names: Sequence[str]) -> Satisfaction:
         return Satisfaction(self._items.any_of(names, "satisfaction"), self._items.any_of(names, "dissatisfaction"))
@@ -290,10 +278,6 @@ class _Asks:
             work.state = NO_FEEDBACK
         elif not feeling.dissatisfied and self._config.variant == "expert":
             work.state = SATISFIED
-
-
-def _open(works: Sequence[_Work]) -> list[_Work]:
-    return [work for work in works if not work.state]
 
 
 def _written(
