@@ -55,7 +55,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_sdist_what_a_distribu
 def test_the_wheel_installs_and_runs_outside_a_checkout(
     distributions: tuple[Path, Path], tmp_path: Path, model_folder: Path
 ) -> None:
-    """The libraries are those of this environment: ``tests/check_release.py`` installs them anew."""
+    """The libraries are those of this environment: ``tests/check_release.py`` installs them in a new environment."""
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
     site = Path(

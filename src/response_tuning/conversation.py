@@ -316,7 +316,7 @@ class Conversation:
         elif example.prompt is None:
             raise UserError("Instruction tuning needs a prompt in every example.")
         elif self.system_role and system is not None:
-            # A user's turn of which only the system text remains was made for it alone.
+            # A user turn that held nothing but the system text is empty now: it is left out.
             whole = [turn for turn in (*turns, _user(prompt_text or "")) if turn.content.strip()]
             prompt = self._ids_of(_alternating(whole), system)
         else:

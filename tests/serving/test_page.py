@@ -89,7 +89,7 @@ def test_the_dialogue_is_kept_on_request_and_everything_is_reached_by_tab(browse
         focused.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
         page.keyboard.press("Tab")
     assert [name for name in focused if name != "stop"] == [
-        *("SUMMARY", "system", "limit", "keep", "question", "send", "anew"),
+        *("SUMMARY", "system", "limit", "keep", "question", "send", "new-dialogue"),
         focused[-1],
     ]
     page.focus("#keep")

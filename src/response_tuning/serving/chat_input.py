@@ -78,14 +78,14 @@ def run_command(line: str, dialogue: Dialogue) -> str | None:
         case "quit" | "exit":
             raise EOFError
         case "new":
-            dialogue.start_anew()
+            dialogue.start_over()
             return "a new dialogue"
         case "system":
             dialogue.system = rest
             return "the system prompt is put in front of the first question" if rest else "no system prompt"
         case "turns" if rest in ("", "on", "off"):
             dialogue.keeps_turns = rest == "on" if rest else not dialogue.keeps_turns
-            dialogue.start_anew()
+            dialogue.start_over()
             return "the dialogue is kept" if dialogue.keeps_turns else "each question is answered on its own"
         case name:
             return f"there is no command /{name} {rest}".rstrip() + ". /help lists them; a space before it asks it."

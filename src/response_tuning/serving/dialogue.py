@@ -22,7 +22,7 @@ class Dialogue:
     system: str = ""
     _earlier: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def start_anew(self) -> None:
+    def start_over(self) -> None:
         """Forget the earlier turns."""
         self._earlier = {}
 

@@ -139,7 +139,7 @@ byId("stop").addEventListener("click", () => {
   stop();
   question.focus();
 });
-byId("anew").addEventListener("click", () => {
+byId("new-dialogue").addEventListener("click", () => {
   stop();
   earlier.clear();
   byId("turns").replaceChildren();
