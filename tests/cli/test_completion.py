@@ -43,7 +43,7 @@ def test_every_shell_gets_a_script(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_cache_is_listed_and_removed_by_entry(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(cache, "user_cache", lambda: tmp_path / "cache")
     assert main(["cache"]) == 0
     (tmp_path / "cache" / "assets").mkdir(parents=True)
     (tmp_path / "cache" / "assets" / "file").write_bytes(b"x" * 2**20)

@@ -1,14 +1,13 @@
 """``rt cache``: what this program keeps in the user's cache, and how to remove it."""
 
 import shutil
-from pathlib import Path
 from typing import Annotated
 
 import tyro
-from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict
 
 from response_tuning.support.errors import UserError
+from response_tuning.support.user_cache import size_bytes, user_cache
 
 __all__ = ["CacheConfig", "cache_entries", "remove_entry"]
 
@@ -30,16 +29,11 @@ class CacheConfig(BaseModel):
     """Remove this entry of the list."""
 
 
-def cache_folder() -> Path:
-    """The folder of everything that this program caches."""
-    return user_cache_path("response-tuning", appauthor=False)
-
-
 def cache_entries() -> dict[str, int]:
     """The entries of the cache by name, with their sizes in bytes; empty if there is no cache."""
-    folder = cache_folder()
+    folder = user_cache()
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {path.name: _size(path) for path in paths if not path.name.startswith(".")}
+    return {path.name: size_bytes(path) for path in paths if not path.name.startswith(".")}
 
 
 def remove_entry(name: str) -> int:
@@ -51,15 +45,10 @@ def remove_entry(name: str) -> int:
     entries = cache_entries()
     if name not in entries:
         listed = ", ".join(entries) or "nothing"
-        raise UserError(f"The cache {cache_folder()} has no entry {name!r}. It holds: {listed}.")
-    path = cache_folder() / name
+        raise UserError(f"The cache {user_cache()} has no entry {name!r}. It holds: {listed}.")
+    path = user_cache() / name
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink()
     return entries[name]
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.lstat().st_size for file in files if file.is_file())

@@ -37,6 +37,8 @@ class Command:
     """One line for ``rt --help``. Defaults to the first sentence of the config's docstring."""
     spelled: Callable[[list[str]], list[str]] = list
     """Turns arguments that are spelled in another way into the options of ``config``."""
+    instead: Callable[[list[str]], bool] = lambda _arguments: False
+    """Does something else for arguments that ask for it, and returns whether it did."""
 
     @property
     def config_type(self) -> type[BaseModel]:

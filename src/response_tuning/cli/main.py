@@ -16,7 +16,6 @@ from pathlib import Path
 from time import monotonic
 
 from response_tuning.cli.commands import GROUPS, commands_of
-from response_tuning.cli.from_other_trainers import print_translation
 from response_tuning.cli.interrupts import noting_interrupts
 from response_tuning.cli.listing import group_listing, main_listing
 from response_tuning.support.allocator import set_up_allocator
@@ -119,12 +118,12 @@ def _run(line: _CommandLine) -> int:
         if group not in commands:
             raise UserError(_unknown(rest[0], group))
         rest = [group, *rest]
-    if rest[0] == "train" and not group and print_translation(rest[1:]):
+    command, options, config_path = commands[rest[0]], rest[1:], line.config_path
+    if command.instead(options):
         return 0
     from response_tuning.cli.inputs import require_inputs_kept
     from response_tuning.cli.options import parse_options
 
-    command, options, config_path = commands[rest[0]], rest[1:], line.config_path
     if config_path is not None and "config" in command.config_type.model_fields:  # a file of its own kind
         options, config_path = [*options, "--config", str(config_path)], None
     set_up_threads(line.threads)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from response_tuning.cli.command import Command, print_result
+from response_tuning.cli.from_other_trainers import print_translation
 from response_tuning.cli.spellings import training_arguments
 from response_tuning.support.commands import command
 from response_tuning.support.progress import say
@@ -140,14 +141,15 @@ def _doctor(config: "DoctorConfig") -> None:
 
 
 def _cache(config: "CacheConfig") -> None:
-    from response_tuning.cli.cache import cache_entries, cache_folder, remove_entry
+    from response_tuning.cli.cache import cache_entries, remove_entry
+    from response_tuning.support.user_cache import user_cache
 
     if config.remove is not None:
         print_result(f"removed {config.remove}: {remove_entry(config.remove) / 2**20:,.1f} MiB")
         return
     for name, size in cache_entries().items():
         print_result(f"{size / 2**20:10,.1f} MiB  {name}")
-    say(f"The cache: {cache_folder()}")
+    say(f"The cache: {user_cache()}")
 
 
 _QUICKSTART = Command(
@@ -162,6 +164,7 @@ _TRAIN = Command(
     _train,
     "Tune a base model on responses alone, or on pairs",
     spelled=training_arguments,
+    instead=print_translation,
 )
 _RULES = Command(
     "rules",

@@ -16,12 +16,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from platformdirs import user_cache_path
-
 from response_tuning.models.processor import has_bf16_instructions, processor_features, processor_name
 from response_tuning.support.files import read_json, write_json
 from response_tuning.support.options import Device, Dtype
 from response_tuning.support.progress import warn
+from response_tuning.support.user_cache import user_cache
 
 if TYPE_CHECKING:
     import torch
@@ -158,7 +157,7 @@ def _key(device: "torch.device") -> str:
 
 
 def _cache_file() -> Path:
-    return user_cache_path("response-tuning", appauthor=False) / "matmul-rates.json"
+    return user_cache() / "matmul-rates.json"
 
 
 def _read(path: Path) -> dict[str, Any]:

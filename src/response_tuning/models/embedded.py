@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from filelock import FileLock
-from platformdirs import user_cache_path
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -28,6 +27,7 @@ from response_tuning.models.spec import suggestion
 from response_tuning.support.errors import UserError
 from response_tuning.support.files import staged_folder
 from response_tuning.support.progress import progress_bar, say
+from response_tuning.support.user_cache import user_cache
 
 __all__ = ["dequantized", "embedded_instruct_file", "import_embedded", "import_gguf"]
 
@@ -88,7 +88,7 @@ def import_gguf(path: Path) -> Path:
 
 def _import_once(name: str, locate: Callable[[Path], Path]) -> Path:
     """Import a GGUF file into the cache unless it is there. Safe to interrupt, and to call from several processes."""
-    target: Path = user_cache_path("response-tuning", appauthor=False) / "models" / name
+    target: Path = user_cache() / "models" / name
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

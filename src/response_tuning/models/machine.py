@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from platformdirs import user_cache_path
 
 from response_tuning.models.dtype import MatmulRates, choose_dtype
 from response_tuning.models.processor import processor_features, processor_name, usable_cores
 from response_tuning.support.options import Device
 from response_tuning.support.packages import Package, extras, required_packages
+from response_tuning.support.user_cache import size_bytes, user_cache
 
 __all__ = ["CacheFolder", "ComputeDevice", "Machine", "describe_machine"]
 
@@ -147,21 +147,9 @@ def _devices() -> Iterator[ComputeDevice]:
 def _caches() -> Iterator[CacheFolder]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    ours = user_cache_path("response-tuning", appauthor=False)
+    ours = user_cache()
     for path, holds in ((ours, "imported models, data files, matmul rates"), (Path(HF_HUB_CACHE), "the hub's models")):
-        yield CacheFolder(str(path), holds, _size(path), shutil.disk_usage(_nearest_existing(path)).free)
-
-
-def _size(folder: Path) -> int:
-    """The bytes of all files in ``folder``; links are not followed, since the hub's cache has one for each file."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(place) / name).lstat().st_size
-            except OSError:  # removed meanwhile
-                continue
-    return total
+        yield CacheFolder(str(path), holds, size_bytes(path), shutil.disk_usage(_nearest_existing(path)).free)
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -8,10 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from response_tuning.support.errors import UserError
 from response_tuning.support.progress import say
+from response_tuning.support.user_cache import user_cache
 
 __all__ = ["ASSETS", "MIRROR_VARIABLE", "Asset", "cache_folder", "fetch", "find"]
 
@@ -234,7 +233,7 @@ ASSETS: dict[str, Asset] = {
 
 def cache_folder() -> Path:
     """The folder of downloaded files."""
-    return user_cache_path("response-tuning", appauthor=False) / "assets"
+    return user_cache() / "assets"
 
 
 def find(asset: Asset) -> Path | None:
