@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from response_tuning.evaluation.shared.statistics.resampling import percentile_bounds
 from response_tuning.people.judgements import Judgement
 from response_tuning.support.extras import require_extra
 
@@ -123,9 +124,7 @@ def alpha_bounds(units: Units, distance: Distance) -> tuple[float, float]:
     generator = np.random.default_rng(0)
     times = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=_DRAWS).astype(np.float64)
     drawn = (times @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:])
-    alphas = _alphas(drawn, distance)
-    low, high = np.percentile(alphas, [2.5, 97.5])
-    return float(low), float(high)
+    return percentile_bounds(_alphas(drawn, distance))
 
 
 def _coincidences(units: Units) -> Floats:
