@@ -5,22 +5,28 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from response_tuning.data.sources.fields import Fields
 from response_tuning.data.sources.load_examples import SourceOptions, load_examples, read_rows
 from response_tuning.example import Example, Row
+from response_tuning.models.dtype import fixed_dtype
+from response_tuning.support.files import write_json
+from response_tuning.support.options import Device, Dtype
 from response_tuning.training.planning.timing import matmul_rates
 
 __all__ = [
     "ProductPeak",
+    "SettingsOptions",
     "extra_memory",
     "first_examples",
+    "measure_settings",
     "published_examples",
     "run_in_own_process",
 ]
@@ -90,6 +96,71 @@ def run_in_own_process(
     result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     print(f"  {result}", file=sys.stderr, flush=True)
     return result
+
+
+class SettingsOptions(BaseModel):
+    """The options of a benchmark that measures several settings, each in its own process."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Device = "auto"
+    """Where to train."""
+    lora_rank: int = 16
+    """The rank of the adapter matrices; alpha is twice that."""
+    settings: tuple[str, ...] = ()
+    """Measure these settings only, by the names that the table has for them; all of them if none is given."""
+    output: Path | None = None
+    """A JSON file for the numbers."""
+    setting: str | None = None
+    """Measure this one setting in this process, and print its numbers as JSON."""
+    dtype: Dtype = "auto"
+    """The dtype of settings that do not have one of their own. auto: the faster one of the device, as in rt train."""
+
+
+Options = TypeVar("Options", bound=SettingsOptions)
+
+
+def measure_settings(
+    script: str,
+    config: Options,
+    settings: Mapping[str, Callable[[Options], dict[str, Any]]],
+    *,
+    show: Callable[[dict[str, Any]], None],
+    about: Callable[[Options], dict[str, Any]],
+) -> int:
+    """Measure all settings one after the other and show them, or one of them in this process.
+
+    Args:
+        script: The benchmark.
+        config: Its options.
+        settings: What to measure, by name, in order.
+        show: Prints the report.
+        about: What the report says beside results, options and versions.
+
+    Returns:
+        The exit code of the benchmark.
+    """
+    config = config.model_copy(update={"dtype": fixed_dtype(config.dtype, config.device)})
+    if config.setting is not None:
+        print(json.dumps(settings[config.setting](config)))
+        return 0
+    try:
+        versions = {package: version(package) for package in ("torch", "transformers", "peft", "trl")}
+    except ModuleNotFoundError as error:
+        print(f"{error}. Install it: pip install 'response-tuning[benchmark]'", file=sys.stderr)
+        return 2
+    chosen = [name for name in settings if not config.settings or name in config.settings]
+    options = config.model_copy(update={"settings": ()})
+    report = {
+        "results": {name: run_in_own_process(script, name, options) for name in chosen},
+        "config": config.model_dump(mode="json"),
+        "versions": versions,
+        **about(config),
+    }
+    show(report)
+    if config.output is not None:
+        write_json(config.output, report)
+    return 0
 
 
 class ProductPeak:

@@ -10,7 +10,6 @@ log-likelihoods are computed in advance, by ours always, that pass is in the tim
 takes them from the cache when it is run again.
 """
 
-import json
 import random
 import resource
 import sys
@@ -18,25 +17,22 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from measuring import first_examples, run_in_own_process
+from measuring import SettingsOptions, first_examples, measure_settings
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.data.preferences import paired
 from response_tuning.example import Example, write_examples
 from response_tuning.models.device import pick_device
-from response_tuning.models.dtype import fixed_dtype
 from response_tuning.models.load import load_tokenizer, resolve_model
-from response_tuning.support.files import write_json
-from response_tuning.support.options import STARTER, Device, Dtype, Method
+from response_tuning.support.options import STARTER, Method
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import TrainingConfig
 from train_step import BenchmarkConfig as TrainingBenchmark
@@ -50,10 +46,8 @@ _NO_END = 1_000
 _BETA = 0.1
 
 
-class BenchmarkConfig(BaseModel):
+class BenchmarkConfig(SettingsOptions):
     """Measure DPO in supervised tokens per second and peak memory, beside TRL."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = "embedded"
     """The base model."""
@@ -67,44 +61,15 @@ class BenchmarkConfig(BaseModel):
     """How long each setting trains after the first two steps; it ends with the step that it is in by then."""
     batch_size: int = Field(default=8, ge=1)
     """Pairs per optimizer step, of every setting; 8 is TRL's default."""
-    dtype: Dtype = "auto"
-    """The dtype of every setting. auto: the faster one of the device, as in rt train."""
-    device: Device = "auto"
-    """Where to train."""
-    lora_rank: int = 16
-    """The rank of the adapter matrices; alpha is twice that."""
-    settings: tuple[str, ...] = ()
-    """Measure these settings only, by the names that the table has for them; all of them if none is given."""
-    output: Path | None = None
-    """A JSON file for the numbers."""
-    setting: str | None = None
-    """Measure this one setting in this process, and print its numbers as JSON."""
 
 
 def main() -> int:
     """Run all settings, or one of them in this process."""
-    config = tyro.cli(BenchmarkConfig)
-    config = config.model_copy(update={"dtype": fixed_dtype(config.dtype, config.device)})
-    if config.setting is not None:
-        print(json.dumps(SETTINGS[config.setting](config)))
-        return 0
-    try:
-        versions = {package: version(package) for package in ("torch", "transformers", "peft", "trl")}
-    except ModuleNotFoundError as error:
-        print(f"{error}. Install it: pip install 'response-tuning[benchmark]'", file=sys.stderr)
-        return 2
-    chosen = [name for name in SETTINGS if not config.settings or name in config.settings]
-    options = config.model_copy(update={"settings": ()})
-    report = {
-        "results": {name: run_in_own_process(__file__, name, options) for name in chosen},
-        "config": config.model_dump(mode="json"),
-        "versions": versions,
-        "threads": torch.get_num_threads(),
-    }
-    _print(report)
-    if config.output is not None:
-        write_json(config.output, report)
-    return 0
+    return measure_settings(__file__, tyro.cli(BenchmarkConfig), SETTINGS, show=_print, about=_threads)
+
+
+def _threads(_: BenchmarkConfig) -> dict[str, Any]:
+    return {"threads": torch.get_num_threads()}
 
 
 def _pairs(config: BenchmarkConfig) -> list[Example]:

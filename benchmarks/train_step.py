@@ -10,31 +10,27 @@ warm-up; the supervised tokens and the time of the following ones count. Every t
 are timed as well, because the machine's speed changes.
 """
 
-import json
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from measuring import ProductPeak, first_examples, run_in_own_process
+from measuring import ProductPeak, SettingsOptions, first_examples, measure_settings
 from response_tuning.conversation import Conversation, EncodedExample, default_format, encode_examples
 from response_tuning.example import write_examples
 from response_tuning.models.device import pick_device
-from response_tuning.models.dtype import fixed_dtype
 from response_tuning.models.load import load_model_config, load_tokenizer, resolve_model
-from response_tuning.support.files import write_json
-from response_tuning.support.options import STARTER, Device, Dtype, Method
+from response_tuning.support.options import STARTER, Method
 from response_tuning.training.planning.plan import count_parameters
 from response_tuning.training.trainer import train
 from response_tuning.training.training_config import AdapterOptions, MemoryOptions, TrainingConfig
@@ -47,10 +43,8 @@ _NO_END = 1_000
 """Epochs: time is up before."""
 
 
-class BenchmarkConfig(BaseModel):
+class BenchmarkConfig(SettingsOptions):
     """Measure supervised tokens per second and peak memory, beside TRL."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = "embedded"
     """The base model."""
@@ -64,52 +58,18 @@ class BenchmarkConfig(BaseModel):
     """How long each setting trains after the first two steps; it ends with the step that it is in by then."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per optimizer step of ours; 16 is rt train's default. TRL takes 8 rows, its own default, or packed ones."""
-    dtype: Dtype = "auto"
-    """The dtype of our settings and of TRL's packed one. auto: the faster one of the device, as in rt train."""
-    device: Device = "auto"
-    """Where to train."""
     peak_seconds: float = Field(default=0.6, gt=0)
     """How long matmuls are timed each time."""
-    settings: tuple[str, ...] = ()
-    """Measure these settings only, by the names that the table has for them; all of them if none is given."""
-    lora_rank: int = 16
-    """The rank of the adapter matrices; alpha is twice that."""
-    output: Path | None = None
-    """A JSON file for the numbers."""
-    setting: str | None = None
-    """Measure this one setting in this process, and print its numbers as JSON."""
 
 
 def main() -> int:
     """Run all settings, or one of them in this process."""
-    config = tyro.cli(BenchmarkConfig)
-    config = config.model_copy(update={"dtype": fixed_dtype(config.dtype, config.device)})
-    if config.setting is not None:
-        print(json.dumps(SETTINGS[config.setting](config)))
-        return 0
-    try:
-        versions = {package: version(package) for package in ("torch", "transformers", "peft", "trl")}
-    except ModuleNotFoundError as error:
-        print(f"{error}. Install it: pip install 'response-tuning[benchmark]'", file=sys.stderr)
-        return 2
-    chosen = [name for name in SETTINGS if not config.settings or name in config.settings]
-    options = config.model_copy(update={"settings": ()})
-    results = {name: run_in_own_process(__file__, name, options) for name in chosen}
-    report = {
-        "results": results,
-        "config": config.model_dump(mode="json"),
-        "versions": versions,
-        "device": _device_name(config),
-    }
-    _print(report)
-    if config.output is not None:
-        write_json(config.output, report)
-    return 0
+    return measure_settings(__file__, tyro.cli(BenchmarkConfig), SETTINGS, show=_print, about=_device)
 
 
-def _device_name(config: BenchmarkConfig) -> str:
+def _device(config: BenchmarkConfig) -> dict[str, Any]:
     device = pick_device(config.device)
-    return torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return {"device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"}
 
 
 class Watch:
