@@ -29,6 +29,7 @@ __all__ = [
     "options_of",
     "parse_yaml",
     "read_values",
+    "require_once",
     "write_config",
 ]
 
@@ -196,7 +197,7 @@ def parse_yaml(path: Path, text: str) -> dict[str, Any]:
         UserError: the text is not YAML, sets an option twice, or does not hold options.
     """
     try:
-        _require_once(path, yaml.compose(text, yaml.SafeLoader))
+        require_once(path, yaml.compose(text, yaml.SafeLoader))
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
@@ -205,11 +206,16 @@ def parse_yaml(path: Path, text: str) -> dict[str, Any]:
     return values
 
 
-def _require_once(path: Path, node: yaml.Node | None) -> None:
+def require_once(path: Path, node: yaml.Node | None, *, kind: str = "option ") -> None:
     """Require that no mapping, at any depth, has a key twice: YAML would take the last one.
 
+    Args:
+        path: the file, for the error.
+        node: what it holds.
+        kind: what the error calls a key.
+
     Raises:
-        UserError: names file, line and option.
+        UserError: names file, line and key.
     """
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
@@ -217,13 +223,13 @@ def _require_once(path: Path, node: yaml.Node | None) -> None:
         for key, value in node.value:
             line, name = key.start_mark.line + 1, str(key.value)
             if name in lines:
-                raise UserError(f"{path}:{line}: option {name!r} is set in line {lines[name]} already. Remove one.")
+                raise UserError(f"{path}:{line}: {kind}{name!r} is set in line {lines[name]} already. Remove one.")
             lines[name] = line
             inner += [value]
     elif isinstance(node, yaml.SequenceNode):
         inner += node.value
     for part in inner:
-        _require_once(path, part)
+        require_once(path, part, kind=kind)
 
 
 def differences(path: Path, config: BaseModel, *, ignore: frozenset[str] = frozenset()) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from response_tuning.support.configuration import require_once
 from response_tuning.support.errors import UserError
 
 __all__ = ["read_yaml"]
@@ -26,6 +27,7 @@ def read_yaml(path: Path, adapter: TypeAdapter[Value]) -> Value:
     if root is None:
         raise UserError(f"{path} is empty.")
     _require_text_keys(path, root)
+    require_once(path, root, kind="")
     try:
         return adapter.validate_python(yaml.SafeLoader("").construct_document(root))
     except ValidationError as error:
@@ -44,20 +46,15 @@ def _compose(path: Path) -> yaml.Node | None:
 
 
 def _require_text_keys(path: Path, node: yaml.Node) -> None:
-    """Require that every key, at any depth, is a text and occurs once in its mapping: YAML would take the last one."""
+    """Require that every key, at any depth, is a text."""
     if isinstance(node, yaml.SequenceNode):
         for part in node.value:
             _require_text_keys(path, part)
     if not isinstance(node, yaml.MappingNode):
         return
-    lines: dict[str, int] = {}
     for key, value in node.value:
-        line, name = key.start_mark.line + 1, str(key.value)
         if key.tag != _TEXT:
-            raise UserError(f"{path}:{line}: {name} is no text in YAML. Put it in quotes.")
-        if name in lines:
-            raise UserError(f"{path}:{line}: {name!r} is set in line {lines[name]} already. Remove one.")
-        lines[name] = line
+            raise UserError(f"{path}:{key.start_mark.line + 1}: {key.value} is no text in YAML. Put it in quotes.")
         _require_text_keys(path, value)
 
 
