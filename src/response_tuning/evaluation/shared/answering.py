@@ -34,10 +34,23 @@ from response_tuning.support.options import Device, Dtype, FormatName
 from response_tuning.support.progress import progress_bar, say
 from response_tuning.support.records import preview
 
-__all__ = ["Answered", "Answering", "answer_all", "backend_of", "respond", "respond_here", "saved_responses"]
+__all__ = [
+    "ANSWER_CHARACTERS",
+    "Answered",
+    "Answering",
+    "answer_all",
+    "answer_row",
+    "answering_options",
+    "backend_of",
+    "require_judges",
+    "respond",
+    "respond_here",
+    "response_of",
+    "saved_responses",
+]
 
-# Only for forecasts.
-_ANSWER_CHARACTERS = 1_000
+ANSWER_CHARACTERS = 1_000
+"""Expected of a response; only for forecasts."""
 _KEY_CHARACTERS = 16
 
 _LEDGER = "generations.jsonl"
@@ -100,14 +113,14 @@ def respond(
     _require_best_of(config)
     if is_local(config.model):
         if not config.dry_run and _kept(config, instructions, folder) is None:
-            _require_judges(judges)
+            require_judges(judges)
         generated, backend = respond_here(config, instructions, folder=folder)
         return Answered(list(generated), backend)
     responses = _ask_server(config, instructions, folder, judges)
     return None if responses is None else Answered(responses, {"backend": f"inspect_ai {config.model}"})
 
 
-def _require_judges(judges: Sequence[AskOptions]) -> None:
+def require_judges(judges: Sequence[AskOptions]) -> None:
     """Validate that judges behind servers can be asked, with their keys and packages."""
     for judge in judges:
         require_model_to_ask(judge)
@@ -291,37 +304,45 @@ def _ask_server(
             key=_digest(instruction),
             text=instruction,
             max_tokens=config.max_new_tokens,
-            expected_characters=_ANSWER_CHARACTERS,
+            expected_characters=ANSWER_CHARACTERS,
         )
         for instruction in dict.fromkeys(instructions)
     ]
-    options = AskOptions(
-        model=config.model,
-        base_url=config.base_url,
-        concurrency=config.batch_size,
-        retries=config.retries,
-        timeout_seconds=config.timeout_seconds,
-        retry_errors=config.retry_errors,
-    )
+    options = answering_options(config)
     ledger, identity = folder / "answers.jsonl", {"command": "answer"}
     needed = forecast(questions, ledger, identity, options, exact_limit=True)
     if needed.questions and config.dry_run:
         say(f"answering: {needed}; the cost of judging is known once the responses exist")
         return None
     if needed.questions:
-        _require_judges(judges)
-
-    def row_of(_: Question, outcome: Answer | Failure) -> dict[str, Any]:
-        if isinstance(outcome, Failure):
-            return {"state": failure_state(outcome), "detail": outcome.reason}
-        return {"state": outcome.ending}
-
-    answers = ask_once(questions, ledger, identity, options, row_of, exact_limit=True)
+        require_judges(judges)
+    answers = ask_once(questions, ledger, identity, options, answer_row, exact_limit=True)
     rows = dict(zip(dict.fromkeys(instructions), answers, strict=True))
-    return [_served(outcome_of(rows[instruction])) for instruction in instructions]
+    return [response_of(outcome_of(rows[instruction])) for instruction in instructions]
 
 
-def _served(outcome: Answer | Failure) -> Response | Failure:
+def answering_options(config: JudgedOptions, model: str | None = None) -> AskOptions:
+    """How the model of an evaluation, or another one, is asked for responses."""
+    asked = config.model if model is None else model
+    return AskOptions(
+        model=asked,
+        base_url=None if is_local(asked) else config.base_url,
+        concurrency=config.batch_size,
+        retries=config.retries,
+        timeout_seconds=config.timeout_seconds,
+        retry_errors=config.retry_errors,
+    )
+
+
+def answer_row(_: Question, outcome: Answer | Failure) -> dict[str, Any]:
+    """What the ledger says of a response beside its text."""
+    if isinstance(outcome, Failure):
+        return {"state": failure_state(outcome), "detail": outcome.reason}
+    return {"state": outcome.ending}
+
+
+def response_of(outcome: Answer | Failure) -> Response | Failure:
+    """The response that an answer is."""
     if isinstance(outcome, Failure):
         return outcome
     return Response(outcome.text, outcome.output_tokens or 0, stopped=outcome.ending == "finished")

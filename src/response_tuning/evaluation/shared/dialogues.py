@@ -8,15 +8,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from response_tuning.asking.ask import Answer, Failure, Question, open_model, require_model_to_ask
-from response_tuning.asking.ask_once import ask_once, failure_state, forecast, outcome_of, question_key
+from response_tuning.asking.ask import Question, open_model
+from response_tuning.asking.ask_once import ask_once, forecast, outcome_of, question_key
 from response_tuning.asking.ask_options import AskOptions
-from response_tuning.evaluation.shared.answering import Answered
+from response_tuning.evaluation.shared.answering import (
+    ANSWER_CHARACTERS,
+    Answered,
+    answer_row,
+    answering_options,
+    require_judges,
+    response_of,
+)
 from response_tuning.evaluation.shared.evaluation_options import JudgedOptions
 from response_tuning.example import Turn
-from response_tuning.inference.generate import Response
 from response_tuning.models.fingerprint import model_fingerprint
 from response_tuning.models.spec import is_local
 from response_tuning.support.progress import say
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dialogue", "respond_to_dialogues"]
 
-_ANSWER_CHARACTERS = 1_000
 _IDENTITY = {"command": "answer in conversations"}
 
 
@@ -61,14 +66,7 @@ def respond_to_dialogues(
         UserError: the model cannot be loaded or asked, or a judge cannot be asked.
     """
     spec = config.model if model is None else model
-    options = AskOptions(
-        model=spec,
-        base_url=None if is_local(spec) else config.base_url,
-        concurrency=config.batch_size,
-        retries=config.retries,
-        timeout_seconds=config.timeout_seconds,
-        retry_errors=config.retry_errors,
-    )
+    options = answering_options(config, spec)
     asked = [_question(dialogue, config, is_here=is_local(spec)) for dialogue in dialogues]
     ledger = folder / "conversations.jsonl"
     needed = forecast(asked, ledger, _IDENTITY, options, exact_limit=True)
@@ -76,12 +74,11 @@ def respond_to_dialogues(
         say(f"answering: {needed}; the cost of judging is known once the responses exist")
         return None
     if needed.questions and not config.dry_run:
-        for judge in judges:
-            require_model_to_ask(judge)
+        require_judges(judges)
     rows = ask_once(
-        asked, ledger, _IDENTITY, options, _row, exact_limit=True, opens=lambda options: _open(options, config)
+        asked, ledger, _IDENTITY, options, answer_row, exact_limit=True, opens=lambda options: _open(options, config)
     )
-    return Answered([_response(outcome_of(row)) for row in rows], _backend(spec, config))
+    return Answered([response_of(outcome_of(row)) for row in rows], _backend(spec, config))
 
 
 def _question(dialogue: Dialogue, config: JudgedOptions, *, is_here: bool) -> Question:
@@ -92,7 +89,7 @@ def _question(dialogue: Dialogue, config: JudgedOptions, *, is_here: bool) -> Qu
         system=dialogue.system,
         earlier_turns=dialogue.earlier_turns,
         max_tokens=config.max_new_tokens,
-        expected_characters=_ANSWER_CHARACTERS,
+        expected_characters=ANSWER_CHARACTERS,
     )
 
 
@@ -109,18 +106,6 @@ def _open(options: AskOptions, config: JudgedOptions) -> "Model":
         device=config.device,
         as_assistant=False,
     )
-
-
-def _row(_: Question, outcome: Answer | Failure) -> dict[str, Any]:
-    if isinstance(outcome, Failure):
-        return {"state": failure_state(outcome), "detail": outcome.reason}
-    return {"state": outcome.ending}
-
-
-def _response(outcome: Answer | Failure) -> Response | Failure:
-    if isinstance(outcome, Failure):
-        return outcome
-    return Response(outcome.text, outcome.output_tokens or 0, stopped=outcome.ending == "finished")
 
 
 def _backend(spec: str, config: JudgedOptions) -> dict[str, str | None]:
