@@ -16,11 +16,6 @@ FIRST, SECOND = TEXT[:57], TEXT[58:]
 ASKS = f"Farming is old. Many kinds of soil exist. Explain why clay holds water. {'Clay has small grains. ' * 2}"
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAULTY_API_KEY", "sk-test-0123456789abcdefghij")
-
-
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     folder = tmp_path / "texts"

@@ -20,11 +20,6 @@ from tests.synthesis.feedback_log import WANT, feedback_log, feedback_reply
 SERVED = "openai-api/faulty/model"
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAULTY_API_KEY", "sk-test-0123456789abcdefghij")
-
-
 def write(path: Path, rows: list[Any]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -17,11 +17,6 @@ from tests.inference.faulty_server import FaultyServer, serve
 from tests.synthesis.feedback_log import section_of
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAULTY_API_KEY", "sk-test-0123456789abcdefghij")
-
-
 def config(tmp_path: Path, server: FaultyServer, **others: object) -> InventPromptsConfig:
     values = {"source": str(tmp_path / "answers.jsonl"), "output": tmp_path / "pairs.jsonl", "retries": 0}
     return InventPromptsConfig.model_validate(

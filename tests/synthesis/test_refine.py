@@ -20,16 +20,11 @@ from response_tuning.support.errors import UserError
 from response_tuning.synthesis.refine import RefineConfig, refine
 from response_tuning.synthesis.request import fill_template, read_template
 from response_tuning.synthesis.revision import MARKER
+from tests.evaluation.judges import KEY
 from tests.inference.faulty_server import FAULTS, FaultyServer, serve
 from tests.quick_process import QuickProcess
 
-KEY = "sk-test-0123456789abcdefghij"
 MODEL = "openai-api/faulty/model"
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAULTY_API_KEY", KEY)
 
 
 def examples(count: int) -> list[Example]:

@@ -14,11 +14,6 @@ PROMPT = "How long does rye bread from Zug keep?"
 RESPONSE = "You ask how long rye bread from Zug keeps. It keeps for 7 days, if it is dry and in a cloth."
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAULTY_API_KEY", "sk-test-0123456789abcdefghij")
-
-
 def refined(tmp_path: Path, server: FaultyServer, rows: list[Example], **others: object) -> Refined:
     write_examples(tmp_path / "in.jsonl", rows)
     options = {"source": str(tmp_path / "in.jsonl"), "output": tmp_path / "out.jsonl", "retries": 0, "concurrency": 1}

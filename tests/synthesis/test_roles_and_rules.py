@@ -31,11 +31,6 @@ def config(tmp_path: Path, server: FaultyServer, **others: object) -> RolesAndRu
     )
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAULTY_API_KEY", "sk-test-0123456789abcdefghij")
-
-
 def roles_and_rules(options: RolesAndRulesConfig) -> Made:
     made = run_recipe(RolesAndRules(), options)
     assert made is not None

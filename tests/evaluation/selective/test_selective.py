@@ -29,11 +29,6 @@ JUDGE = "openai-api/faulty/judge"
 OTHER_JUDGE = "openai-api/faulty/other"
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAULTY_API_KEY", "sk-test-0123456789abcdefghij")
-
-
 @pytest.fixture
 def config(tmp_path: Path, model_folder: Path) -> SelectiveConfig:
     """The tiny model on twelve held-out pairs."""

@@ -19,11 +19,6 @@ ANSWER = "Rye bread stays fresh for about a week: its crumb holds more water."
 TELEGRAM = "Too short."
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAULTY_API_KEY", "sk-test-0123456789abcdefghij")
-
-
 @pytest.fixture
 def news(tmp_path: Path) -> Path:
     folder = tmp_path / "news"
